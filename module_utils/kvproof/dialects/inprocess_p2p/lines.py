@@ -28,8 +28,10 @@ _VLLM_HEAD = re.compile(r"^(?:\([^()]*pid=\d+\) )?(?:DEBUG|INFO|WARNING|ERROR|CR
 _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 
 Pattern = namedtuple("Pattern", "kind needle regex")
-_INTEGERS = frozenset(["total", "computed", "hit", "need", "tokens", "required", "length", "seconds", "chunks",
-                       "n", "worker", "count"])
+_INTEGERS = frozenset([
+    "total", "computed", "hit", "need", "tokens", "required", "length", "seconds", "chunks", "n", "worker",
+    "count",
+])
 
 
 def _pattern(kind, needle, regex):
@@ -63,7 +65,8 @@ _LMCACHE = [
     _pattern("peer_socket_error", "ZMQ error occurred for lookup_id",
              r"lookup_id " + _ID + r"\. Error: (?P<text>.*)"),
     _pattern("retry_exhausted", "Max retry count reached", r"lookup_id " + _ID),
-    _pattern("ensure_peer_failed", "Failed to ensure peer connection", r"lookup_id " + _ID + r": (?P<text>.*)"),
+    _pattern("ensure_peer_failed", "Failed to ensure peer connection",
+             r"lookup_id " + _ID + r": (?P<text>.*)"),
     _pattern("handler_crashed", "Peer request handler crashed", r"crashed: (?P<text>.*)"),
     _pattern("receiver_unknown", "does not exist in transfer channel", r"(?P<text>Receiver .*)"),
     _pattern("lookup_timed_out", "is still waiting for async lookup",
@@ -106,7 +109,8 @@ _OTHERS = [
     _pattern("pd_p2p_conflict", "PD only supports enable_p2p=False",
              r"(?P<text>PD only supports enable_p2p=False)"),
     _pattern("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
-    _pattern("bind_failed", "Cannot assign requested address", r"(?P<text>Cannot assign requested address.*)"),
+    _pattern("bind_failed", "Cannot assign requested address",
+             r"(?P<text>Cannot assign requested address.*)"),
     _pattern("bind_failed", "Address already in use", r"(?P<text>Address already in use.*)"),
     _pattern("bind_failed", "address already in use", r"(?P<text>address already in use.*)"),
     _pattern("agent_mismatch", "Remote NIXL agent engine ID mismatch",
@@ -114,11 +118,11 @@ _OTHERS = [
 ]
 
 #: Kinds that tell how the engine came up; they stand at the head of a log, whoever asks.
-STARTUP = frozenset("""
-    engine_started none_hash hash_algorithm config config_file config_key_unknown backend_created registering
-    register_failed worker_failed degraded init_failed bind_failed unsupported_channel pd_p2p_conflict
-    initialized p2p_listening
-""".split())
+STARTUP = frozenset([
+    "engine_started", "none_hash", "hash_algorithm", "config", "config_file", "config_key_unknown",
+    "backend_created", "registering", "register_failed", "worker_failed", "degraded", "init_failed",
+    "bind_failed", "unsupported_channel", "pd_p2p_conflict", "initialized", "p2p_listening",
+])
 
 #: A line without any of these byte strings is no event and need not be decoded.
 ANCHORS = (b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS))

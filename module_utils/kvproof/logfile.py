@@ -1,0 +1,245 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bounded reading of a log file, its rotated siblings included, into a `kvproof.log/1` document.
+
+A large file is read in two windows: its head, where the start-up facts stand, and from the first line of
+this run to the end.  That line is searched backwards from the end, block by block, so that a log of any
+size costs what its tail costs.  Small files are read whole.  Standard library only, Python 3.8 and later.
+"""
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import re
+import stat
+import time
+
+from .dialects.inprocess_p2p import lines
+from .logscan import Collector, document
+
+BLOCK = 1 << 20
+MAX_LINE = 64 << 10
+WHOLE_BYTES = 8 << 20   # a file up to this size is read once, as a whole
+_LEAD_BYTES = 64 << 10  # read before the run's first line, for lines without an id that belong to it
+_QUIET = 4 << 20        # so many bytes without a line of the run end the search when all ids were seen
+_MAX_SIBLINGS = 5
+_ROTATED = re.compile(r"^(?:\.\d{1,3}|[-.]\d{4}-?\d{2}-?\d{2}(?:[-T_.]?\d{2,10})?)(?:\.gz)?$")
+
+
+class Source:
+    """One open log: its size when it was opened, the bytes read from it, and until when it may be read."""
+
+    def __init__(self, handle, size, deadline):
+        self.handle, self.size, self.deadline = handle, size, deadline
+        self.bytes_read = 0
+
+    def at(self, offset, count):
+        """Up to `count` bytes from `offset`; raises TimeoutError after the deadline."""
+        if time.monotonic() > self.deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "reading took too long and was stopped")
+        self.handle.seek(offset)
+        data = self.handle.read(count)
+        self.bytes_read += len(data)
+        return data
+
+    def lines(self, start, end):
+        """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut."""
+        rest, rest_at, position = b"", start, start
+        while position < end:
+            block = self.at(position, min(BLOCK, end - position))
+            if not block:  # truncated while it was read
+                break
+            position += len(block)
+            pieces = (rest + block).split(b"\n")
+            rest = pieces.pop()
+            for piece in pieces:
+                yield rest_at, piece[:MAX_LINE]
+                rest_at += len(piece) + 1
+            if len(rest) > BLOCK:
+                yield rest_at, rest[:MAX_LINE]
+                rest_at, rest = position, b""
+        if rest:
+            yield rest_at, rest[:MAX_LINE]
+
+    def line_start(self, offset, floor=0):
+        """The beginning of the first whole line at or after `offset`, no earlier than `floor`."""
+        if offset <= floor:
+            return floor
+        newline = self.at(offset, MAX_LINE).find(b"\n")
+        return offset + newline + 1 if newline >= 0 else offset
+
+
+def regular(path):
+    """The status of `path`, which must be a regular file: a pipe or a device could block or never end."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise IsADirectoryError(errno.EISDIR, f"is {kind}; a log file is wanted", path)
+    return status
+
+
+def read_file(log, path, want):
+    """Fill `log` from the file at `path`.  Raises OSError when it cannot be opened."""
+    status = regular(path)
+    with open(path, "rb") as handle:
+        log["size"], log["mtime"] = status.st_size, status.st_mtime
+        if not status.st_size:
+            log["state"], log["detail"] = "empty", "the file has 0 bytes"
+            return
+        log["state"] = "ok"
+        source = Source(handle, status.st_size, time.monotonic() + want.timeout)
+        collector = Collector(log, want)
+        try:
+            begins_inside = _collect(log, source, want, collector)
+        except TimeoutError as error:
+            log["truncated"], log["detail"], begins_inside = True, error.strerror, True
+        collector.finish()
+        log["bytes_read"] += source.bytes_read
+    if not begins_inside or not log["head"]:
+        _read_rotated(log, path, want, collector.clock, source.deadline)
+
+
+def _collect(log, source, want, collector):
+    """Read the windows of one file; whether the run begins inside it (else a rotated file has the rest)."""
+    if source.size <= min(WHOLE_BYTES, want.budget):
+        log["whole"] = True
+        start = 0
+        _feed(collector.feed, source, 0, source.size)
+    else:
+        start, engine_start = _find_run(source, want, collector.clock)
+        _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
+        _feed(collector.feed, source, start, source.size)
+        if collector.run_at is None and want.needles:
+            log["detail"] = f"no line of this run in the last {source.size - start} of {source.size} bytes"
+    return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, BLOCK))
+
+
+def _feed(sink, source, start, end):
+    for offset, raw in source.lines(start, end):
+        sink(raw, offset)
+
+
+def _read_head(log, source, want, collector, *, run_start, engine_start):
+    """Start-up facts: from the engine's last start where the search met it, else from the file's head."""
+    start = engine_start or 0
+    _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
+    if collector.drop_older_start():
+        log["detail"] = "the log's head is of an earlier start of the engine"
+        floor = max(0, source.size - want.budget)
+        found = _last_start(source, floor, run_start)
+        if found is not None:
+            _feed(collector.feed_head, source, found, min(found + want.head_bytes, run_start))
+            log["detail"] = None
+
+
+def _find_run(source, want, clock):
+    """Where to begin reading for this run, and where the engine's last start was seen (None: not seen).
+
+    Reads backwards in blocks, at most `want.budget` bytes, and stops early when the lines are older than
+    the run, or when all that is wanted was found and a quiet stretch follows.
+    """
+    overlap = max([len(needle) for needle in want.needles] + [64]) - 1
+    floor = max(0, source.size - want.budget)
+    first = engine_start = None
+    missing = set(want.needles)
+    position, quiet, tail = source.size, 0, b""
+    while position > floor:
+        count = min(BLOCK, position - floor)
+        position -= count
+        block = source.at(position, count) + tail[:overlap]
+        hits = {needle: block.find(needle) for needle in want.needles if needle in block}
+        quiet = 0 if hits else quiet + count
+        if hits:
+            missing -= set(hits)
+            nearest = min(hits.values())
+            first = position + nearest
+            clock.calibrate(block[max(0, nearest - 300):])
+        if engine_start is None:
+            engine_start = _last_anchor(block, position)
+        if clock.run_is_later(block) or (first is not None and quiet >= _QUIET and not missing):
+            break
+        tail = block
+    if first is None:
+        first = position if want.needles else max(floor, source.size - BLOCK)
+    if engine_start is not None:
+        engine_start = source.line_start(max(0, engine_start - _LEAD_BYTES))
+    return source.line_start(max(floor, first - _LEAD_BYTES), floor), engine_start
+
+
+def _last_anchor(block, position):
+    found = [at for at in (block.rfind(anchor) for anchor in lines.START_ANCHORS) if at >= 0]
+    return position + max(found) if found else None
+
+
+def _last_start(source, floor, end):
+    """Where the engine's last start before `end` begins, searched backwards to `floor`; None: not seen."""
+    position = end
+    while position > floor:
+        count = min(BLOCK, position - floor)
+        position -= count
+        found = _last_anchor(source.at(position, count + 64), position)
+        if found is not None:
+            return source.line_start(max(0, found - _LEAD_BYTES))
+    return None
+
+
+def rotated(path):
+    """Rotated siblings of a log file, newest first: `log.1`, `log-20250101`, either with `.gz`."""
+    folder, name = os.path.split(os.path.abspath(path))
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(name) and _ROTATED.match(entry.name[len(name):]):
+                    found.append((entry.stat().st_mtime, entry.path))
+    except OSError:
+        return []
+    return [item for _mtime, item in sorted(found, reverse=True)[:_MAX_SIBLINGS]]
+
+
+def _read_rotated(log, path, want, clock, deadline):
+    """Look for the run's beginning, and for start-up facts, in the files rotated away most recently."""
+    wants_run = bool(want.needles)
+    for sibling in rotated(path):
+        left = want.budget - log["bytes_read"]
+        if left <= 0 or not (wants_run or not log["head"]):
+            return
+        try:
+            wants_run = wants_run and os.stat(sibling).st_mtime >= (want.since or 0) - 1
+            if not wants_run and log["head"]:
+                return
+            part, begins_inside = _read_sibling(sibling, want, clock, left, deadline)
+        except (OSError, EOFError) as error:
+            log["detail"] = f"{sibling} could not be read: {error}"
+            return
+        log["bytes_read"] += part["bytes_read"]
+        log["head"] = log["head"] or part["head"]
+        if wants_run:
+            room = want.max_events - len(log["events"])
+            log["truncated"] = log["truncated"] or len(part["events"]) > room
+            log["events"] = part["events"][max(0, len(part["events"]) - room):] + log["events"]
+            wants_run = not begins_inside
+
+
+def _read_sibling(path, want, clock, budget, deadline):
+    """The document of one rotated file, and whether the run begins inside it.
+
+    Compressed files are read from their beginning, at most `budget` bytes of their content.
+    """
+    size = regular(path).st_size
+    part = document({"file": path})
+    compressed = path.endswith(".gz")
+    with (gzip.open(path, "rb") if compressed else open(path, "rb")) as handle:
+        source = Source(handle, budget if compressed else size, deadline)
+        collector = Collector(part, want, clock)
+        if compressed:
+            _feed(collector.feed, source, 0, budget)
+            begins_inside = True
+        else:
+            begins_inside = _collect(part, source, want, collector)
+        collector.finish()
+    part["bytes_read"] = source.bytes_read
+    for event in part["head"] + part["events"]:
+        event["file"] = os.path.basename(path)
+    return part, begins_inside
