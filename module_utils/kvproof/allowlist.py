@@ -55,21 +55,21 @@ ENV_NAMES = _ENV_OTHER | frozenset("LMCACHE_" + key.upper() for key in LMCACHE_K
 #: Command-line options of vLLM, without dashes in front.  `api-key`, `hf-token`, `ssl-*` never pass.
 VLLM_OPTIONS = frozenset([
     "model", "served-model-name", "host", "port", "uds", "root-path", "config", "dtype", "max-model-len",
-    "kv-cache-dtype", "block-size", "enable-prefix-caching", "no-enable-prefix-caching", "prefix-caching-
-    hash-algo", "enable-prompt-tokens-details", "kv-transfer-config", "tensor-parallel-size", "pipeline-
-    parallel-size", "data-parallel-size", "data-parallel-rank", "decode-context-parallel-size", "enable-
-    expert-parallel", "max-num-batched-tokens", "max-num-seqs", "max-logprobs", "enable-chunked-prefill",
-    "no-enable-chunked-prefill", "seed", "quantization", "tokenizer", "revision", "enforce-eager",
-    "distributed-executor-backend", "gpu-memory-utilization", "num-gpu-blocks-override", "load-format",
-    "api-server-count", "disable-hybrid-kv-cache-manager", "no-disable-hybrid-kv-cache-manager", "enable-
-    request-id-headers", "trust-remote-code", "headless",
+    "kv-cache-dtype", "block-size", "enable-prefix-caching", "no-enable-prefix-caching",
+    "prefix-caching-hash-algo", "enable-prompt-tokens-details", "kv-transfer-config",
+    "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "data-parallel-rank",
+    "decode-context-parallel-size", "enable-expert-parallel", "max-num-batched-tokens", "max-num-seqs",
+    "max-logprobs", "enable-chunked-prefill", "no-enable-chunked-prefill", "seed", "quantization",
+    "tokenizer", "revision", "enforce-eager", "distributed-executor-backend", "gpu-memory-utilization",
+    "num-gpu-blocks-override", "load-format", "api-server-count", "disable-hybrid-kv-cache-manager",
+    "no-disable-hybrid-kv-cache-manager", "enable-request-id-headers", "trust-remote-code", "headless",
 ])
 VLLM_SHORT_OPTIONS = {"tp": "tensor-parallel-size", "pp": "pipeline-parallel-size",
                       "dp": "data-parallel-size", "dcp": "decode-context-parallel-size",
                       "q": "quantization"}
 CONTROLLER_OPTIONS = frozenset([
-    "config", "host", "port", "monitor-ports", "monitor-port", "health-check-interval", "lmcache-worker-
-    timeout",
+    "config", "host", "port", "monitor-ports", "monitor-port", "health-check-interval",
+    "lmcache-worker-timeout",
 ])
 
 KV_TRANSFER_KEYS = frozenset([
