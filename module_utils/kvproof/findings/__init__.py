@@ -1,0 +1,63 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be wrong, one file each.  ``all_findings()`` reads them; a new one needs no registration.
+
+A finding file defines ``FINDING = Finding(slug=…, …)`` and a ``look(case, attempts)`` that yields Sightings.
+A look only reads; whether a sighting is the cause of a failure, a warning or a note is decided by judge.py from
+the finding's kind and from what the trials did.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+MISSES = frozenset({"missed", "timed-out", "load-failed"})
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One place where a finding was seen.  ``host`` is the inventory name it is about."""
+
+    host: str
+    expected: str
+    observed: str
+    reason: str
+    remedy: str | None = None  # where the finding's own needs the particulars
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault or circumstance that kvproof can name.
+
+    kind: "cause" explains why an outcome is absent (a warning when reuse was proven all the same);
+          "failure" is a failure by itself; "validity" keeps the experiment from proving anything;
+          "note" is for the reader, and tells what could not be seen.
+    explains: trial outcomes (attempt.py) that this cause leads to.
+    covers: slugs that follow from this one, and are not shown beside it as causes of their own.
+    rank: order among findings of one link, lower first: the more specific the evidence, the lower.
+    """
+
+    slug: str
+    link: int
+    kind: str
+    title: str
+    meaning: str
+    evidence: str
+    remedy: str
+    source: str
+    look: Callable[..., Iterable[Sighting]]
+    explains: frozenset = MISSES
+    covers: tuple[str, ...] = ()
+    rank: int = 50
+
+
+@cache
+def all_findings() -> tuple[Finding, ...]:
+    """Every finding, ordered by link, rank and slug."""
+    names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+    found = [importlib.import_module(f".{name}", __package__).FINDING for name in names]
+    return tuple(sorted(found, key=lambda f: (f.link, f.rank, f.slug)))

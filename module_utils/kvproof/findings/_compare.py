@@ -1,0 +1,14 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shared by findings that compare one setting of the two nodes."""
+
+from __future__ import annotations
+
+from . import Sighting
+
+
+def differing_setting(case, key: str, reason: str):
+    """A Sighting on the receiver when both nodes' values of a key are known and differ."""
+    one, other = (side.setting(key) for side in case.sides)
+    if one is not None and other is not None and one.value != other.value:
+        yield Sighting(case.receiver.name, f"{key}: {one.value}, as on {case.holder}", f"{key}: {other}", reason)

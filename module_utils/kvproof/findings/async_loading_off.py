@@ -1,0 +1,34 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    found, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
+    if found is not None and not found.value and not (p2p is not None and not p2p.value):
+        yield Sighting(
+            case.receiver.name,
+            "enable_async_loading: true",
+            f"enable_async_loading: {found}",
+            "the receiver's lookup never reaches the controller",
+        )
+
+
+FINDING = Finding(
+    slug="async-loading-off",
+    link=4,
+    kind="cause",
+    rank=20,
+    title="Asynchronous loading is off, so P2P is never asked",
+    meaning=(
+        "Only the asynchronous lookup reaches the controller; with enable_async_loading: false "
+        "the P2P backend always answers no."
+    ),
+    evidence="enable_async_loading in the effective configuration, else in the LMCache YAML.",
+    remedy="Set enable_async_loading: true on every node that should fetch KV, restart the engine.",
+    source="LMCache 0.5.6 p2p_backend.py:752; LMCache#1791",
+    look=look,
+    explains=frozenset(["missed"]),
+)

@@ -1,0 +1,35 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        keys = sorted({str(e.get("key")) for e in side.head("config_key_unknown")})
+        if keys:
+            yield Sighting(
+                side.name,
+                "keys that LMCache knows",
+                "unknown: " + ", ".join(keys),
+                "LMCache ignores keys it does not know",
+            )
+
+
+FINDING = Finding(
+    slug="config-key-unknown",
+    link=4,
+    kind="cause",
+    rank=60,
+    title="LMCache does not know a key of its configuration",
+    meaning=(
+        "A key that LMCache does not know is only warned about in the log; the setting it was "
+        "meant to make is not made."
+    ),
+    evidence="`Unknown configuration key` in the log.",
+    remedy="Correct the key's spelling in the LMCache YAML, restart the engine.",
+    source="LMCache 0.5.6",
+    look=look,
+    explains=frozenset([]),
+)

@@ -1,0 +1,69 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ..case import as_bool
+from . import Finding, Sighting
+
+KEYS = (
+    "enable_p2p",
+    "p2p_host",
+    "p2p_init_ports",
+    "p2p_lookup_ports",
+    "enable_async_loading",
+    "local_cpu",
+    "chunk_size",
+    "controller_pull_url",
+    "controller_reply_url",
+    "lmcache_instance_id",
+    "enable_controller",
+    "enable_pd",
+    "pre_caching_hash_algorithm",
+    "transfer_channel",
+    "min_retrieve_tokens",
+)
+BOOLEANS = ("enable_p2p", "enable_async_loading", "local_cpu", "enable_controller", "enable_pd")
+
+
+def look(case, attempts):
+    for side in case.sides:
+        effective = side.node.get("effective") or {}
+        values, on_disk = effective.get("values") or {}, side.file_values
+        if not values or on_disk is None:
+            continue
+        apart = [k for k in KEYS if k in on_disk and k in values and _plain(k, on_disk[k]) != _plain(k, values[k])]
+        if apart:
+            yield Sighting(
+                side.name,
+                "; ".join(f"{k}: {on_disk[k]}" for k in apart) + " (file)",
+                "; ".join(f"{k}: {values[k]}" for k in apart) + " (in force)",
+                "the file was changed after the start, or the environment overrides it",
+            )
+
+
+def _plain(key, value):
+    if key in BOOLEANS:
+        return as_bool(value)
+    if isinstance(value, str) and "," in value:
+        value = [part.strip() for part in value.split(",")]
+    if isinstance(value, (list, tuple)):
+        value = value[0] if len(value) == 1 else [str(part) for part in value]
+    return value if isinstance(value, list) else str(value)
+
+
+FINDING = Finding(
+    slug="config-not-reloaded",
+    link=4,
+    kind="cause",
+    rank=65,
+    title="The file on disk is not what the engine runs with",
+    meaning=(
+        "LMCache reads its configuration once, at start, and environment variables go before the "
+        "file. What is on disk now is not in force."
+    ),
+    evidence=("The LMCache YAML against the effective configuration (internal API or the engine's own log line)."),
+    remedy="Restart the engine, or bring the file in line with what runs.",
+    source="LMCache 0.5.6, precedence of configuration",
+    look=look,
+    explains=frozenset([]),
+)

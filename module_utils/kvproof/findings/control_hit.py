@@ -1,0 +1,47 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ..dialects import never_seen_hit
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    never = never_seen_hit(case)
+    if never:
+        yield Sighting(
+            case.receiver.name,
+            "no hit for a never-seen prompt",
+            f"{never} tokens hit",
+            "hits are reported where there can be none",
+        )
+    for attempt in attempts:
+        hit = attempt.control_hits.get("knockout")
+        if hit:
+            yield Sighting(
+                case.receiver.name,
+                "no hit for the knocked-out prompt",
+                f"{hit} tokens hit",
+                "the knock-out was not honoured, so it is no recompute to compare with",
+            )
+            return
+
+
+FINDING = Finding(
+    slug="control-hit",
+    link=6,
+    kind="validity",
+    rank=50,
+    title="A control request hit the cache",
+    meaning=(
+        "A prompt that nobody can have cached, or that was made to miss, shows a hit: hits on "
+        "this cluster do not mean what they should."
+    ),
+    evidence="Lookup line or cached_tokens of the never-seen and the knock-out request.",
+    remedy=(
+        "Find what answers: a router that rewrites prompts, a cache shared across tags, a server "
+        "that reports cached_tokens wrongly."
+    ),
+    source="kvproof",
+    look=look,
+)

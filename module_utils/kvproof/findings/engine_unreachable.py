@@ -1,0 +1,46 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+UNREACHED = ("url", "dns", "connect", "timeout", "tls", "deadline")
+
+
+def look(case, attempts):
+    for side in case.sides:
+        error = side.engine.get("error") or {}
+        if side.engine and side.engine.get("reachable") is False and error.get("kind") in UNREACHED:
+            yield Sighting(
+                side.name,
+                "an HTTP answer from " + str(side.engine.get("url")),
+                str(error.get("text")),
+                "the engine's API could not be reached",
+            )
+
+
+FINDING = Finding(
+    slug="engine-unreachable",
+    link=1,
+    kind="failure",
+    rank=10,
+    title="The engine's API does not answer",
+    meaning="Nothing could be sent to this engine, so nothing was proven.",
+    evidence=("The first HTTP request to kv_reuse_url got no answer: no such name, refused, timed out or TLS failed."),
+    remedy=(
+        "Check that the engine runs, that kv_reuse_url names the right address and port, and that "
+        "the machine that runs the playbook can reach it."
+    ),
+    source="kvproof",
+    look=look,
+    covers=(
+        "engine-errors",
+        "model-not-served",
+        "lmcache-degraded",
+        "not-registered",
+        "p2p-port-unreachable",
+        "reuse-absent",
+        "experiment-incomplete",
+        "metrics-missing",
+    ),
+)

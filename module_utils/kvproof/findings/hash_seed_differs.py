@@ -1,0 +1,56 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    holder, receiver = case.sides
+    if holder.none_hash and receiver.none_hash:
+        if holder.none_hash != receiver.none_hash:
+            yield Sighting(
+                receiver.name,
+                f"NONE_HASH={holder.none_hash}, as on {holder.name}",
+                f"NONE_HASH={receiver.none_hash}",
+                _seeds(case),
+            )
+        return
+    seeds = [_seed(side) for side in case.sides]
+    algorithms = [s.value for s in (side.setting("pre_caching_hash_algorithm") for side in case.sides) if s]
+    if None not in seeds and seeds[0] != seeds[1] and set(algorithms) <= {"builtin"}:
+        yield Sighting(
+            receiver.name, f"PYTHONHASHSEED={seeds[0]}, as on {holder.name}", f"PYTHONHASHSEED={seeds[1]}", _seeds(case)
+        )
+
+
+def _seed(side):
+    env = (side.node.get("engine") or {}).get("env")
+    return None if env is None else env.get("PYTHONHASHSEED", "not set")
+
+
+def _seeds(case):
+    seeds = [_seed(side) for side in case.sides]
+    if None in seeds or seeds[0] == seeds[1]:
+        return "the same tokens get other keys on the two nodes"
+    return f"PYTHONHASHSEED is {seeds[0]} on {case.holder} and {seeds[1]} on {case.receiver}"
+
+
+FINDING = Finding(
+    slug="hash-seed-differs",
+    link=4,
+    kind="cause",
+    rank=30,
+    title="The nodes hash tokens with different seeds",
+    meaning=(
+        "Chunk keys are hashes. With another PYTHONHASHSEED the same tokens get other keys, and no chunk is ever found."
+    ),
+    evidence="`Initialized NONE_HASH=…` in each engine's log; else PYTHONHASHSEED of each process.",
+    remedy=(
+        "Start every engine and the controller with the same PYTHONHASHSEED (any fixed number), "
+        "or choose a hash without a seed."
+    ),
+    source="LMCache 0.5.6 token_database.py",
+    look=look,
+    explains=frozenset(["missed"]),
+)

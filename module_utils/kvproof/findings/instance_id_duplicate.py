@@ -1,0 +1,32 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    one, other = (side.instance_id for side in case.sides)
+    if one and one == other:
+        yield Sighting(
+            case.receiver.name,
+            f"another id than {case.holder} has",
+            f"lmcache_instance_id: {other} on both",
+            "a lookup leaves out its own id",
+        )
+
+
+FINDING = Finding(
+    slug="instance-id-duplicate",
+    link=5,
+    kind="cause",
+    rank=30,
+    title="Two nodes have the same lmcache_instance_id",
+    meaning="A lookup leaves out the asker's own id, so two nodes with one id never find each other.",
+    evidence="lmcache_instance_id in the effective configuration or the YAML of both nodes.",
+    remedy="Give every engine its own lmcache_instance_id (or leave it unset), restart the engines.",
+    source="LMCache 0.5.6",
+    look=look,
+    explains=frozenset(["missed", "timed-out"]),
+    covers=("not-registered", "registered-elsewhere"),
+)

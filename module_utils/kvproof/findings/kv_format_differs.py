@@ -1,0 +1,44 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
+
+
+def look(case, attempts):
+    for field in FIELDS:
+        one, other = (_value(side, field) for side in case.sides)
+        if one is not None and other is not None and one != other:
+            yield Sighting(
+                case.receiver.name,
+                f"{field} {one}, as on {case.holder}",
+                f"{field} {other}",
+                "chunks of another format cannot be shared",
+            )
+
+
+def _value(side, field):
+    value = side.meta(field)
+    if field == "kv_shape" and isinstance(value, list) and len(value) == 5:
+        return [*value[:2], *value[3:]]  # the third number is the chunk size
+    return value
+
+
+FINDING = Finding(
+    slug="kv-format-differs",
+    link=4,
+    kind="cause",
+    rank=34,
+    title="The KV formats of the two nodes differ",
+    meaning=(
+        "dtype, shape and world size are part of the key or of the memory layout; chunks of "
+        "another format are not found or not usable."
+    ),
+    evidence=("kv_dtype, kv_shape (without the chunk size), world_size and use_mla in /meta or in the log."),
+    remedy="Run both engines with the same dtype, kv-cache-dtype and tensor-parallel size.",
+    source="LMCache 0.5.6 /meta",
+    look=look,
+    covers=("peer-error",),
+)

@@ -1,0 +1,49 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        lines = side.head("init_failed", "degraded") or [e for e in side.events if e.get("kind") == "unhealthy"]
+        if lines:
+            yield Sighting(
+                side.name,
+                "LMCache initialised",
+                str(lines[0].get("line") or lines[0].get("text") or lines[0]["kind"]),
+                "LMCache's initialisation failed and the engine went on without it",
+            )
+        elif (side.node.get("internal_api") or {}).get("status") == 503:
+            yield Sighting(
+                side.name,
+                "LMCache's backends listed",
+                "the worker's internal API answers 503 for /backends",
+                "the cache engine of this worker is not there",
+            )
+
+
+FINDING = Finding(
+    slug="lmcache-degraded",
+    link=3,
+    kind="cause",
+    rank=10,
+    title="LMCache failed to start; the engine runs without it",
+    meaning="vLLM answers 200 and recomputes every prompt: LMCache went into degraded mode.",
+    evidence=(
+        "`operate in degraded mode`, `marked as init failed` or `LMCache is unhealthy` in the "
+        "engine's log, or /backends answering 503."
+    ),
+    remedy=("Read the first LMCache ERROR in the engine's log, correct the setting it names, restart the engine."),
+    source="LMCache 0.5.6, degraded mode",
+    look=look,
+    covers=(
+        "p2p-port-unreachable",
+        "not-registered",
+        "p2p-backend-missing",
+        "nothing-stored",
+        "lookup-timed-out",
+        "reuse-absent",
+    ),
+)

@@ -1,0 +1,34 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    found = case.holder.flag("local_cpu")
+    if found is not None and not found.value:
+        yield Sighting(
+            case.holder.name,
+            "local_cpu: true",
+            f"local_cpu: {found}",
+            "stored chunks are neither kept for peers nor announced",
+        )
+
+
+FINDING = Finding(
+    slug="local-cpu-off",
+    link=4,
+    kind="cause",
+    rank=25,
+    title="The holder keeps nothing in CPU memory to share",
+    meaning=(
+        "P2P serves chunks from the holder's CPU store. With local_cpu: false `Stored N` is still "
+        "logged, but nothing is kept or announced."
+    ),
+    evidence="local_cpu in the holder's effective configuration, else in its LMCache YAML.",
+    remedy=("Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine."),
+    source="LMCache 0.5.6",
+    look=look,
+    covers=("not-announced",),
+)

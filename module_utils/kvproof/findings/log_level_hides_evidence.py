@@ -1,0 +1,39 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+HIDING = ("WARNING", "WARN", "ERROR", "CRITICAL")
+
+
+def look(case, attempts):
+    for side in case.sides:
+        if not side.log_readable:
+            continue
+        level = str(((side.node.get("engine") or {}).get("env") or {}).get("LMCACHE_LOG_LEVEL", "")).upper()
+        silent = side.log.get("ids_missing") and not side.log.get("ids_found")
+        if silent and (level in HIDING or not (side.log.get("levels") or {}).get("INFO")):
+            yield Sighting(
+                side.name,
+                "LMCache INFO lines",
+                f"LMCACHE_LOG_LEVEL={level}" if level else "no LMCache INFO line in the log",
+                "the lines that name requests are not written",
+            )
+
+
+FINDING = Finding(
+    slug="log-level-hides-evidence",
+    link=7,
+    kind="note",
+    rank=91,
+    title="The log level hides the evidence",
+    meaning=(
+        "LMCache logs its lookups and transfers at INFO. With LMCACHE_LOG_LEVEL above that, the "
+        "log is silent about every request."
+    ),
+    evidence="LMCACHE_LOG_LEVEL of the engine, or a log without LMCache INFO lines.",
+    remedy="Start the engine with LMCACHE_LOG_LEVEL=INFO.",
+    source="LMCache 0.5.6",
+    look=look,
+)

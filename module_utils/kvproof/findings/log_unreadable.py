@@ -1,0 +1,34 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        log = side.log
+        if log and log.get("state") not in (None, "ok"):
+            yield Sighting(
+                side.name,
+                "a readable log",
+                str(log.get("detail") or log.get("state")),
+                "evidence by request id is missing on this node",
+            )
+
+
+FINDING = Finding(
+    slug="log-unreadable",
+    link=7,
+    kind="note",
+    rank=90,
+    title="The engine's log could not be read",
+    meaning=("The lines that belong to a request are the strongest witnesses; without them some links stay unknown."),
+    evidence="What the node answered when the log was opened.",
+    remedy=(
+        "Set kv_reuse_log ({file: …}, {unit: …} or {command: […]}) and let the SSH user read it, "
+        "or set kv_reuse_become."
+    ),
+    source="kvproof",
+    look=look,
+)

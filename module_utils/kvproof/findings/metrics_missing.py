@@ -1,0 +1,33 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        page = (side.engine.get("metrics") or {}).get("after") or (side.engine.get("metrics") or {}).get("before")
+        if not page:
+            continue
+        if page.get("state") != "ok":
+            error = (page.get("error") or {}).get("text") or "what was served is not the Prometheus text format"
+            yield Sighting(side.name, "Prometheus text at the metrics URL", str(error), "counters could not be read")
+        elif not page.get("lmcache"):
+            yield Sighting(
+                side.name, "lmcache: series in /metrics", "none", "PROMETHEUS_MULTIPROC_DIR is not set for this engine"
+            )
+
+
+FINDING = Finding(
+    slug="metrics-missing",
+    link=2,
+    kind="note",
+    rank=90,
+    title="LMCache's metrics are not exported",
+    meaning=("/metrics has no lmcache: series, so counters cannot be shown. Reuse itself does not depend on it."),
+    evidence="/metrics of the engine.",
+    remedy=("Set PROMETHEUS_MULTIPROC_DIR for the engine, and kv_reuse_metrics_url if /metrics is elsewhere."),
+    source="LMCache 0.5.6",
+    look=look,
+)

@@ -1,0 +1,30 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        engine = side.engine
+        if engine.get("reachable") and engine.get("models") is not None and engine.get("model") is None:
+            served = ", ".join(engine["models"]) or "none"
+            yield Sighting(
+                side.name, "the model in /v1/models", "served: " + served, "another model is deployed on this engine"
+            )
+
+
+FINDING = Finding(
+    slug="model-not-served",
+    link=2,
+    kind="failure",
+    rank=20,
+    title="The model is not served here",
+    meaning="The engine answers, but does not serve the model that was asked for.",
+    evidence="/v1/models lists what is served.",
+    remedy=("Set kv_reuse_model to a name that /v1/models lists, or start the engine with --served- model-name."),
+    source="kvproof",
+    look=look,
+    covers=("engine-errors", "reuse-absent", "experiment-incomplete"),
+)

@@ -1,0 +1,35 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    names = [side.meta("model_name") or side.engine.get("model_root") for side in case.sides]
+    if None not in names and names[0] != names[1]:
+        yield Sighting(
+            case.receiver.name,
+            f"{names[0]}, as on {case.holder}",
+            str(names[1]),
+            "the model's name is part of every chunk key",
+        )
+
+
+FINDING = Finding(
+    slug="model-path-differs",
+    link=4,
+    kind="cause",
+    rank=33,
+    title="The model has another name or path on the two nodes",
+    meaning=(
+        "The model's name is part of every chunk key, as it was given to --model. The same "
+        "weights under another path never match."
+    ),
+    evidence="model_name in /meta of both nodes, else `root` in /v1/models.",
+    remedy=("Start all engines with the same --model string; use --served-model-name for the public name."),
+    source="LMCache 0.5.6; the peer answers P2P_SERVER_ERROR",
+    look=look,
+    explains=frozenset(["missed"]),
+    covers=("peer-error",),
+)

@@ -1,0 +1,31 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    known = [a for a in attempts if a.announced is not None]
+    if known and not any(a.announced for a in known) and any(a.stored for a in known):
+        yield Sighting(
+            case.holder.name,
+            "a key_count that rises by the chunks stored",
+            "it did not rise within the waiting time",
+            "nothing was announced to the controller",
+        )
+
+
+FINDING = Finding(
+    slug="not-announced",
+    link=8,
+    kind="cause",
+    rank=10,
+    title="The holder did not announce what it stored",
+    meaning=("The controller's key count of the holder did not rise, so peers cannot learn of the chunks."),
+    evidence="key_count in /controller/workers before and after the seed.",
+    remedy="Check enable_controller and local_cpu on the holder, and the controller's log.",
+    source="LMCache 0.5.6",
+    look=look,
+    explains=frozenset(["missed"]),
+)

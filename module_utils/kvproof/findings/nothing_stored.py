@@ -1,0 +1,31 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    read = [a for a in attempts if a.stored is not None]
+    if read and all(a.stored == 0 and a.expected for a in read):
+        yield Sighting(
+            case.holder.name,
+            f"Stored {read[0].expected} tokens or more",
+            "no Stored line for the seed requests",
+            "the holder's LMCache kept nothing of these prompts",
+        )
+
+
+FINDING = Finding(
+    slug="nothing-stored",
+    link=7,
+    kind="cause",
+    rank=10,
+    title="The holder stored nothing",
+    meaning="The holder answered the prompt but its LMCache wrote no `Stored` line for it.",
+    evidence="`Stored` lines of the seed request in the holder's log.",
+    remedy=("Check kv_role (kv_both or kv_producer), save settings and the size of the CPU pool on the holder."),
+    source="LMCache 0.5.6 cache_engine.py",
+    look=look,
+    covers=("not-announced",),
+)

@@ -1,0 +1,29 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    unknown = [a for a in attempts if a.outcome == "unknown"]
+    if unknown and not any(a.outcome in ("proven", "unattributed", "missed", "timed-out") for a in attempts):
+        yield Sighting(
+            case.receiver.name, "cached_tokens or a log line", "neither", "the engine tells nothing about reuse"
+        )
+
+
+FINDING = Finding(
+    slug="outcome-unread",
+    link=11,
+    kind="validity",
+    rank=20,
+    title="Whether tokens were reused could not be read",
+    meaning=("The requests were served, but nothing that was read tells how many tokens came from the cache."),
+    evidence="Neither cached_tokens in the responses nor the receiver's log nor an idle counter.",
+    remedy=(
+        "Start the engine with --enable-prompt-tokens-details, or let kvproof read the receiver's log (kv_reuse_log)."
+    ),
+    source="kvproof",
+    look=look,
+)

@@ -1,0 +1,52 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        p2p = side.flag("enable_p2p")
+        if p2p is not None:
+            if not p2p.value:
+                yield Sighting(side.name, "enable_p2p: true", f"enable_p2p: {side.setting('enable_p2p')}", _why(side))
+            continue
+        mine = [w for w in case.workers or [] if side.instance_id and w.get("instance_id") == side.instance_id]
+        if mine and all(w.get("peer_init_url") is None for w in mine):
+            yield Sighting(
+                side.name,
+                "a peer_init_url at the controller",
+                "registered without one",
+                "the engine registered without P2P",
+            )
+
+
+def _why(side):
+    on_disk = (side.file_values or {}).get("enable_p2p")
+    if on_disk is True:
+        return "the file says true, but the running engine was started before that: restart it"
+    if isinstance(on_disk, str):
+        return f"the file has the string {on_disk!r}; LMCache counts only true and 1 as true"
+    return "this node takes no part in P2P sharing"
+
+
+FINDING = Finding(
+    slug="p2p-disabled",
+    link=4,
+    kind="cause",
+    rank=10,
+    title="P2P sharing is switched off",
+    meaning="This node neither asks peers for KV nor serves them.",
+    evidence=(
+        "enable_p2p in the effective configuration, else in the LMCache YAML; a worker without "
+        "peer_init_url at the controller."
+    ),
+    remedy=(
+        'Set enable_p2p: true (a boolean: the string "yes" is read as false) with p2p_host, '
+        "p2p_init_ports and p2p_lookup_ports, restart the engine."
+    ),
+    source="LMCache 0.5.6 v1/config.py; only true and 1 count as true",
+    look=look,
+    covers=("p2p-port-unreachable", "p2p-host-not-ours", "p2p-backend-missing"),
+)

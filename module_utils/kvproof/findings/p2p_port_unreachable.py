@@ -1,0 +1,43 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    dials = [
+        d
+        for d in case.receiver.node.get("dials") or []
+        if d.get("why") in ("peer-init", "peer-lookup", "peer-from-log")
+    ]
+    shut = [d for d in dials if d.get("state") in ("refused", "timeout", "unreachable")]
+    if shut:
+        yield Sighting(
+            case.holder.name,
+            f"an answer from {', '.join(sorted({d['to'] for d in shut}))} to {case.receiver}",
+            ", ".join(sorted({d["state"] for d in shut})),
+            "the receiver cannot connect to where the holder says it is",
+        )
+
+
+FINDING = Finding(
+    slug="p2p-port-unreachable",
+    link=5,
+    kind="cause",
+    rank=50,
+    title="The holder's P2P port does not answer its peer",
+    meaning=(
+        "The controller names the holder, but the receiver cannot connect to the advertised "
+        "address: the lookup runs into its time-out."
+    ),
+    evidence="A dial from the receiver's node to the advertised peer_init_url and the lookup port.",
+    remedy=(
+        "Open p2p_init_ports and p2p_lookup_ports between the nodes, and advertise an address "
+        "that peers can reach (p2p_host)."
+    ),
+    source="LMCache 0.5.6 p2p_backend.py",
+    look=look,
+    explains=frozenset(["missed", "timed-out"]),
+    covers=("lookup-timed-out",),
+)

@@ -1,0 +1,40 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        pd, p2p = side.flag("enable_pd"), side.flag("enable_p2p")
+        if pd and p2p and pd.value and p2p.value:
+            yield Sighting(
+                side.name,
+                "one of enable_pd and enable_p2p",
+                "enable_pd: true and enable_p2p: true",
+                "LMCache refuses to start with both",
+            )
+        elif side.head("pd_p2p_conflict"):
+            yield Sighting(
+                side.name,
+                "one of enable_pd and enable_p2p",
+                str(side.head("pd_p2p_conflict")[-1].get("line")),
+                "LMCache refuses to start with both",
+            )
+
+
+FINDING = Finding(
+    slug="pd-excludes-p2p",
+    link=4,
+    kind="cause",
+    rank=5,
+    title="enable_pd and enable_p2p exclude each other",
+    meaning=("LMCache asserts that enable_p2p is false when enable_pd is true; an engine with both exits at start."),
+    evidence="The LMCache YAML has both, or the log has the assertion.",
+    remedy=("Set enable_pd: false for P2P sharing, or enable_p2p: false for LMCache's prefill/decode transfer."),
+    source="LMCache 0.5.6 v1/config.py:761",
+    look=look,
+    explains=frozenset(["engine-down", "missed", "timed-out"]),
+    covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
+)

@@ -1,0 +1,34 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        engine = side.node.get("engine") or {}
+        if engine.get("unseen"):
+            yield Sighting(
+                side.name,
+                "a readable process",
+                "not readable: " + ", ".join(engine["unseen"]),
+                "another user's process",
+            )
+
+
+FINDING = Finding(
+    slug="process-unreadable",
+    link=2,
+    kind="note",
+    rank=95,
+    title="The engine's process could not be looked into",
+    meaning=(
+        "The SSH user may not read the engine's environment or open files, so some facts are "
+        "unknown. That breaks nothing."
+    ),
+    evidence="What /proc showed to this user.",
+    remedy=("Set kv_reuse_become: true, or kv_reuse_log and kv_reuse_config_file, if you want these facts."),
+    source="kvproof",
+    look=look,
+)

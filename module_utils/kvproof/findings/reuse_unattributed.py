@@ -1,0 +1,36 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    seen = [a for a in attempts if a.outcome == "unattributed"]
+    if seen and not any(a.outcome == "proven" for a in attempts):
+        yield Sighting(
+            case.receiver.name,
+            f"a line that names the request in a log of {case.holder} or {case.receiver}",
+            f"{seen[0].loaded} tokens reused, source unknown",
+            "no log was readable that says which store answered",
+        )
+
+
+FINDING = Finding(
+    slug="reuse-unattributed",
+    link=6,
+    kind="validity",
+    rank=40,
+    title="Reuse was seen, but not where it came from",
+    meaning=(
+        "Tokens were reused, and nothing that was read tells whether a peer sent them: P2P cannot "
+        "be told from local reuse or a shared store."
+    ),
+    evidence="cached_tokens or external hits without the logs of holder or receiver.",
+    remedy=(
+        "Let kvproof read the engines' logs: kv_reuse_log, PREFILL_LOG_FILE and DECODE_LOG_FILE, or kv_reuse_become."
+    ),
+    source="kvproof",
+    look=look,
+    covers=("reuse-absent",),
+)

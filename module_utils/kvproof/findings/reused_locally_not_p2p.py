@@ -1,0 +1,31 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    local = [a for a in attempts if a.outcome == "local"]
+    if local:
+        yield Sighting(
+            case.receiver.name,
+            f"KV sent by {case.holder}",
+            f"{local[0].loaded} tokens loaded, {case.holder} was not asked",
+            "the receiver held this prefix itself",
+        )
+
+
+FINDING = Finding(
+    slug="reused-locally-not-p2p",
+    link=6,
+    kind="validity",
+    rank=30,
+    title="The KV came from the receiver's own cache",
+    meaning="The receiver's own LMCache had the chunks: a hit, but not by P2P.",
+    evidence=("Loaded tokens of this request without a controller answer for it and without a request at the holder."),
+    remedy=("Probe with fresh prompts (the default) and each engine by its own URL, not through a router."),
+    source="LMCache 0.5.6",
+    look=look,
+    covers=("reuse-absent",),
+)

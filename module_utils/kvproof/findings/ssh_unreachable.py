@@ -1,0 +1,32 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        if side.node.get("ssh") == "unreachable":
+            yield Sighting(
+                side.name,
+                "an SSH login",
+                str(side.node.get("ssh_reason") or "unreachable"),
+                "what only the node can tell is unknown",
+            )
+
+
+FINDING = Finding(
+    slug="ssh-unreachable",
+    link=1,
+    kind="note",
+    rank=20,
+    title="No SSH to the node",
+    meaning=("HTTP answers, so the experiment ran, but processes, configuration and logs of this node are unknown."),
+    evidence="Ansible could not log in to the node.",
+    remedy=(
+        "Check ansible_host, ansible_port, ansible_user and the key; `ansible -m ping` on this host shows the reason."
+    ),
+    source="kvproof",
+    look=look,
+)

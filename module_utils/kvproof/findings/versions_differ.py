@@ -1,0 +1,28 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for product in ("lmcache", "vllm"):
+        one, other = (side.version(product) for side in case.sides)
+        if one and other and one != other:
+            yield Sighting(
+                case.receiver.name, f"{product} {one}, as on {case.holder}", f"{product} {other}", "the versions differ"
+            )
+
+
+FINDING = Finding(
+    slug="versions-differ",
+    link=4,
+    kind="note",
+    rank=70,
+    title="The nodes run different versions",
+    meaning=("Chunk keys, messages and formats change between versions; mixed fleets are where reuse breaks first."),
+    evidence="Versions as the internal API or the log tells them.",
+    remedy="Run the same LMCache and vLLM on every node.",
+    source="kvproof",
+    look=look,
+)

@@ -1,0 +1,212 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From evidence to verdict.  Pure: no I/O, no clock, the same document always gives the same verdict.
+
+PASS: in a valid experiment links 7 to 12 hold.  FAIL: an outcome is absent in a valid experiment, or the output is
+damaged, or the engines cannot be used.  INCONCLUSIVE: everything else; "no data" is never a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import chain
+from .case import Case
+from .dialects import observe
+from .findings import Finding, Sighting, all_findings
+from .outcomes import REUSED, case_output, case_speed, counter_delta
+
+PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+DOC = "docs/findings.md#"
+# A cause or failure stands for the reader before a circumstance, a circumstance before a note.
+ROLES = ("failure", "cause", "validity", "warning", "note")
+
+
+@dataclass
+class _Seen:
+    finding: Finding
+    sightings: list[Sighting]
+    role: str = "note"
+
+
+def judge(evidence: dict, waivers: dict[str, str] | None = None) -> dict:
+    """Verdict of one pair (``kvproof.verdict/1``, the "pairs" entry) from ``kvproof.evidence/1``.
+
+    waivers: finding slug → reason, already checked for reason and date.
+    """
+    case = Case(evidence)
+    attempts = observe(case)
+    seen, errors = _look(case, attempts)
+    outcomes = {a.outcome for a in attempts}
+    if any(s.finding.slug in ("engine-unreachable", "engine-errors") for s in seen):
+        outcomes.add("engine-down")
+    enough = _proven_enough(attempts)
+    for item in seen:
+        item.role = _role(item.finding, outcomes, enough)
+    verdict = _verdict(seen, enough)
+    shown = _uncovered(seen)
+    decisive = [s for s in shown if s.role in ("failure", "cause")]
+    broken = {}
+    for item in decisive:
+        broken.setdefault(item.finding.link, item.finding.title)
+    invalid = next((s.finding.title for s in shown if s.role == "validity" and s.finding.link == 6), None)
+    links = chain.build(case, attempts, broken if verdict == FAIL else {}, invalid)
+    return {
+        "cluster": evidence.get("cluster"),
+        "holder": case.holder.name,
+        "receiver": case.receiver.name,
+        "verdict": verdict,
+        "waived": _waived(verdict, shown, waivers or {}),
+        "first_broken": next(({"link": n, "name": chain.NAMES[n][0]} for n in sorted(broken)), None)
+        if verdict == FAIL
+        else None,
+        "links": [{"link": x.number, "name": x.name, "kind": x.kind, "state": x.state, "text": x.text} for x in links],
+        "findings": [_entry(item, sighting, waivers or {}) for item in shown for sighting in item.sightings],
+        "trials": [_trial(trial, attempt) for trial, attempt in zip(case.trials, attempts)],
+        "counts": {
+            "fresh_prompts": len(attempts),
+            **{o: sum(1 for a in attempts if a.outcome == o) for o in sorted(outcomes - {"engine-down"})},
+        },
+        "performance": case_speed(case, attempts),
+        "output": _output(case, attempts),
+        "answer": _answer(case),
+        "counters": _counters(case),
+        "check_errors": errors,
+    }
+
+
+def _look(case: Case, attempts: list) -> tuple[list[_Seen], list[str]]:
+    """Runs every finding's look; one that breaks is told and does not stop the others."""
+    seen, errors = [], []
+    for finding in all_findings():
+        try:
+            sightings = list(finding.look(case, attempts))
+        except Exception as error:  # evidence comes from outside: a check must not take the verdict down
+            errors.append(f"{finding.slug}: {type(error).__name__}: {error}")
+            continue
+        if sightings:
+            seen.append(_Seen(finding, sightings))
+    return seen, errors
+
+
+def _proven_enough(attempts: list) -> bool:
+    """At least half of the fresh prompts proven, and the rest lost by lookup time-out alone."""
+    proven = sum(1 for a in attempts if a.outcome == "proven")
+    lost = sum(1 for a in attempts if a.outcome == "timed-out")
+    return proven > 0 and proven * 2 >= len(attempts) and proven + lost == len(attempts)
+
+
+def _role(finding: Finding, outcomes: set[str], enough: bool) -> str:
+    if finding.kind == "cause":
+        explains = bool(outcomes & finding.explains)
+        return "cause" if explains and not enough else "warning"
+    if finding.kind == "validity":
+        return "warning" if enough and finding.slug == "lookup-timed-out" else "validity"
+    return finding.kind
+
+
+def _verdict(seen: list[_Seen], enough: bool) -> str:
+    roles = {item.role for item in seen}
+    invalid = any(item.role == "validity" and item.finding.link == 6 for item in seen)
+    if "failure" in roles:
+        return FAIL
+    if enough:
+        return INCONCLUSIVE if "validity" in roles else PASS
+    if "cause" in roles and not invalid:
+        return FAIL
+    return INCONCLUSIVE
+
+
+def _uncovered(seen: list[_Seen]) -> list[_Seen]:
+    """Without what follows from something more specific, most important first."""
+    active = [item for item in seen if item.role in ("failure", "cause", "validity")]
+    covered = {slug for item in active for slug in item.finding.covers}
+    if any(item.role == "cause" for item in active):
+        covered.add("reuse-absent")
+    left = [item for item in seen if item.finding.slug not in covered]
+    return sorted(left, key=lambda s: (_group(s.role), s.finding.link, s.finding.rank, s.finding.slug))
+
+
+def _group(role: str) -> int:
+    """Failures and causes are ordered together, by their place in the chain."""
+    return max(0, ROLES.index(role) - 1)
+
+
+def _waived(verdict: str, shown: list[_Seen], waivers: dict[str, str]) -> bool:
+    decisive = [item for item in shown if item.role in ("failure", "cause", "validity")]
+    return verdict != PASS and bool(decisive) and all(item.finding.slug in waivers for item in decisive)
+
+
+def _entry(item: _Seen, sighting: Sighting, waivers: dict[str, str]) -> dict:
+    finding = item.finding
+    return {
+        "slug": finding.slug,
+        "role": item.role,
+        "link": finding.link,
+        "title": finding.title,
+        "host": sighting.host,
+        "expected": sighting.expected,
+        "observed": sighting.observed,
+        "reason": sighting.reason,
+        "remedy": sighting.remedy or finding.remedy,
+        "source": finding.source,
+        "doc": DOC + finding.slug,
+        "waiver": f"kv_reuse_waive: [{{finding: {finding.slug}, reason: …}}]",
+        "waived": waivers.get(finding.slug),
+    }
+
+
+def _trial(trial: dict, attempt) -> dict:
+    visible, reuse, cold = trial.get("visible") or {}, trial.get("reuse") or {}, trial.get("knockout") or {}
+    return {
+        "outcome": attempt.outcome,
+        "expected": attempt.expected,
+        "stored": attempt.stored,
+        "loaded": attempt.loaded,
+        "request_id": reuse.get("request_id"),
+        "visible_s": visible.get("waited_s") if visible.get("reached") else None,
+        "seed_ttft_s": (trial.get("seed") or {}).get("ttft_s"),
+        "reused_ttft_s": reuse.get("ttft_s"),
+        "recomputed_ttft_s": cold.get("ttft_s"),
+        "itl_s": reuse.get("itl_s"),
+        "tpot_s": reuse.get("tpot_s"),
+    }
+
+
+def _output(case: Case, attempts: list) -> dict:
+    verdict = case_output(case, attempts)
+    return {
+        "state": verdict.state,
+        "text": verdict.text,
+        "difference": verdict.difference,
+        "limit": verdict.limit,
+        "noise": verdict.floor,
+        "compared": sum(1 for a in attempts if a.outcome in REUSED),
+    }
+
+
+def _answer(case: Case) -> dict | None:
+    if not case.trials or not case.trials[0].get("reuse"):
+        return None
+    reuse = case.trials[0]["reuse"]
+    return {
+        "text": reuse.get("text"),
+        "finish_reason": reuse.get("finish_reason"),
+        "completion_tokens": reuse.get("completion_tokens"),
+    }
+
+
+def _counters(case: Case) -> dict:
+    """Rises of the counters operators know, per engine.  For the reader: no counter decides a link."""
+    names = {
+        "num_hit_tokens": "lmcache:num_hit_tokens_total",
+        "external_hits": "vllm:external_prefix_cache_hits_total",
+        "external_kv_transfer": "vllm:prompt_tokens_by_source_total{source=external_kv_transfer}",
+    }
+    found = {}
+    for side in case.sides:
+        deltas = {short: counter_delta(case, side, name) for short, name in names.items()}
+        page = (side.engine.get("metrics") or {}).get("after") or {}
+        deltas["retrieve_hit_rate"] = (page.get("values") or {}).get("lmcache:retrieve_hit_rate")
+        found[side.role] = deltas
+    return found
