@@ -134,7 +134,8 @@ def _read_head(log, source, want, collector, *, run_start, engine_start):
 
 
 def _find_run(source, want, clock):
-    """Where to begin reading for this run, and where the engine's last start was seen (None: not seen).
+    """Where to begin reading for this run, where the engine's last start was seen (None: it was not), and
+    down to where was searched.
 
     Reads backwards in blocks, at most `want.budget` bytes, and stops early when the lines are older than
     the run, or when all that is wanted was found and a quiet stretch follows.
@@ -161,10 +162,10 @@ def _find_run(source, want, clock):
             break
         tail = block
     if first is None:
-        first = position if want.needles else max(floor, source.size - BLOCK)
+        first = max(position, source.size - WHOLE_BYTES)
     if engine_start is not None:
         engine_start = source.line_start(max(0, engine_start - _LEAD_BYTES))
-    return source.line_start(max(floor, first - _LEAD_BYTES), floor), engine_start
+    return source.line_start(max(floor, first - _LEAD_BYTES), floor), engine_start, position
 
 
 def _last_anchor(block, position):

@@ -121,14 +121,15 @@ class Collector:
 
     def feed(self, raw, offset):
         """A line of the window in which the run is."""
-        if self.run_at is None and any(needle in raw for needle in self.want.needles):
+        ours = any(needle in raw for needle in self.want.needles)
+        if ours and self.run_at is None:
             self.run_at = offset
             self.clock.calibrate(raw)
         event = self._scanner.feed(raw, offset)
         if event is None:
             return
         if self.run_at is not None:
-            self._keep(event)
+            self._keep(event, ours)
         elif event["kind"] in lines.STARTUP:
             self._keep_head(event)
         else:
@@ -143,8 +144,10 @@ class Collector:
         if len(head) < MAX_HEAD_EVENTS:
             head.append(event)
 
-    def _keep(self, event):
-        if len(self.log["events"]) < self.want.max_events:
+    def _keep(self, event, ours):
+        # Others' traffic may fill the list; our own events have as much room again.
+        limit = self.want.max_events * (2 if ours else 1)
+        if len(self.log["events"]) < limit:
             self.log["events"].append(event)
         else:
             self.log["truncated"] = True
@@ -159,9 +162,7 @@ class Collector:
 
     def finish(self):
         """Put the events that lead up to the run in front of it, and publish the level counts."""
-        events = [event for event in self._lead if self._leads(event)] + self.log["events"]
-        self.log["truncated"] = self.log["truncated"] or len(events) > self.want.max_events
-        self.log["events"] = events[:self.want.max_events]
+        self.log["events"][:0] = [event for event in self._lead if self._leads(event)][-self.want.max_events:]
         self._lead = []
         for scanner in (self._scanner, self._head_scanner):
             for level, count in scanner.levels.items():

@@ -30,7 +30,6 @@ _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 Pattern = namedtuple("Pattern", "kind needle regex")
 _INTEGERS = frozenset([
     "total", "computed", "hit", "need", "tokens", "required", "length", "seconds", "chunks", "n", "worker",
-    "count",
 ])
 
 
@@ -58,7 +57,8 @@ _LMCACHE = [
     _pattern("responded", "Responding to scheduler for lookup id",
              r"lookup id " + _ID + r" with retrieved length (?P<length>\d+)"),
     _pattern("peer_asked", "Received P2P batched lookup and get msg", r"lookup_id: " + _ID),
-    _pattern("peer_error", "P2P error for lookup_id", r"lookup_id " + _ID + r", error code: (?P<code>\S+)"),
+    _pattern("peer_error", "P2P error for lookup_id",
+             r"lookup_id " + _ID + r", error code: (?:P2PErrorCode\.)?(?P<code>\w+)"),
     _pattern("peer_get_failed", "Error during P2P batched lookup and get operation",
              r"lookup_id " + _ID + r": (?P<text>.*)"),
     _pattern("peer_get_failed", "Error during P2P get operation", r"lookup_id " + _ID + r": (?P<text>.*)"),
@@ -124,19 +124,18 @@ STARTUP = frozenset([
     "bind_failed", "unsupported_channel", "pd_p2p_conflict", "initialized", "p2p_listening",
 ])
 
-#: A line without any of these byte strings is no event and need not be decoded.
-ANCHORS = (b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS))
+#: A line without any of these is no event and need not be decoded.
+ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS)]))
 #: Where an engine's start is seen in a log, for a search backwards.
 START_ANCHORS = (b"non-default args: ", b"Creating LMCacheEngine with config:")
 
 
 def clean(raw):
-    """One raw line (bytes or str) as text: decoded, colours and the line end removed.
+    """One raw line (bytes) as text: decoded, colours and the line end removed.
 
     Lines of a container runtime's JSON file (`{"log": "...", "stream": ...}`) are unwrapped.
     """
-    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    text = text.rstrip("\r\n")
+    text = raw.decode("utf-8", "replace").rstrip("\r\n")
     if text.startswith('{"log":'):
         try:
             text = str(json.loads(text)["log"]).rstrip("\r\n")
@@ -168,7 +167,9 @@ class Scanner:
         self._follow = 0
 
     def feed(self, raw, offset):
-        """The event in one line, or None.  `offset` is where the line begins, in bytes."""
+        """The event in one line (bytes), or None.  `offset` is where the line begins, in bytes."""
+        if self._open is None and not any(anchor in raw for anchor in ANCHORS):
+            return None
         text = clean(raw)
         head = _HEAD.search(text)
         if head is None:
