@@ -246,7 +246,8 @@ def _worth(case, attempts) -> Link:
     speed = case_speed(case, attempts)
     if speed is None:
         return Link(13, UNKNOWN, "no pair of reused and recomputed requests to compare")
-    text = f"TTFT {speed['reused_s'] * 1000:.0f} ms reused, {speed['recomputed_s'] * 1000:.0f} ms recomputed ({speed['speedup']:.2f}x)"
+    reused, recomputed = speed["reused_s"] * 1000, speed["recomputed_s"] * 1000
+    text = f"TTFT {reused:.0f} ms reused, {recomputed:.0f} ms recomputed ({speed['speedup']:.2f}x)"
     return Link(
         13,
         HOLDS if speed["speedup"] > 1 else UNKNOWN,

@@ -43,8 +43,8 @@ def judge(evidence: dict, waivers: dict[str, str] | None = None) -> dict:
     enough = _proven_enough(attempts)
     for item in seen:
         item.role = _role(item.finding, outcomes, enough)
-    verdict = _verdict(seen, enough)
     shown = _uncovered(seen)
+    verdict = _verdict(shown, enough)
     decisive = [s for s in shown if s.role in ("failure", "cause")]
     broken = {}
     for item in decisive:

@@ -6,52 +6,44 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    gone = [c for c in case.evidence.get("controllers") or [] if c and (c.get("process") or {}).get("running") is False]
-    for controller in gone:
-        if not _answers(case):
+    if any((c.get("http") or {}).get("state") in ("ok", "error", "not-json") for c in case.controllers):
+        return
+    for controller in case.evidence.get("controllers") or []:
+        if controller and (controller.get("process") or {}).get("running") is False:
             yield Sighting(
                 controller.get("name") or "controller",
-                "a controller process that listens",
-                "no controller process on this host",
+                "a controller process on this host",
+                "no such process, and no HTTP answer",
                 "the controller is not running",
             )
-    if gone or _answers(case):
-        return
+            return
+    yield from _nothing_listens(case)
+
+
+def _nothing_listens(case):
+    """Without a look at the controller's host: everybody who asked was refused."""
     dials = [
-        (side, d)
-        for side in case.sides
-        for d in side.node.get("dials") or []
-        if d.get("why", "").startswith("controller")
+        d for side in case.sides for d in side.node.get("dials") or [] if d.get("why", "").startswith("controller")
     ]
-    refused = [(side, d) for side, d in dials if d.get("state") == "refused"]
-    http = [c for c in case.controllers if (c.get("http") or {}).get("state") == "refused"]
-    if dials and len(refused) == len(dials) and (http or not case.controllers):
-        where = ", ".join(sorted({d["to"] for _, d in refused}))
+    refused = [c for c in case.controllers if (c.get("http") or {}).get("state") == "refused"]
+    running = any((c.get("process") or {}).get("running") for c in case.controllers)
+    if running or any(d.get("state") != "refused" for d in dials) or not (dials or refused):
+        return
+    if dials and (refused or not case.controllers):
+        where = ", ".join(sorted({d["to"] for d in dials}))
         yield Sighting(
             "controller",
             "something that listens at " + where,
             "connection refused, from every node that asked",
             "nothing listens where the engines expect the controller",
         )
-    elif http and not dials and not any((c.get("process") or {}).get("running") for c in case.controllers):
+    elif refused and not dials:
         yield Sighting(
-            http[0].get("name") or "controller",
-            "an answer from " + str(http[0].get("url")),
+            refused[0].get("name") or "controller",
+            "an answer from " + str(refused[0].get("url")),
             "connection refused",
             "nothing listens where the controller should be",
         )
-
-
-def _answers(case):
-    """Somebody reached the controller: over HTTP, or a node over the ports that LMCache uses."""
-    if any((c.get("http") or {}).get("state") in ("ok", "error", "not-json") for c in case.controllers):
-        return True
-    return any(
-        d.get("state") == "open"
-        for side in case.sides
-        for d in side.node.get("dials") or []
-        if d.get("why", "").startswith("controller")
-    )
 
 
 FINDING = Finding(

@@ -6,7 +6,7 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    read = [a for a in attempts if a.stored is not None]
+    read = [a for a in attempts if a.stored is not None and a.outcome in ("missed", "timed-out")]
     if read and all(a.stored == 0 and a.expected for a in read):
         yield Sighting(
             case.holder.name,

@@ -7,7 +7,7 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     missed = [a for a in attempts if a.outcome == "missed"]
-    if missed and len(missed) == len(attempts) and len(missed) >= 2:
+    if len(missed) >= 2 and len(missed) == len(attempts) and all(a.expected != 0 for a in missed):
         yield Sighting(
             case.receiver.name,
             f"{missed[0].expected} tokens reused",

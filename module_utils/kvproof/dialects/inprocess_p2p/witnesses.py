@@ -59,7 +59,8 @@ def _attempt(case: Case, trial: dict) -> Attempt:
         if failed and not seen.peer_error:
             seen.peer_error = failed[-1].get("text")
     seen.lost_answer = _answer_lost(seen, receiver, trial)
-    seen.control_hits = {role: _control_hit(receiver, trial.get(role)) for role in ("knockout",) if trial.get(role)}
+    if trial.get("knockout_how") == "tag":  # a prompt_logprobs recompute is no control: it may look up and hit
+        seen.control_hits = {"knockout": _control_hit(receiver, trial.get("knockout"))}
     return seen
 
 
@@ -68,28 +69,22 @@ def never_seen_hit(case: Case) -> int | None:
     return _control_hit(case.receiver, case.probe.get("never_seen"))
 
 
-def layouts_of(receiver: Side, response_id: str | None) -> list[dict] | None:
-    """Controller answers that belong to this request.
+def layouts_of(receiver: Side, response_id: str | None) -> list[dict]:
+    """Controller answers that belong to this request, judged by their place: the line carries no id.
 
-    The line carries no id, so its place tells: between the previous request's lookup line and this one's, or
-    right before this id's "responded" line when it came late.  None where other requests stand between.
+    They stand between the lookup line of the request before and this one's, or, when they came after the
+    time-out, right before this id's "responded" line.
     """
-    found, pending, foreign = [], [], False
+    found, pending = [], []
     for event in receiver.events:
-        kind, mine = event.get("kind"), is_id(event.get("id"), response_id or "\0")
+        kind = event.get("kind")
         if kind == "layout":
             pending.append(event)
-        elif kind in ("looked_up", "responded"):
-            if mine:
+        elif kind in ("looked_up", "below_min_retrieve", "responded"):
+            if is_id(event.get("id"), response_id or "\0"):
                 found += pending
-            elif kind == "looked_up":
-                foreign = foreign or (bool(pending) and not found and not _ours(event))
             pending = []
-    return None if foreign and not found else found
-
-
-def _ours(event: dict) -> bool:
-    return "kvp-" in (event.get("id") or "")
+    return found
 
 
 def _holder_log_covers(holder: Side, seed_id: str | None) -> bool:
@@ -125,4 +120,4 @@ def _answer_lost(seen: Attempt, receiver: Side, trial: dict) -> bool:
     if seen.asked or not seen.layouts or any(e.get("chunks") for e in seen.layouts):
         return False
     others = [trial.get(role) or {} for role in ("knockout", "repeat")]
-    return any(e.get("chunks") for other in others for e in layouts_of(receiver, other.get("response_id")) or [])
+    return any(e.get("chunks") for other in others for e in layouts_of(receiver, other.get("response_id")))
