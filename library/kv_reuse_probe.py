@@ -1,0 +1,317 @@
+#!/usr/bin/python
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the KV reuse experiment of one pair of engines."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kv_reuse_probe
+short_description: Sends fresh prompts to a pair of vLLM engines and records whether KV cache is reused
+version_added: 0.1.0
+description:
+  - Makes the whole experiment of one pair over HTTP, in one process so that its timing is tight. A never-seen
+    prompt is sent to the I(holder) (prefill node), and once its KV cache is stored, a prompt with the same
+    beginning to the I(receiver) (decode node). Controls that must miss show that a hit means something.
+  - It gathers evidence and judges nothing. A cluster that is broken, unreachable or slow never fails the task;
+    what was seen and what went wrong is in RV(probe). Only bad input fails it.
+  - A wait for the store to become visible ends early when the LMCache controller's key count, the holder's log
+    or its hot-cache gauge shows it. With none of these it lasts O(wait) seconds.
+  - Prompts of a lookup that ran into LMCache's time-out are lost and made again, up to O(extra_attempts) times
+    each, as long as that can still lead to a proof. Where the engine does not tell cached tokens
+    (C(--enable-prompt-tokens-details)), only the time to the first token decides what was lost.
+author:
+  - The kvproof authors (@kvproof)
+requirements:
+  - python >= 3.10
+  - requests
+  - prometheus_client
+  - transformers (only for engines without /tokenize, when a tokenizer is given)
+attributes:
+  check_mode:
+    support: full
+    description: In check mode nothing is sent, and RV(probe.skipped) says so.
+  diff_mode:
+    support: none
+    description: There is nothing to show a difference of.
+notes:
+  - Runs where the engines' HTTP ports can be reached, usually on the Ansible controller.
+  - Never reports C(changed). The probe configures nothing; the KV cache of its prompts, bounded by
+    O(max_probe_mb), leaves the engines' pools like that of any other request.
+  - Proxies in the environment are ignored. Redirects are not followed, so the key never leaves its host.
+options:
+  holder:
+    description: The engine that computes and stores the KV cache (prefill node).
+    type: dict
+    required: true
+    suboptions: &engine
+      name:
+        description: Name of the engine in the evidence, usually its inventory name.
+        type: str
+        required: true
+      url:
+        description: URL of its OpenAI-compatible server. A trailing C(/v1) is taken off.
+        type: str
+        required: true
+      metrics_url:
+        description: URL of its Prometheus metrics. C(/metrics) of O(holder.url) unless given.
+        type: str
+      model:
+        description: Served name of the model. The first one that C(/v1/models) lists unless given.
+        type: str
+      api_key:
+        description: API key of the server.
+        type: str
+      ca_cert:
+        description: File with the CA certificate of the server, on the host that runs the module.
+        type: path
+      verify_tls:
+        description: Whether the server's certificate is checked.
+        type: bool
+        default: true
+      headers:
+        description: More header fields to send with every request to the server.
+        type: dict
+        default: {}
+      proxy:
+        description: URL of an HTTP proxy to use. None unless given.
+        type: str
+      internal_api_url:
+        description: URL of LMCache's internal API server, for the effective configuration.
+        type: str
+      log_file:
+        description: The engine's log, when it is a file that the module can read.
+        type: path
+      tokenizer:
+        description: Folder of the model's tokenizer, for servers that have no C(/tokenize).
+        type: path
+  receiver:
+    description: The engine that should reuse it (decode node).
+    type: dict
+    required: true
+    suboptions: *engine
+  controller_url:
+    description: URL of the LMCache controller's HTTP server.
+    type: str
+  cluster:
+    description: Name of the cluster; goes into RV(probe) as it is.
+    type: str
+  run_id:
+    description:
+      - Part of every request id, so of the engines' log lines. Letters and digits.
+      - Must differ between pairs. Random unless given.
+    type: str
+  trials:
+    description: Number of fresh prompts.
+    type: int
+    default: 3
+  extra_attempts:
+    description: How often a prompt that was lost to a lookup time-out is replaced by a fresh one.
+    type: int
+    default: 2
+  chunks:
+    description: Length of the prompts' common beginning in chunks of LMCache.
+    type: int
+    default: 4
+  chunk_size:
+    description: LMCache's C(chunk_size), where no internal API tells it. LMCache's default unless given.
+    type: int
+  wait:
+    description: Longest wait for a store to become visible, in seconds.
+    type: float
+    default: 5.0
+  deadline:
+    description: Longest duration of the whole experiment, in seconds. What was seen until then is returned.
+    type: float
+    default: 120.0
+  max_tokens:
+    description: Tokens to generate in the first trial, from which the inter-token times come. All others take 16.
+    type: int
+    default: 64
+  max_probe_mb:
+    description: Most KV cache that the probe may leave in an engine's pool, in MiB, where its size is known.
+    type: int
+    default: 4096
+  wait_for_flush:
+    description: Whether to wait until LMCache has flushed its counters (up to 11 s) before the last metrics are read.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Probe one pair
+  kvproof.cluster.kv_reuse_probe:
+    holder: {name: prefill-1, url: "http://10.0.0.17:8000"}
+    receiver: {name: decode-1, url: "http://10.0.0.18:8000"}
+    controller_url: http://10.0.0.5:9000
+  delegate_to: localhost
+  register: result
+
+- name: Probe engines behind TLS with a key, once
+  kvproof.cluster.kv_reuse_probe:
+    holder: &engine
+      name: prefill-1
+      url: https://prefill.example.com
+      api_key: "{{ vault_kv_reuse_api_key }}"
+      ca_cert: /etc/ssl/private-ca.pem
+    receiver: "{{ engine | combine({'name': 'decode-1', 'url': 'https://decode.example.com'}) }}"
+    trials: 1
+    wait_for_flush: true
+  vars:
+    engine: *engine
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+probe:
+  description: What was sent and seen, a C(kvproof.probe/1) document (docs/evidence.md).
+  returned: always
+  type: dict
+  contains:
+    schema:
+      description: Name and version of the document's format.
+      type: str
+      sample: kvproof.probe/1
+    run_id:
+      description: Part of every request id.
+      type: str
+      sample: k3f9a1c2b
+    skipped:
+      description: Why nothing was sent, if so.
+      type: str
+      sample: check mode
+    engines:
+      description: First contact, metrics before and after, and effective configuration of both engines.
+      type: dict
+      sample: {holder: {name: prefill-1, reachable: true, model: tiny}, receiver: {name: decode-1, reachable: true}}
+    controller:
+      description: The controller's list of workers.
+      type: dict
+      sample: {url: "http://10.0.0.5:9000", http: {state: ok, status: 200}}
+    prompt:
+      description: Length of the prompts, the hit to expect, and why they were refused, if so.
+      type: dict
+      sample: {source: tokenize, tokens: 1070, prefix_tokens: 1052, chunk_size: 256, expected_hit: 1024, refused: null}
+    warmup:
+      description: Requests that took first-time costs out of the trials.
+      type: list
+      elements: dict
+      sample: [{role: warmup, engine: holder, ttft_s: 1.9}]
+    trials:
+      description: Every fresh prompt with its seed, reuse and controls, in order.
+      type: list
+      elements: dict
+      sample: [{index: 0, attempt: 0, expected_hit: 1024, reuse: {cached_tokens: 1024, ttft_s: 0.05}}]
+    never_seen:
+      description: A prompt nobody has seen, which must show no hit.
+      type: dict
+      sample: {role: never_seen, cached_tokens: 0}
+    recompute:
+      description: A second recompute of the last prompt, the noise floor of its log-probabilities.
+      type: dict
+      sample: {role: recompute, cached_tokens: 0}
+    errors:
+      description: What went wrong, each with one sentence that says what to do.
+      type: list
+      elements: dict
+      sample: [{where: receiver.health, kind: connect, status: null, text: "nothing listens at http://10.0.0.18:8000"}]
+"""
+
+import os
+import re
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ..module_utils.kvproof import experiment, httpclient, metrics
+from ..module_utils.kvproof.engine import EngineSettings
+
+SHORTEST_SECRET = 4
+
+
+def engine_options():
+    return {
+        "name": {"type": "str", "required": True}, "url": {"type": "str", "required": True},
+        "metrics_url": {"type": "str"}, "model": {"type": "str"},
+        "api_key": {"type": "str", "no_log": True}, "ca_cert": {"type": "path"},
+        "verify_tls": {"type": "bool", "default": True}, "headers": {"type": "dict", "default": {}, "no_log": True},
+        "proxy": {"type": "str"}, "internal_api_url": {"type": "str"}, "log_file": {"type": "path"},
+        "tokenizer": {"type": "path", "no_log": False}}
+
+
+def checked_settings(params):
+    """The experiment's settings from the module's parameters.  Raises ValueError with one clear sentence."""
+    least = {"trials": 1, "extra_attempts": 0, "chunks": 1, "chunk_size": 1, "max_tokens": 1, "max_probe_mb": 1}
+    for name, lowest in least.items():
+        if params[name] is not None and params[name] < lowest:
+            raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
+    if not 0 <= params["wait"] < float("inf"):
+        raise ValueError(f"wait is {params['wait']}: give a number of seconds, 0 or more")
+    if not 0 < params["deadline"] < float("inf"):
+        raise ValueError(f"deadline is {params['deadline']}: give a number of seconds above 0")
+    run_id = params["run_id"] or experiment.new_run_id()
+    if not re.fullmatch(r"[A-Za-z0-9]{4,40}", run_id):
+        raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
+    return experiment.Settings(
+        run_id=run_id, trials=params["trials"], extra_attempts=params["extra_attempts"], chunks=params["chunks"],
+        chunk_size=params["chunk_size"], wait_s=params["wait"], deadline_s=params["deadline"],
+        max_tokens=params["max_tokens"], max_probe_mb=params["max_probe_mb"],
+        wait_for_flush=params["wait_for_flush"])
+
+
+def checked_engine(role, given):
+    """One side of the pair.  Raises ValueError with one clear sentence."""
+    if given["ca_cert"] and not os.path.isfile(given["ca_cert"]):
+        raise ValueError(f"{role}.ca_cert {given['ca_cert']} is no file on this machine: give the CA's PEM file")
+    headers = {str(name): str(value) for name, value in given["headers"].items()}
+    for name, value in [*headers.items(), ("Authorization", given["api_key"] or "")]:
+        if re.search(r"[^\x20-\x7e]", name + value):
+            raise ValueError(f"{role} has a header or key ({name!r}) with line breaks or other characters that "
+                             "HTTP does not allow: correct it")
+    return EngineSettings(role, **{**given, "headers": headers})
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "holder": {"type": "dict", "required": True, "options": engine_options()},
+            "receiver": {"type": "dict", "required": True, "options": engine_options()},
+            "controller_url": {"type": "str"}, "cluster": {"type": "str"}, "run_id": {"type": "str"},
+            "trials": {"type": "int", "default": 3}, "extra_attempts": {"type": "int", "default": 2},
+            "chunks": {"type": "int", "default": 4}, "chunk_size": {"type": "int"},
+            "wait": {"type": "float", "default": 5.0}, "deadline": {"type": "float", "default": 120.0},
+            "max_tokens": {"type": "int", "default": 64},
+            "max_probe_mb": {"type": "int", "default": 4096}, "wait_for_flush": {"type": "bool", "default": False}},
+        supports_check_mode=True)
+    # A header such as "X-Shard: 1" is no secret, and hiding every 1 would destroy the evidence.
+    module.no_log_values = {value for value in module.no_log_values if len(value) >= SHORTEST_SECRET}
+    for library, error in (("requests", httpclient.REQUESTS_IMPORT_ERROR),
+                           ("prometheus_client", metrics.PROMETHEUS_IMPORT_ERROR)):
+        if error:
+            module.fail_json(msg=missing_required_lib(library), exception=str(error))
+    params = module.params
+    try:
+        settings = checked_settings(params)
+        holder, receiver = checked_engine("holder", params["holder"]), checked_engine("receiver", params["receiver"])
+        controller_url = httpclient.check_url(params["controller_url"], "controller_url") \
+            if params["controller_url"] else None
+    except ValueError as exc:
+        module.fail_json(msg=str(exc))
+    if module.check_mode:
+        probe = experiment.empty_probe(settings, holder, receiver, skipped="check mode")
+    else:
+        probe = run(module, experiment.Experiment(settings, holder, receiver, controller_url))
+    module.exit_json(changed=False, probe={**probe, "cluster": params["cluster"]})
+
+
+def run(module, pair):
+    """Runs the experiment; a tokenizer that was asked for and cannot be had is bad input."""
+    try:
+        return pair.run()
+    except ImportError as exc:
+        module.fail_json(msg=missing_required_lib("transformers", reason="for the tokenizer that was given; the "
+                                                  "engine has no /tokenize"), exception=str(exc))
+    except experiment.TokenizerError as exc:
+        module.fail_json(msg=str(exc))
+
+
+if __name__ == "__main__":
+    main()
