@@ -22,7 +22,9 @@ _STARTUP_SECONDS = 900.0  # an engine's start-up lines come within this time of 
 
 
 def bad_source(source):
-    """One sentence on what is wrong with a log source given by a user, None when it can be read."""
+    """One sentence on what is wrong with a log source given by a user (None: nothing is, or none is given)."""
+    if source is None:
+        return None
     if not isinstance(source, dict) or len([key for key in source if source[key]]) != 1:
         return "log: give exactly one of file, unit and command, for example {file: /var/log/vllm.log}"
     (key, value), = [item for item in source.items() if item[1]]

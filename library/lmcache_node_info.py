@@ -1,0 +1,291 @@
+#!/usr/bin/python
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: lmcache_node_info
+short_description: Gather what one node shows of its vLLM engine and LMCache
+version_added: 0.1.0
+description:
+  - Looks at one engine's node in one pass, reads only, and judges nothing.
+    What could not be seen is null, with the reason next to it.
+  - The engine is found by its listening socket, else by a world-readable command line with its port.
+    Its configuration file, environment and log are followed from there where they may be read.
+  - Environment names, command line options and configuration keys pass an allow-list,
+    and URLs lose their credentials, on the node.
+  - The configuration file is read with PyYAML where the node has it.
+    Otherwise a small reader of its own takes the flat C(key=value) style of these files,
+    and reports V(invalid) for anything it does not understand.
+  - LMCache's internal API is asked with GET for C(/conf), C(/meta), C(/lmc_version) and C(/backends) only.
+options:
+  port:
+    description: Port of the engine's OpenAI API on this node.
+    type: int
+    default: 8000
+  host:
+    description:
+      - Address or name under which clients reach the engine.
+        It tells several engines on one machine apart.
+    type: str
+  log:
+    description:
+      - Where the engine's log is. Exactly one of the suboptions.
+      - Unset means the file or journal that the engine's process writes to, where that can be seen.
+    type: dict
+    suboptions:
+      file:
+        description: Path of the log file. Its rotated siblings are looked at, too.
+        type: path
+      unit:
+        description: Name of the systemd unit whose journal has the log.
+        type: str
+      command:
+        description:
+          - Command, as a list of words, that prints the log. It must not change anything.
+          - C({since}) in a word becomes O(since) in epoch seconds, C({since_time}) the same as RFC 3339.
+        type: list
+        elements: str
+  config_file:
+    description:
+      - Path of LMCache's configuration file.
+        Unset means the one that the engine's environment or log names.
+    type: path
+  internal_api_url:
+    description:
+      - URL of LMCache's internal API, the scheduler's or a worker's.
+        Unset means the one that follows from the configuration.
+    type: str
+  ids:
+    description: Request ids to look for in the log, as sent or as answered.
+    type: list
+    elements: str
+    default: []
+  run_marker:
+    description: Text that every request id of this run contains. The log is read from its first occurrence.
+    type: str
+  since:
+    description: When this run began, in epoch seconds. Older lines are not searched.
+    type: float
+  peers:
+    description: Addresses of other engines that this node must be able to reach.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      to:
+        description: Address and port as V(host:port).
+        type: str
+        required: true
+      why:
+        description: Which of the peer's two P2P ports this is.
+        type: str
+        choices: [peer-init, peer-lookup]
+        default: peer-init
+  controller_url:
+    description: URL of the LMCache controller, to see whether it can be reached from here.
+    type: str
+  api_timeout:
+    description: Seconds for one request to the internal API.
+    type: float
+    default: 2.0
+  dial_timeout:
+    description: Seconds for a TCP connection to open. Connections are tried at the same time and closed at once.
+    type: float
+    default: 1.0
+  log_timeout:
+    description: Seconds for reading the log.
+    type: float
+    default: 10.0
+  log_budget:
+    description: Bytes that are read from the end of the log at most.
+    type: int
+    default: 67108864
+  log_head:
+    description: Bytes that are read from the head of the log at most, for start-up facts.
+    type: int
+    default: 2097152
+  max_events:
+    description: Events that are returned from the log at most. This run's own have as much room again.
+    type: int
+    default: 5000
+attributes:
+  check_mode:
+    description: Reads only, so check mode makes no difference.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+  platform:
+    description: Reads C(/proc).
+    support: full
+    platforms: linux
+seealso:
+  - module: kvproof.cluster.lmcache_log_info
+  - module: kvproof.cluster.lmcache_controller_info
+author:
+  - The kvproof authors
+"""
+
+EXAMPLES = r"""
+- name: Look at the engine on port 8000
+  kvproof.cluster.lmcache_node_info:
+  register: seen
+
+- name: Look at one of two engines of this machine, and for one run in its log
+  kvproof.cluster.lmcache_node_info:
+    port: 8000
+    host: 127.0.0.97
+    run_marker: kvp-k3f9a1c2b
+    since: 1795487060.1
+    ids:
+      - kvp-k3f9a1c2b-0-reuse
+    peers:
+      - to: 127.0.0.13:8200
+      - to: 127.0.0.13:8201
+        why: peer-lookup
+    controller_url: http://127.0.0.5:9000
+
+- name: Look at an engine in a container, as a user who may ask for its log
+  kvproof.cluster.lmcache_node_info:
+    log:
+      command: [docker, logs, --since, "{since}", vllm]
+    config_file: /etc/lmcache/lmcache.yaml
+"""
+
+RETURN = r"""
+node:
+  description: What was seen, C(kvproof.node/1). Every field is described in docs/evidence.md.
+  returned: success
+  type: dict
+  contains:
+    engine:
+      description: The engine's process, its listed options and environment, and what was not to be seen.
+      type: dict
+      returned: always
+      sample:
+        port: 8000
+        running: true
+        pid: 7600
+        user: vllm
+        started_at: 1795487040.2
+        found_by: cmdline
+        listening: true
+        options: {model: /opt/kv/model, host: 127.0.0.97, port: "8000"}
+        env: null
+        other_namespace: false
+        unseen: ["pid of the socket", "environ"]
+    config_file:
+      description: The configuration file on disk, reduced to listed keys.
+      type: dict
+      returned: always
+      sample:
+        path: /etc/lmcache/lmcache.yaml
+        found_by: environ
+        state: ok
+        detail: null
+        mtime: 1795487000.0
+        values: {enable_p2p: true, p2p_host: 127.0.0.97, chunk_size: 256}
+        keys_other: []
+    effective:
+      description: The configuration in effect, from the internal API or else from the engine's log.
+      type: dict
+      returned: always
+      sample: {source: internal_api, values: {enable_p2p: true, chunk_size: 256}}
+    meta:
+      description: LMCache's metadata of the model, null when not seen.
+      type: dict
+      returned: always
+      sample: {model_name: /opt/kv/model, kv_dtype: torch.bfloat16, world_size: 1}
+    backends:
+      description: LMCache's storage backends, null when not seen.
+      type: list
+      elements: str
+      returned: always
+      sample: [LocalCPUBackend, P2PBackend]
+    internal_api:
+      description: Whether the internal API answered. The status is that of a worker's C(/backends).
+      type: dict
+      returned: always
+      sample: {url: "http://127.0.0.97:6999", state: ok, status: 200}
+    p2p_host:
+      description: The address P2P binds and advertises, and whether it is one of this node's.
+      type: dict
+      returned: always
+      sample: {value: 127.0.0.97, resolved: [127.0.0.97], ours: true}
+    listening:
+      description: Listening sockets among the ports the configuration speaks of.
+      type: list
+      elements: dict
+      returned: always
+      sample: [{address: 127.0.0.97, port: 8200}]
+    dials:
+      description: Which of the addresses that P2P depends on can be reached from here.
+      type: list
+      elements: dict
+      returned: always
+      sample: [{to: "127.0.0.13:8200", why: peer-init, state: open, ms: 0.4}]
+    log:
+      description: The log, C(kvproof.log/1). See M(kvproof.cluster.lmcache_log_info).
+      type: dict
+      returned: always
+    duration_s:
+      description: Seconds that the looking took.
+      type: float
+      returned: always
+      sample: 0.05
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.kvproof import logs, nodeinfo, sockets
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "port": {"type": "int", "default": 8000},
+            "host": {"type": "str"},
+            "log": {"type": "dict", "options": {"file": {"type": "path"}, "unit": {"type": "str"},
+                                                "command": {"type": "list", "elements": "str"}}},
+            "config_file": {"type": "path"},
+            "internal_api_url": {"type": "str"},
+            "ids": {"type": "list", "elements": "str", "default": []},
+            "run_marker": {"type": "str"},
+            "since": {"type": "float"},
+            "peers": {"type": "list", "elements": "dict", "default": [], "options": {
+                "to": {"type": "str", "required": True},
+                "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"}}},
+            "controller_url": {"type": "str"},
+            "api_timeout": {"type": "float", "default": 2.0},
+            "dial_timeout": {"type": "float", "default": 1.0},
+            "log_timeout": {"type": "float", "default": 10.0},
+            "log_budget": {"type": "int", "default": 64 << 20},
+            "log_head": {"type": "int", "default": 2 << 20},
+            "max_events": {"type": "int", "default": 5000},
+        },
+        supports_check_mode=True,
+    )
+    wanted = dict(module.params)
+    problem = logs.bad_source(wanted["log"]) or bad_input(wanted)
+    if problem:
+        module.fail_json(msg=problem)
+    module.exit_json(changed=False, node=nodeinfo.gather(**wanted))
+
+
+def bad_input(wanted):
+    """One sentence on what is wrong with the options, None when they can be used."""
+    if not 0 < wanted["port"] < 65536:
+        return "port: give the engine's port, a number from 1 to 65535, not {}".format(wanted["port"])
+    for peer in wanted["peers"]:
+        if sockets.split(peer["to"])[0] is None:
+            return "peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"])
+    for name in ("api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events"):
+        if wanted[name] <= 0:
+            return f"{name}: give a number above zero, not {wanted[name]}"
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an LMCache controller's node shows: `kvproof.controller/1` (docs/evidence.md).
+
+Reads only: the process, its listening sockets, and `GET /controller/workers`.  Standard library only,
+Python 3.8 and later.
+"""
+from __future__ import annotations
+
+from . import commands, controller_api, localhttp, procs, sockets
+
+
+def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/proc"):
+    """The CONTROLLER document.  `port` and `host` say where the controller's HTTP side should be; they
+    follow from `url` where that is given.  Never raises for what it finds on the node.
+    """
+    if url:
+        url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)
+        host, port = host or url_host, port or url_port
+    found = procs.find(port or commands.CONTROLLER_PORT, host, commands.controller, proc)
+    options = commands.controller_options(found.command.options) if found.command else None
+    url = url or _url(found, options)
+    http, workers = _workers(url, timeout)
+    return {"schema": "kvproof.controller/1", "name": name, "ssh": "ok", "url": url,
+            "http": http, "workers": workers,
+            "process": {"running": found.running, "pid": found.pid,
+                        "user": procs.owner(proc, found.pid) if found.pid else None,
+                        "found_by": found.found_by, "unseen": list(found.unseen)},
+            "options": options,
+            "listening": _listening(found, options, proc)}
+
+
+def _url(found, options):
+    """Where to ask a controller that was found without a URL: the address it binds."""
+    if options:
+        host, port = options["host"], options["port"]
+    elif found.listeners:
+        host, port = found.listeners[0].address, found.listeners[0].port
+    else:
+        return None
+    host = "127.0.0.1" if host in sockets.WILDCARDS else host
+    return "http://{}:{}".format(f"[{host}]" if ":" in host else host, port)
+
+
+def _workers(url, timeout):
+    """(CONTROLLER.http, CONTROLLER.workers)."""
+    if not url:
+        return {"state": "unset", "status": None, "text": "no URL is known"}, None
+    answer, decoded = localhttp.get_json(controller_api.workers_url(url), timeout)
+    http = {"state": answer.state, "status": answer.status, "text": answer.text}
+    if answer.state != "ok":
+        return http, None
+    workers = controller_api.workers_from_json(decoded)
+    if workers is None:
+        http.update(state="error", text="the answer is not a list of workers")
+    return http, workers
+
+
+def _listening(found, options, proc):
+    """Listening sockets among the ports that the controller should have."""
+    ports = {item.port for item in found.listeners or []}
+    if options:
+        ports |= {options["port"], *options["monitor_ports"].values()}
+    try:
+        listeners = sockets.listeners(proc, found.pid)
+    except OSError:
+        return []
+    pairs = {(item.address, item.port) for item in listeners if item.port in ports}
+    return [{"address": address, "port": port} for address, port in sorted(pairs)]

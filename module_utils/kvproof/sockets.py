@@ -1,0 +1,170 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses, listening sockets and reachability, as seen from one node.  Standard library only, Python 3.8+.
+
+A dial connects and closes, nothing is sent: a ZeroMQ socket drops such a connection without a trace.
+"""
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+import threading
+import time
+from collections import namedtuple
+
+Listener = namedtuple("Listener", "address port inode")
+WILDCARDS = ("0.0.0.0", "::")
+DIAL_TIMEOUT = 1.0
+MAX_DIALS = 32
+_LISTEN = "0A"
+
+
+def listeners(proc="/proc", pid=None):
+    """Listening TCP sockets of this network namespace, or of process `pid`'s; raises OSError.
+
+    Source: /proc/net/tcp and tcp6, whose addresses are 32-bit words in the machine's byte order.
+    """
+    folder = os.path.join(proc, str(pid) if pid else "", "net")
+    found, error = [], None
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(folder, name), encoding="ascii") as table:
+                next(table, None)
+                for line in table:
+                    fields = line.split()
+                    if len(fields) > 9 and fields[3] == _LISTEN:
+                        address, port = fields[1].split(":")
+                        found.append(Listener(_address(address), int(port, 16), fields[9]))
+        except FileNotFoundError as problem:  # no IPv6 here
+            error = error or (problem if name == "tcp" else None)
+    if error:
+        raise error
+    return found
+
+
+def _address(words):
+    raw = b"".join(struct.pack("=I", int(words[at:at + 8], 16)) for at in range(0, len(words), 8))
+    if len(raw) == 4:
+        return socket.inet_ntop(socket.AF_INET, raw)
+    address = ipaddress.IPv6Address(raw)
+    return str(address.ipv4_mapped or address)
+
+
+def addresses(proc="/proc"):
+    """Addresses of this network namespace, loopback's network not spelled out (see `is_ours`)."""
+    found = []
+    for path, collect in (("net/fib_trie", _ipv4_addresses), ("net/if_inet6", _ipv6_addresses)):
+        try:
+            with open(os.path.join(proc, path), encoding="ascii") as table:
+                found += collect(table)
+        except OSError:
+            continue
+    return list(dict.fromkeys(found))
+
+
+def _ipv4_addresses(table):
+    """Addresses marked `/32 host LOCAL` in the routing trie: each follows the line with its address."""
+    last = None
+    for line in table:
+        words = line.split()
+        if words[:1] in (["|--"], ["+--"]) and len(words) > 1:
+            last = words[1].split("/")[0]
+        elif words[:3] == ["/32", "host", "LOCAL"] and last:
+            yield last
+
+
+def _ipv6_addresses(table):
+    for line in table:
+        raw = line.split()[:1]
+        if raw and len(raw[0]) == 32:
+            yield str(ipaddress.IPv6Address(int(raw[0], 16)))
+
+
+def is_ours(address, own):
+    """Whether a process here can bind `address`: one of `own`, or anything in 127.0.0.0/8 with loopback up."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if parsed.version == 4 and parsed.is_loopback:
+        return any(other.startswith("127.") for other in own)
+    return str(parsed) in own or address in own
+
+
+def resolve(name, timeout=2.0):
+    """Addresses of a host name (or of an address: itself), [] when it has none, None without an answer."""
+    try:
+        return [str(ipaddress.ip_address(name))]
+    except ValueError:
+        pass
+    found = []
+
+    def ask():
+        try:
+            found.append(list(dict.fromkeys(item[4][0] for item in socket.getaddrinfo(
+                name, None, type=socket.SOCK_STREAM))))
+        except (OSError, UnicodeError):
+            found.append([])
+
+    thread = threading.Thread(target=ask, daemon=True)  # a resolver can hang for longer than we may
+    thread.start()
+    thread.join(timeout)
+    return found[0] if found else None
+
+
+def split(target, default_port=None):
+    """(host, port) of `host:port`, `[v6]:port` or a URL with them; (None, None) if it is neither."""
+    text = str(target).split("://", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
+    host, colon, port = text.rpartition(":")
+    if not colon or (text.endswith("]") and text.startswith("[")):
+        host, port = text, default_port
+    try:
+        port = int(port)
+    except (TypeError, ValueError):
+        return None, None
+    host = host.strip("[]")
+    return (host, port) if host and 0 < port < 65536 else (None, None)
+
+
+def dial(host, port, timeout=DIAL_TIMEOUT):
+    """(state, milliseconds) of one TCP connection: open, refused, timeout, unreachable or error."""
+    began = time.monotonic()
+    try:
+        socket.create_connection((host, port), timeout).close()
+        state = "open"
+    except (socket.timeout, TimeoutError):
+        state = "timeout"
+    except ConnectionRefusedError:
+        state = "refused"
+    except OSError as error:
+        unreachable = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
+        state = "unreachable" if error.errno in unreachable else "error"
+    return state, round((time.monotonic() - began) * 1000.0, 1)
+
+
+def dial_all(targets, timeout=DIAL_TIMEOUT):
+    """DIAL entries for `(to, why)` pairs, all at once; what is no `host:port` is left out.
+
+    Bounded: at most MAX_DIALS, and about `timeout` seconds together (a name that resolves slowly counts as
+    a time-out).
+    """
+    wanted = [(to, why) for to, why in dict.fromkeys(targets) if split(to)[0]][:MAX_DIALS]
+    results = {}
+
+    def run(key):
+        results[key] = dial(*split(key[0]), timeout)
+
+    threads = [threading.Thread(target=run, args=(key,), daemon=True) for key in wanted]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 2 * timeout
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    entries = []
+    for to, why in wanted:
+        state, spent = results.get((to, why), ("timeout", round(2000.0 * timeout, 1)))
+        entries.append({"to": to, "why": why, "state": state, "ms": spent})
+    return entries
