@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""NIXL's UCX progress thread spins one core per engine, which starves two engines on two cores.
+
+poll   the agent is made without that thread; a Python thread drives progress every 2 ms
+idle   the thread stays, at the lowest scheduling class
+stock  nothing is changed
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+POLL_SECONDS = 0.002
+
+
+def install(mode: str) -> None:
+    if mode == "stock":
+        return
+    try:
+        import lmcache.v1.transfer_channel.nixl_channel as channel
+        import nixl._api as nixl
+    except ImportError as error:
+        print("lab: NIXL is left as it is:", error, flush=True)
+        return
+    make_agent = {"poll": _without_thread, "idle": _with_idle_thread}[mode]
+    channel.NixlAgentWrapper.__init__ = make_agent(channel.NixlAgentWrapper.__init__, nixl)
+
+
+def _without_thread(make, nixl):
+    stock_config = nixl.nixl_agent_config
+
+    def config(**options):
+        # the agent is now used from two threads of ours
+        options.update(enable_prog_thread=False, sync_mode=nixl.nixl_thread_sync_t.NIXL_THREAD_SYNC_STRICT)
+        return stock_config(**options)
+
+    def make_and_poll(self, *args, **kwargs):
+        nixl.nixl_agent_config = config  # imported by name inside the constructor
+        make(self, *args, **kwargs)
+        threading.Thread(target=_poll, args=(self.agent,), daemon=True, name="lab-nixl-progress").start()
+
+    return make_and_poll
+
+
+def _poll(agent) -> None:
+    while True:
+        try:
+            agent.get_new_notifs()
+        except Exception as error:  # progress must go on whatever one poll met
+            print("lab: NIXL progress:", error, flush=True)
+            time.sleep(1)
+        time.sleep(POLL_SECONDS)
+
+
+def _with_idle_thread(make, nixl):
+    def make_and_demote(self, *args, **kwargs):
+        before = set(os.listdir("/proc/self/task"))
+        make(self, *args, **kwargs)
+        for thread in set(os.listdir("/proc/self/task")) - before:
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+
+    return make_and_demote

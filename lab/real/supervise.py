@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""Start, watch and stop the lab's processes without any system service.
+
+    supervise.py up   SPECS.json                     start what is not running exactly as its spec says
+    supervise.py wait SPECS.json [--exit] [NAME ...] until they are ready (--exit: until they have ended)
+    supervise.py down RECORD.pid ...                 stop what these records name, and nothing else
+
+SPECS.json is a list of objects:
+
+    name      what the process is called
+    record    where its record goes: {"pid", "start_ticks", "boot_id", "digest", "log"}
+    argv, env, cwd, user        env is complete (nothing is inherited); user is null for the caller's own
+    log, log_mode               stdout and stderr; started anew with the process
+    fresh_dirs                  emptied before every start and given to the user
+    ports                       "address:port" that have to be free before it starts
+    ready_url                   answers 200 when ready; "tcp://address:port": accepts a connection
+    watch                       files the process depends on; digest_extra: anything else it depends on
+
+`up` takes a list as one unit: when one of them is not running, or was started from another spec, all are
+stopped and started together. For a cluster of caches that is on purpose: a controller keeps what a restarted
+engine registered before, and peers keep connections to agents that are gone.
+
+A process is only ever signalled when its pid, its start time and the boot id are those of the record; its
+session's other members are found by session id. Prints one JSON object; exit 1 with a sentence on failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+STOP_SECONDS = 15.0
+
+
+class Failure(Exception):
+    """Something the caller has to hear about, in one sentence."""
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def stat_of(pid: int) -> dict | None:
+    """State, parent, session and start time of a process; None when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in "ZX":
+        return None
+    return {"pid": pid, "parent": int(fields[1]), "session": int(fields[3]), "start_ticks": int(fields[19])}
+
+
+def read_record(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def is_running(record: dict | None) -> bool:
+    if not record or record["boot_id"] != boot_id():
+        return False
+    now = stat_of(record["pid"])
+    return bool(now) and now["start_ticks"] == record["start_ticks"]
+
+
+def members(record: dict) -> list[dict]:
+    """The recorded process, its session and its descendants (sshd's connections leave the session)."""
+    if record["boot_id"] != boot_id():
+        return []
+    leader = stat_of(record["pid"])
+    if leader and leader["start_ticks"] != record["start_ticks"]:
+        return []  # the pid has been given to somebody else, so nothing of ours is left in its session
+    table = [s for s in (stat_of(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()) if s]
+    ours = {s["pid"]: s for s in table if record["pid"] in (s["session"], s["pid"])}
+    grew = True
+    while grew:
+        more = {s["pid"]: s for s in table if s["parent"] in ours and s["pid"] not in ours}
+        ours.update(more)
+        grew = bool(more)
+    return [s for s in ours.values() if s["start_ticks"] >= record["start_ticks"]]
+
+
+def send(process: dict, number: int) -> None:
+    now = stat_of(process["pid"])
+    if now and now["start_ticks"] == process["start_ticks"]:
+        try:
+            os.kill(process["pid"], number)
+        except ProcessLookupError:
+            pass
+
+
+def stop(paths: list[Path]) -> list[str]:
+    """Stop the processes of these records together; returns the names of those that had to be stopped."""
+    records = {path: read_record(path) for path in paths}
+    found = {path: members(record) for path, record in records.items() if record}
+    for processes in found.values():
+        for process in processes:
+            # the leader stops its children in order; children of a dead leader hear it themselves
+            if process["pid"] == process["session"] or process["parent"] == 1:
+                send(process, signal.SIGTERM)
+    everyone = [process for processes in found.values() for process in processes]
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_still(p) for p in everyone) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in everyone:
+        send(process, signal.SIGKILL)
+    while any(_still(p) for p in everyone):
+        if time.monotonic() > deadline + 5:
+            raise Failure(f"cannot stop: {sorted(p['pid'] for p in everyone if _still(p))} survive SIGKILL")
+        time.sleep(0.05)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return [path.stem for path, processes in found.items() if processes]
+
+
+def _still(process: dict) -> bool:
+    now = stat_of(process["pid"])
+    return bool(now) and now["start_ticks"] == process["start_ticks"]
+
+
+def start(spec: dict) -> None:
+    account = pwd.getpwnam(spec["user"]) if spec["user"] else pwd.getpwuid(os.getuid())
+    switch = {}
+    if account.pw_uid != os.getuid():
+        switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [account.pw_gid]}
+    for directory in map(Path, spec["fresh_dirs"]):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    log = Path(spec["log"])
+    log.parent.mkdir(exist_ok=True)
+    log.unlink(missing_ok=True)  # a process of another run that still holds the old file must not write here
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.fchown(descriptor, account.pw_uid, account.pw_gid)
+        os.fchmod(descriptor, int(spec["log_mode"], 8))
+        child = subprocess.Popen(
+            spec["argv"], env=spec["env"], cwd=spec["cwd"], stdin=subprocess.DEVNULL, stdout=descriptor,
+            stderr=subprocess.STDOUT, start_new_session=True, close_fds=True, **switch)  # fmt: skip
+    except OSError as error:
+        raise Failure(f"cannot start {spec['name']}: {error}") from error
+    finally:
+        os.close(descriptor)
+    started = stat_of(child.pid)
+    record = {
+        "pid": child.pid,
+        "start_ticks": started["start_ticks"] if started else -1,
+        "boot_id": boot_id(),
+        "digest": digest(spec),
+        "log": spec["log"],
+    }
+    Path(spec["record"]).write_text(json.dumps(record))
+
+
+def digest(spec: dict) -> str:
+    text = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
+    for path in spec["watch"]:
+        text.update(Path(path).read_bytes())
+    return text.hexdigest()
+
+
+def demand_free(spec: dict) -> None:
+    for port in spec["ports"]:
+        address, _, number = port.rpartition(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, int(number)))
+            except OSError as error:
+                raise Failure(
+                    f"{spec['name']} cannot listen on {port}: {error.strerror}. "
+                    "Stop what holds it, or give this lab other addresses or ports"
+                ) from error
+
+
+def up(specs: list[dict]) -> dict:
+    records = {spec["name"]: read_record(Path(spec["record"])) for spec in specs}
+    differ = [s["name"] for s in specs
+              if not is_running(records[s["name"]]) or records[s["name"]]["digest"] != digest(s)]  # fmt: skip
+    if differ:
+        stop([Path(spec["record"]) for spec in specs])
+        for spec in specs:
+            demand_free(spec)
+        for spec in specs:
+            start(spec)
+    return {"changed": bool(differ), "differ": differ}
+
+
+def tail(path: str, lines: int = 25) -> str:
+    try:
+        text = Path(path).read_text(errors="replace").splitlines()
+    except OSError as error:
+        return f"({error})"
+    return "\n".join(line[:300] for line in text[-lines:])
+
+
+def answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        if url.startswith("tcp://"):
+            address, _, port = url[len("tcp://") :].rpartition(":")
+            socket.create_connection((address, int(port)), timeout=2).close()
+            return True
+        with opener.open(url, timeout=2) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def wait(specs: list[dict], seconds: float, until_exit: bool) -> dict:
+    started = time.monotonic()
+    pending = list(specs)
+    while pending:
+        for spec in list(pending):
+            ready = not until_exit and answers(spec["ready_url"])
+            alive = is_running(read_record(Path(spec["record"])))  # asked last: another's answer is not ours
+            if until_exit:
+                done = not alive
+            elif not alive:
+                log = spec["log"]
+                raise Failure(f"{spec['name']} ended while it was starting. The end of {log}:\n{tail(log)}")
+            else:
+                done = ready
+            if done:
+                pending.remove(spec)
+        if pending and time.monotonic() - started > seconds:
+            what = "still runs" if until_exit else "is not ready"
+            log = pending[0]["log"]
+            raise Failure(f"{pending[0]['name']} {what} after {seconds:g} s. The end of {log}:\n{tail(log)}")
+        if pending:
+            time.sleep(0.25)
+    return {"changed": False, "seconds": round(time.monotonic() - started, 1)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["up", "wait", "down"])
+    parser.add_argument("arguments", nargs="*")
+    parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
+    parser.add_argument("--exit", action="store_true", help="wait until the processes have ended")
+    options = parser.parse_intermixed_args()
+    os.umask(0o022)  # the lab's other users have to get at their files
+    try:
+        if options.action == "down":
+            stopped = stop([Path(argument) for argument in options.arguments])
+            answer = {"changed": bool(stopped), "stopped": stopped}
+        else:
+            path, *names = options.arguments
+            specs = [s for s in json.loads(Path(path).read_text()) if not names or s["name"] in names]
+            answer = up(specs) if options.action == "up" else wait(specs, options.timeout, options.exit)
+    except (Failure, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
