@@ -9,7 +9,7 @@ from . import Finding, Sighting
 def look(case, attempts):
     for side in case.sides:
         others = foreign_requests(case, side)
-        if others:
+        if others and others > 0:
             yield Sighting(
                 side.name,
                 "only the probe's requests",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+SHUT = ("refused", "timeout", "unreachable")
+
 
 def look(case, attempts):
-    dials = [
-        d
-        for d in case.receiver.node.get("dials") or []
-        if d.get("why") in ("peer-init", "peer-lookup", "peer-from-log")
-    ]
-    shut = [d for d in dials if d.get("state") in ("refused", "timeout", "unreachable")]
+    advertised = _advertised(case, attempts)
+    dials = [d for d in case.receiver.node.get("dials") or [] if d.get("to") in advertised]
+    shut = [d for d in dials if d.get("state") in SHUT]
     if shut:
         yield Sighting(
             case.holder.name,
@@ -19,6 +18,17 @@ def look(case, attempts):
             ", ".join(sorted({d["state"] for d in shut})),
             "the receiver cannot connect to where the holder says it is",
         )
+
+
+def _advertised(case, attempts) -> set:
+    """Addresses under which the receiver is told to find this holder: by the controller, or in its own log."""
+    listed = {
+        w["peer_init_url"]
+        for w in case.workers or []
+        if w.get("peer_init_url") and case.holder.instance_id and w.get("instance_id") == case.holder.instance_id
+    }
+    named = {e["peer"] for a in attempts for e in a.layouts or [] if e.get("chunks") and e.get("peer")}
+    return listed | named
 
 
 FINDING = Finding(

@@ -1,0 +1,71 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate: which pairs this run judges.  Fails when there is none, so that nothing judged is never green."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+try:
+    from ..module_utils.kvproof import topology, waivers
+except ImportError:  # in place the tree is no package: the core lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+    from kvproof import topology, waivers
+
+import datetime
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller, sends nothing anywhere."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("mode", "inconclusive", "waive", "reports_dir", "seed_mode"))
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args, task_vars = self._task.args, task_vars or {}
+        unknown = set(args) - self._VALID_ARGS
+        if unknown:
+            return dict(result, failed=True, msg=f"kv_reuse_pairs: unknown argument {', '.join(sorted(unknown))}")
+        inconclusive = str(args.get("inconclusive") or "fail")
+        if inconclusive not in ("fail", "warn"):
+            return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
+        found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"))
+        _, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
+        result["changed"] = False
+        result["kv_reuse_plan"] = {
+            "mode": "seed" if args.get("seed_mode") else "inventory",
+            "run_id": secrets.token_hex(4),
+            "pairs": found.pairs,
+            "skipped": found.skipped,
+            "notes": ignored,
+            "reports_dir": str(args.get("reports_dir") or "reports"),
+            "inconclusive": inconclusive,
+        }
+        if found.problem:
+            result.update(failed=True, msg=f"kv_reuse: {found.problem}")
+        return result
+
+
+def hosts(task_vars: dict) -> list[dict]:
+    """The kv hosts of the inventory as topology.plan() takes them."""
+    groups, hostvars = task_vars.get("groups") or {}, task_vars.get("hostvars") or {}
+    in_play = set(task_vars.get("ansible_play_hosts_all") or [])
+    roles: dict[str, list[str]] = {}
+    for group, role in topology.GROUPS.items():
+        for name in groups.get(group) or []:
+            roles.setdefault(str(name), []).append(role)
+    return [
+        {
+            "name": name,
+            "roles": mine,
+            "in_play": name in in_play,
+            "cluster": str(hostvars[name].get("kv_reuse_cluster") or "default"),
+        }
+        for name, mine in roles.items()
+    ]

@@ -1,0 +1,73 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evidence in, verdict out.  The task after it fails the host with the headlines returned here."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+try:
+    from ..module_utils.kvproof import assemble, report, waivers
+    from ..module_utils.kvproof.judge import judge
+except ImportError:  # in place the tree is no package: the core lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+    from kvproof import assemble, report, waivers
+    from kvproof.judge import judge
+
+NODE, CONTROLLER = "kv_reuse_node", "kv_reuse_controller"  # names the role registers its results under
+
+
+class ActionModule(ActionBase):
+    """Judges the pairs of one receiver on the controller; no I/O."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("pairs", "probes", "mode", "inconclusive", "waive"))
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args = self._task.args
+        unknown = set(args) - self._VALID_ARGS
+        if unknown:
+            return dict(result, failed=True, msg=f"kv_reuse_verdict: unknown argument {', '.join(sorted(unknown))}")
+        counting, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
+        verdicts = [judge(document, counting) for document in evidence(args, task_vars or {})]
+        inconclusive = str(args.get("inconclusive") or "fail")
+        failing = [report.headline(v) for v in verdicts if report.fails(v["verdict"], inconclusive) and not v["waived"]]
+        return dict(result, changed=False, kv_reuse_verdicts=verdicts, kv_reuse_failing=failing, kv_reuse_notes=ignored)
+
+
+def evidence(args: dict, task_vars: dict) -> list[dict]:
+    """One evidence document per pair, of plain JSON types (Ansible hands over lazy containers)."""
+    hostvars, groups = task_vars.get("hostvars") or {}, task_vars.get("groups") or {}
+    documents = []
+    for number, pair in enumerate(args.get("pairs") or []):
+        probes = args.get("probes") or []
+        probe = probes[number].get("probe") if number < len(probes) else None
+        controllers = [
+            (name, _registered(hostvars, name, CONTROLLER))
+            for name in groups.get("kv_controller") or []
+            if str(hostvars[name].get("kv_reuse_cluster") or "default") == pair["cluster"]
+        ]
+        documents.append(
+            assemble.pair_evidence(
+                pair,
+                str(args.get("mode") or "inventory"),
+                probe,
+                _registered(hostvars, pair["holder"], NODE),
+                _registered(hostvars, pair["receiver"], NODE),
+                controllers,
+            )
+        )
+    return [json.loads(json.dumps(document, default=str)) for document in documents]
+
+
+def _registered(hostvars: dict, host: str, name: str) -> dict:
+    """A host's registered result; empty where the task was skipped or never ran."""
+    found = hostvars[host].get(name) or {}
+    return {} if found.get("skipped") else found

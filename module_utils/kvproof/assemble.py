@@ -1,0 +1,71 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts what the tasks of a run registered together into one evidence document per pair."""
+
+from __future__ import annotations
+
+from . import __version__
+
+
+def pair_evidence(
+    pair: dict, mode: str, probe: dict | None, holder: dict, receiver: dict, controllers: list[dict]
+) -> dict:
+    """``kvproof.evidence/1`` of one pair.
+
+    holder, receiver and controllers are the registered results of the node tasks (``node``, ``log`` or
+    ``controller`` in them, or ``unreachable``); an absent one is an empty dict.
+    """
+    return {
+        "schema": "kvproof.evidence/1",
+        "tool": __version__,
+        "cluster": pair["cluster"],
+        "mode": mode,
+        "architecture": "inprocess_p2p",
+        "pair": {"holder": pair["holder"], "receiver": pair["receiver"]},
+        "probe": probe,
+        "nodes": {"holder": node_of(holder), "receiver": node_of(receiver)},
+        "controllers": [c for c in (controller_of(name, result) for name, result in controllers) if c],
+    }
+
+
+def node_of(result: dict) -> dict | None:
+    """NODE of a registered result; an unreachable host becomes a NODE that says so."""
+    if result.get("unreachable"):
+        return {"schema": "kvproof.node/1", "ssh": "unreachable", "ssh_reason": _sentence(result.get("msg"))}
+    if result.get("node"):
+        return dict(result["node"])
+    if result.get("log"):
+        return {"schema": "kvproof.node/1", "ssh": "not-used", "log": dict(result["log"])}
+    return None
+
+
+def controller_of(name: str, result: dict) -> dict | None:
+    """CONTROLLER of a registered result, named after its inventory host."""
+    if result.get("unreachable"):
+        return {"schema": "kvproof.controller/1", "name": name, "ssh": "unreachable"}
+    return dict(result["controller"], name=name) if result.get("controller") else None
+
+
+def wanted_ids(probes: list[dict], role: str) -> list[str]:
+    """Response ids that the log of a holder or receiver should show."""
+    found = []
+    for probe in probes:
+        for trial in (probe or {}).get("trials") or []:
+            request = trial.get("seed" if role == "holder" else "reuse") or {}
+            if request.get("response_id"):
+                found.append(request["response_id"])
+    return found
+
+
+def peers_listed(probes: list[dict]) -> list[dict]:
+    """Addresses of peers that the controller lists, as lmcache_node_info dials them."""
+    found = {}
+    for probe in probes:
+        for worker in ((probe or {}).get("controller") or {}).get("workers") or []:
+            if worker.get("peer_init_url"):
+                found[worker["peer_init_url"]] = {"to": worker["peer_init_url"], "why": "peer-init"}
+    return list(found.values())
+
+
+def _sentence(text) -> str:
+    return " ".join(str(text or "unreachable").split())[:300]
