@@ -107,11 +107,12 @@ def _collect(log, source, want, collector):
         start = 0
         _feed(collector.feed, source, 0, source.size)
     else:
-        start, engine_start = _find_run(source, want, collector.clock)
+        start, engine_start, searched = _find_run(source, want, collector.clock)
         _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
         _feed(collector.feed, source, start, source.size)
         if collector.run_at is None and want.needles:
-            log["detail"] = f"no line of this run in the last {source.size - start} of {source.size} bytes"
+            log["detail"] = (f"no line of this run in the last {source.size - searched} of {source.size} bytes, "
+                             "which is as far as was searched")
     return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, BLOCK))
 
 
@@ -124,13 +125,13 @@ def _read_head(log, source, want, collector, *, run_start, engine_start):
     """Start-up facts: from the engine's last start where the search met it, else from the file's head."""
     start = engine_start or 0
     _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
-    if collector.drop_older_start():
+    if not collector.drop_older_start():
+        return
+    start = _last_start(source, max(0, source.size - want.budget), run_start)
+    if start is not None:
+        _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
+    if start is None or collector.drop_older_start():
         log["detail"] = "the log's head is of an earlier start of the engine"
-        floor = max(0, source.size - want.budget)
-        found = _last_start(source, floor, run_start)
-        if found is not None:
-            _feed(collector.feed_head, source, found, min(found + want.head_bytes, run_start))
-            log["detail"] = None
 
 
 def _find_run(source, want, clock):
