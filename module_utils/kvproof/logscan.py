@@ -60,11 +60,13 @@ class Clock:
         self.margin = _OTHER_ZONE
 
     def calibrate(self, raw):
-        """Take the zone from a line (or more) of this run."""
-        found = _AT.search(raw)
-        if self.margin and self.since is not None and found:
-            self.shift = round((self.since - _epoch(found.group(1).decode())) / 900.0) * 900.0
-            self.margin = 0.0
+        """Take the zone from the last time stamp in `raw`, which must be that of a line of this run."""
+        found = _AT.findall(raw)
+        if not (self.margin and found and self.since is not None):
+            return
+        shift = round((self.since - _epoch(found[-1].decode())) / 900.0) * 900.0
+        if abs(shift) <= _OTHER_ZONE:
+            self.shift, self.margin = shift, 0.0
 
     def epoch(self, at):
         """Epoch seconds of an event's `at`, None where there is none."""
