@@ -19,7 +19,8 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
     from kvproof import assemble, report, waivers
     from kvproof.judge import judge
 
-NODE, CONTROLLER = "kv_reuse_node", "kv_reuse_controller"  # names the role registers its results under
+# Names under which the role registers its results; in seed mode only a log is read.
+NODE, CONTROLLER = ("kv_reuse_node", "kv_reuse_log_read"), ("kv_reuse_controller",)
 
 
 class ActionModule(ActionBase):
@@ -59,15 +60,14 @@ def evidence(args: dict, task_vars: dict) -> list[dict]:
                 pair,
                 str(args.get("mode") or "inventory"),
                 probe,
-                _registered(hostvars, pair["holder"], NODE),
-                _registered(hostvars, pair["receiver"], NODE),
+                {role: _registered(hostvars, pair[role], NODE) for role in ("holder", "receiver")},
                 controllers,
             )
         )
     return [json.loads(json.dumps(document, default=str)) for document in documents]
 
 
-def _registered(hostvars: dict, host: str, name: str) -> dict:
+def _registered(hostvars: dict, host: str, names: tuple[str, ...]) -> dict:
     """A host's registered result; empty where the task was skipped or never ran."""
-    found = hostvars[host].get(name) or {}
-    return {} if found.get("skipped") else found
+    results = (hostvars[host].get(name) or {} for name in names)
+    return next((result for result in results if result and not result.get("skipped")), {})

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import yaml
 from kvproof import allowlist, logs, metrics
+from kvproof.dialects.mp import lines as mp_lines
 
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk
+ARCHITECTURES = {"mp": "mp", "lmcache_pd": "lmcache_pd", "nixl_pd": "nixl_pd"}
+SAME_PROMPT = ("lmcache_pd", "nixl_pd")  # the decode engine gets the very prompt of the prefill engine
 NAMES = {"holder": "prefill", "receiver": "decode"}
 
 
@@ -27,9 +30,7 @@ def evidence(folder: Path) -> dict:
         "tool": "test",
         "cluster": folder.name,
         "mode": "recording",
-        "architecture": {"mp": "mp", "lmcache_pd": "lmcache_pd", "nixl_pd": "nixl_pd"}.get(
-            meta.get("architecture"), "inprocess_p2p"
-        ),
+        "architecture": ARCHITECTURES.get(meta.get("architecture"), "inprocess_p2p"),
         "pair": {"holder": "prefill", "receiver": "decode"},
         "probe": _probe(folder, meta, probes),
         "nodes": {role: _node(folder, role, probes, controller) for role in NAMES},
@@ -45,6 +46,7 @@ def _json(path: Path):
 
 
 def _probe(folder: Path, meta: dict, probes: list) -> dict:
+    suffix = 0 if meta.get("architecture") in SAME_PROMPT else SUFFIX
     return {
         "schema": "kvproof.probe/1",
         "run_id": "recorded",
@@ -53,7 +55,7 @@ def _probe(folder: Path, meta: dict, probes: list) -> dict:
         "controller": None,
         "prompt": {"chunk_size": 256, "chunk_size_source": "default", "refused": None, "estimated": False},
         "warmup": [],
-        "trials": [_trial(index, probe) for index, probe in enumerate(probes)],
+        "trials": [_trial(index, probe, suffix) for index, probe in enumerate(probes)],
         "never_seen": _request(probes[0].get("X"), "never_seen", "receiver") if probes else None,
         "recompute": None,
         "reference": None,
@@ -63,7 +65,9 @@ def _probe(folder: Path, meta: dict, probes: list) -> dict:
 
 def _engine(folder: Path, name: str, up: bool, probes: list) -> dict:
     error = None if up else {"kind": "connect", "status": None, "text": "connection refused"}
-    pages = {when: _page(folder / f"metrics.{name}.{when}.txt") for when in ("before", "after12s")}
+    before, after = (_page(folder / f"metrics.{name}.{when}.txt") for when in ("before", "after12s"))
+    if after is None:  # the recordings of the other architectures: an engine that had just started, and one page
+        before, after = {"state": "ok", "lmcache": False, "values": {}}, _page(folder / f"metrics.{name}.after.txt")
     return {
         "name": name,
         "url": "recorded",
@@ -72,7 +76,7 @@ def _engine(folder: Path, name: str, up: bool, probes: list) -> dict:
         "health": {"status": 200} if up else None,
         "models": ["tiny"] if up else None,
         "model": "tiny" if up else None,
-        "metrics": {"before": pages["before"], "after": pages["after12s"]} if up else {},
+        "metrics": {"before": before, "after": after} if up else {},
         "internal": None,
     }
 
@@ -84,7 +88,7 @@ def _page(path: Path):
         return None
 
 
-def _trial(index: int, probe: dict) -> dict:
+def _trial(index: int, probe: dict, suffix: int) -> dict:
     lengths = [
         probe[role].get("prompt_tokens") or (probe[role].get("usage") or {}).get("prompt_tokens")
         for role in ("A", "B")
@@ -94,7 +98,7 @@ def _trial(index: int, probe: dict) -> dict:
         "index": index,
         "attempt": 0,
         "order": "reuse-first",
-        "prefix_tokens": min(lengths) - SUFFIX if all(lengths) and lengths else None,
+        "prefix_tokens": min(lengths) - suffix if all(lengths) and lengths else None,
         "expected_hit": None,
         "seed": _request(probe.get("A"), "seed", "holder"),
         "visible": {"how": None, "reached": False, "waited_s": None, "limit_s": 5.0},
@@ -102,7 +106,14 @@ def _trial(index: int, probe: dict) -> dict:
         "knockout": _request(probe.get("R"), "knockout", "receiver"),
         "repeat": None,
         "knockout_how": "none",
+        "window": {role: _window(probe, name) for role, name in NAMES.items()},
     }
+
+
+def _window(probe: dict, name: str) -> dict:
+    """Rises of counters over this probe alone, in the evidence's notation: ``name{source=x}``."""
+    rises = (probe.get("metrics_delta") or {}).get(name) or {}
+    return {re.sub(r"\[(.*)\]$", r"{source=\1}", key): value for key, value in rises.items()}
 
 
 def _request(one: dict | None, role: str, engine: str) -> dict | None:
@@ -142,6 +153,9 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
     file_values = _yaml(folder / f"{name}.yaml")
     ids = [p[r]["id"] for p in probes for r in ("A", "B", "R", "X") if isinstance(p.get(r), dict) and p[r].get("id")]
     log = logs.read({"file": str(folder / f"{name}.log")}, logs.Want(ids=ids))
+    server = _cache_server(folder, name)
+    if server:
+        log["events"] = mp_lines.scan((folder / f"server_{name}.log").read_text())
     heads = [e["values"] for e in log["head"] if e["kind"] == "config"]
     effective = (
         {"source": "internal_api", "values": allowlist.lmcache_config(conf)}
@@ -169,6 +183,20 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
         "p2p_host": {"value": (file_values or {}).get("p2p_host"), "ours": None},
         "dials": _dials(folder, role, file_values or {}, controller),
         "log": log,
+        "cache_server": server,
+    }
+
+
+def _cache_server(folder: Path, name: str) -> dict | None:
+    """What the multiprocess mode's server says of itself (/config and /status)."""
+    config = _json(folder / f"server.{name}.config.json")
+    if not config:
+        return None
+    adapters = (_json(folder / f"server.{name}.status.json") or {}).get("storage_manager", {}).get("l2_adapters") or []
+    return {
+        "instance_id": config["mp"]["instance_id"],
+        "p2p_advertise_url": (config["mp"].get("p2p_config") or {}).get("advertise_url"),
+        "l2_adapters": [adapter["type"] for adapter in adapters],
     }
 
 
@@ -178,7 +206,7 @@ def _yaml(path: Path) -> dict | None:
 
 def _environ(folder: Path, name: str) -> dict | None:
     processes = _processes(folder).get(name) or []
-    return next((p["env"] for p in processes if p.get("leader") and p.get("env")), None)
+    return next((p["env"] for p in processes if isinstance(p, dict) and p.get("leader") and p.get("env")), None)
 
 
 def _processes(folder: Path) -> dict:

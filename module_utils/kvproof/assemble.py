@@ -7,13 +7,11 @@ from __future__ import annotations
 from . import __version__
 
 
-def pair_evidence(
-    pair: dict, mode: str, probe: dict | None, holder: dict, receiver: dict, controllers: list[dict]
-) -> dict:
+def pair_evidence(pair: dict, mode: str, probe: dict | None, nodes: dict, controllers: list[tuple]) -> dict:
     """``kvproof.evidence/1`` of one pair.
 
-    holder, receiver and controllers are the registered results of the node tasks (``node``, ``log`` or
-    ``controller`` in them, or ``unreachable``); an absent one is an empty dict.
+    nodes: "holder" and "receiver" → the registered result of the node task (``node`` or ``log`` in it, or
+    ``unreachable``), an empty dict where it did not run.  controllers: (inventory name, registered result).
     """
     return {
         "schema": "kvproof.evidence/1",
@@ -23,7 +21,7 @@ def pair_evidence(
         "architecture": "inprocess_p2p",
         "pair": {"holder": pair["holder"], "receiver": pair["receiver"]},
         "probe": probe,
-        "nodes": {"holder": node_of(holder), "receiver": node_of(receiver)},
+        "nodes": {role: node_of(nodes[role]) for role in ("holder", "receiver")},
         "controllers": [c for c in (controller_of(name, result) for name, result in controllers) if c],
     }
 

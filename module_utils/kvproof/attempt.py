@@ -33,6 +33,7 @@ class Attempt:
     peer_error: str | None = None
     timed_out: bool | None = None
     lost_answer: bool = False
+    transfer_witness: str | None = None  # who saw the transfer, where the chain's own words do not fit
     control_hits: dict[str, int | None] = field(default_factory=dict)
 
     @property

@@ -167,7 +167,7 @@ class Side:
         if found and found.value:
             return str(found.value)
         seen = self.head("registering")
-        return seen[-1].get("instance") if seen else None
+        return seen[-1].get("instance") if seen else (self.node.get("cache_server") or {}).get("instance_id")
 
     def __str__(self) -> str:
         return self.name
@@ -192,6 +192,7 @@ class Case:
             "receiver", pair.get("receiver") or "receiver", engines.get("receiver"), nodes.get("receiver")
         )
         self.sides = (self.holder, self.receiver)
+        self.architecture = evidence.get("architecture") or "inprocess_p2p"
         self.seed_mode = evidence.get("mode") == "seed"
 
     def side(self, role: str) -> Side:

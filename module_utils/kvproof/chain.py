@@ -83,7 +83,7 @@ def _with_breaks(links: list[Link], broken: dict[int, str], proven: list) -> lis
         return links
     for link in links:
         if link.number > first and link.number != 6 and link.state == UNKNOWN:
-            link.state, link.text = NOT_NEEDED, "the chain broke before"
+            link.state = NOT_NEEDED
     return links
 
 
@@ -206,7 +206,7 @@ def _outcomes(case, seen, attempts) -> list[Link]:
             )
         )
     if seen.from_peer and seen.loaded:
-        witness = (
+        witness = seen.transfer_witness or (
             f"{holder} was asked for this id" if seen.asked else f"{receiver} got {seen.responded} tokens from the peer"
         )
         links.append(Link(10, HOLDS, witness))

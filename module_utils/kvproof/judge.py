@@ -79,6 +79,8 @@ def _look(case: Case, attempts: list) -> tuple[list[_Seen], list[str]]:
     """Runs every finding's look; one that breaks is told and does not stop the others."""
     seen, errors = [], []
     for finding in all_findings():
+        if finding.architectures and case.architecture not in finding.architectures:
+            continue
         try:
             sightings = list(finding.look(case, attempts))
         except Exception as error:  # evidence comes from outside: a check must not take the verdict down

@@ -12,7 +12,10 @@ GROUPS = {"kv_prefill": "prefill", "kv_decode": "decode", "kv_controller": "cont
 
 @dataclass
 class Topology:
-    """``pairs``: [{cluster, holder, receiver}]; ``skipped``: the same with a reason; ``problem``: why there is no pair."""
+    """What to probe: ``pairs`` [{cluster, holder, receiver}], ``skipped`` the same with a reason.
+
+    ``problem`` is one sentence on why there is no pair at all.
+    """
 
     pairs: list[dict] = field(default_factory=list)
     skipped: list[dict] = field(default_factory=list)
@@ -24,7 +27,8 @@ def plan(hosts: list[dict], mode: str = "cover") -> Topology:
 
     hosts: [{"name", "cluster", "roles": ["prefill", "decode", "controller"], "in_play": bool}].  Only hosts in the
     play are probed; pairs that --limit cut off are told as skipped.
-    mode: "full" every pair, "cover" the fewest in which every node takes part in each of its roles, "one" one a cluster.
+    mode: "full" every pair; "cover" the fewest in which every node takes part in each of its roles; "one" one a
+    cluster.
     """
     if mode not in MODES:
         return Topology(problem=f"kv_reuse_pairs is {mode!r}; use one of {', '.join(MODES)}")
@@ -90,7 +94,8 @@ def _why_no_pair(hosts: list[dict], skipped: list[dict]) -> str:
         )
     for role, other in (("prefill", "decode"), ("decode", "prefill")):
         if not any(role in h["roles"] for h in engines):
-            return f"no {role} node: the group kv_{role} is empty, so there is no pair with {other} node {engines[0]['name']}"
+            partner = engines[0]["name"]
+            return f"no {role} node: the group kv_{role} is empty, so there is no pair with {other} node {partner}"
     return (
         "no pair of two nodes in one cluster: a prefill and a decode node must have the same kv_reuse_cluster "
         f"(seen: {', '.join(sorted({h['cluster'] for h in engines}))})"

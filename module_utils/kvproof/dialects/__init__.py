@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who sees which link of the chain, per architecture and version range.
 
-The core asks here and never names a log line or a metric.  One architecture so far: LMCache in the engine's
-process with P2P (LMCache 0.3.7 to 0.5.x).
+The core asks here and never names a log line or a metric.
+
+inprocess_p2p: LMCache in the engine's process with P2P and a controller (LMCache 0.3.7 to 0.5.x), gathered live.
+mp, lmcache_pd, nixl_pd: judged from recordings; nothing gathers their evidence from a live cluster yet.
 """
 
 from __future__ import annotations
 
-ARCHITECTURES = ("inprocess_p2p",)
+import importlib
+
+MODULES = {
+    "inprocess_p2p": ".inprocess_p2p.witnesses",
+    "mp": ".mp.witnesses",
+    "lmcache_pd": ".lmcache_pd",
+    "nixl_pd": ".nixl_pd",
+}
 
 
 def observe(case) -> list:
@@ -22,9 +31,7 @@ def never_seen_hit(case) -> int | None:
 
 
 def _witnesses(case):
-    from .inprocess_p2p import witnesses  # here, so that node-side code can import the package without it
-
-    architecture = case.evidence.get("architecture") or "inprocess_p2p"
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"kvproof cannot judge the architecture {architecture!r}; it knows {', '.join(ARCHITECTURES)}")
-    return witnesses
+    if case.architecture not in MODULES:
+        raise ValueError(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {', '.join(MODULES)}")
+    # imported late: node-side code imports this package for the log lines alone
+    return importlib.import_module(MODULES[case.architecture], __package__)

@@ -38,6 +38,7 @@ class Finding:
           "note" is for the reader, and tells what could not be seen.
     explains: trial outcomes (attempt.py) that this cause leads to.
     covers: slugs that follow from this one, and are not shown beside it as causes of their own.
+    architectures: where it can happen, empty for everywhere.
     rank: order among findings of one link, lower first: the more specific the evidence, the lower.
     """
 
@@ -52,6 +53,7 @@ class Finding:
     look: Callable[..., Iterable[Sighting]]
     explains: frozenset = MISSES
     covers: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     rank: int = 50
 
 

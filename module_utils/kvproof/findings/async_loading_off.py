@@ -30,5 +30,6 @@ FINDING = Finding(
     remedy="Set enable_async_loading: true on every node that should fetch KV, restart the engine.",
     source="LMCache 0.5.6 p2p_backend.py:752; LMCache#1791",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed"]),
 )

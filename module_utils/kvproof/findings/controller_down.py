@@ -59,6 +59,7 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6; registration is tried once",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
     covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out", "controller-unseen"),
 )

@@ -38,6 +38,7 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6; the controller's --host binds HTTP and ZMQ",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
     covers=("not-registered", "lookup-timed-out"),
 )

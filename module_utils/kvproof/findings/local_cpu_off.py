@@ -30,5 +30,6 @@ FINDING = Finding(
     remedy=("Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine."),
     source="LMCache 0.5.6",
     look=look,
+    architectures=("inprocess_p2p",),
     covers=("not-announced",),
 )

@@ -36,4 +36,5 @@ FINDING = Finding(
     remedy="Start the engine with LMCACHE_LOG_LEVEL=INFO.",
     source="LMCache 0.5.6",
     look=look,
+    architectures=("inprocess_p2p", "lmcache_pd"),
 )

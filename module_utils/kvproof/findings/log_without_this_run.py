@@ -36,4 +36,5 @@ FINDING = Finding(
     remedy="Point kv_reuse_log at the log of the engine behind kv_reuse_url.",
     source="kvproof",
     look=look,
+    architectures=("inprocess_p2p",),
 )

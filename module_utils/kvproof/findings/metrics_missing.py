@@ -30,4 +30,5 @@ FINDING = Finding(
     remedy=("Set PROMETHEUS_MULTIPROC_DIR for the engine, and kv_reuse_metrics_url if /metrics is elsewhere."),
     source="LMCache 0.5.6",
     look=look,
+    architectures=("inprocess_p2p", "lmcache_pd"),
 )

@@ -55,6 +55,7 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6 worker.py",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
     covers=("registered-elsewhere",),
 )

@@ -28,4 +28,5 @@ FINDING = Finding(
     remedy=("Look for an LMCache ERROR at start-up (transfer channel, NIXL, address in use), correct it, restart."),
     source="LMCache 0.5.6, storage_manager",
     look=look,
+    architectures=("inprocess_p2p",),
 )

@@ -7,6 +7,17 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     for side in case.sides:
+        server = side.node.get("cache_server")
+        if server is not None:
+            if not server.get("p2p_advertise_url"):
+                yield Sighting(
+                    side.name,
+                    "an LMCache server started with --p2p-advertise-url",
+                    "no address advertised",
+                    "this server takes no part in P2P sharing",
+                    "Start this node's lmcache server with --p2p-advertise-url IP:PORT and --coordinator-url.",
+                )
+            continue
         p2p = side.flag("enable_p2p")
         if p2p is not None:
             if not p2p.value:
@@ -48,5 +59,6 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6 v1/config.py; only true and 1 count as true",
     look=look,
+    architectures=("inprocess_p2p", "mp"),
     covers=("p2p-port-unreachable", "p2p-host-not-ours", "p2p-backend-missing"),
 )

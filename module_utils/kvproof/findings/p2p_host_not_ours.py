@@ -50,5 +50,6 @@ FINDING = Finding(
     remedy=("Set p2p_host to an address of this node that its peers can reach (not localhost, not a virtual IP)."),
     source="LMCache 0.5.6; docs of p2p_sharing",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
 )

@@ -35,6 +35,7 @@ FINDING = Finding(
     remedy=("Set enable_pd: false for P2P sharing, or enable_p2p: false for LMCache's prefill/decode transfer."),
     source="LMCache 0.5.6 v1/config.py:761",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["engine-down", "missed", "timed-out"]),
     covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
 )

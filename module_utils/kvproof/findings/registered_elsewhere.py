@@ -41,5 +41,6 @@ FINDING = Finding(
     remedy=("Restart the controller and then the engines, or give the engine a new lmcache_instance_id."),
     source="LMCache 0.5.6; `already registered, skip registration`",
     look=look,
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
 )

@@ -1,0 +1,32 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LMCache's prefill/decode transfer (enable_pd): the prefill node pushes a prompt's KV to the decode node.
+
+Log lines are those of the in-process mode.  A decode node whose only backend is the PD backend keeps nothing of its
+own, so what it loads for a fresh prompt was pushed by a prefill node.  Judged from recordings of LMCache 0.5.6;
+nothing gathers this evidence from a live cluster yet.
+"""
+
+from __future__ import annotations
+
+from ..attempt import Attempt
+from ..case import Case
+from .inprocess_p2p import witnesses
+
+BACKEND = "PDBackend"
+
+
+def observe(case: Case) -> list[Attempt]:
+    """One Attempt per fresh prompt.  All of the prompt is expected, not whole chunks."""
+    attempts = witnesses.observe(case)
+    only_pushed = case.receiver.backends == [BACKEND]
+    for trial, seen in zip(case.trials, attempts):
+        seen.expected = trial.get("prefix_tokens")
+        if seen.loaded and only_pushed:
+            seen.asked = True
+            seen.transfer_witness = f"pushed: {case.receiver.name} has no other backend than {BACKEND}"
+    return attempts
+
+
+def never_seen_hit(case: Case) -> int | None:
+    return witnesses.never_seen_hit(case)
