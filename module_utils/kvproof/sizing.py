@@ -39,7 +39,7 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
     """PROMPT.refused: why this pair must not be sent, or None."""
     chunk, need = bounds.chunk_size, pair.most_tokens + bounds.max_tokens
     if bounds.max_model_len is not None and need > bounds.max_model_len:
-        overhead = need - pair.prefix_tokens
+        overhead = need - bounds.prefix_tokens()
         fits = max(0, (bounds.max_model_len - overhead - SLACK_TOKENS) // chunk)
         if fits == 0:
             return {"slug": "prompt-shorter-than-chunk",

@@ -123,7 +123,7 @@ class StoreWatch:
             count, name = worker["key_count"], str(worker["instance_id"])
             if isinstance(count, int):
                 counts[name] = min(count, counts.get(name, count))
-        return counts
+        return counts or None
 
     def _keys_rose(self, before: dict[str, int], chunks: int) -> bool:
         now = self._keys() or {}
