@@ -124,7 +124,7 @@ options:
     type: float
     default: 120.0
   max_tokens:
-    description: Tokens to generate in the first trial, from which the inter-token times come. All others take 16.
+    description: Tokens to generate in the first trial, from which the inter-token times come. All others take 8.
     type: int
     default: 64
   max_probe_mb:

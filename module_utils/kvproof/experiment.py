@@ -20,7 +20,7 @@ from .engine import Engine, EngineSettings, empty_engine, side_by_side
 from .httpclient import Deadline, HttpClient, RequestFailed, check_url
 from .visibility import StoreWatch, not_waited, read_controller
 
-FEW_TOKENS = 16  # what every request generates but those of the first trial
+FEW_TOKENS = 8  # what every request generates but those of the first trial; the first token tells most
 WARMUP_TOKENS = 2
 REFERENCE_MOST_TOKENS = 2048  # prompt_logprobs makes logits of the whole prompt
 DEFAULT_LOOKUP_TIMEOUT_MS = 3000  # LMCache's lookup_timeout_ms
