@@ -85,7 +85,8 @@ _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)\S*@")
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s?#'\"]*)[?#][^\s'\",)]*")
 _BARE_CREDENTIALS = re.compile(r"[^\s/@'\"=]+:[^\s/@'\"]*@")
 _SECRET_WORDS = re.compile(
-    r"(?i)(api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)(['\"]?\s*[:=]\s*|\s+)['\"]?\S+")
+    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)['\"]?\s*[:=]\s*|bearer\s+)(?!bearer)['\"]?\S+")
+_SECRET_SHAPES = re.compile(r"\b(?:hf_|sk-|ghp_|xox.-)[A-Za-z0-9_-]{8,}")
 
 
 def redact(text):
@@ -99,8 +100,9 @@ def redact(text):
 
 
 def redact_line(line):
-    """A raw log line, cut to 300 characters, without credentials in URLs or after a telling word."""
-    return _SECRET_WORDS.sub(r"\1\2***", redact(line[:2000]))[:300]
+    """A raw log line, at most 300 characters, without what a URL, a telling word or its shape gives away."""
+    line = _SECRET_WORDS.sub(r"\1***", redact(line[:2000]))
+    return _SECRET_SHAPES.sub("***", line)[:300]
 
 
 def plain(value):

@@ -63,7 +63,7 @@ def read_flat(text):
             break
         try:
             indented = line[0] in " \t"
-            if key is not None and content.startswith("- "):
+            if key is not None and content.startswith("- ") and not skipping:
                 found[key] = [*(found[key] or []), scalar(content[2:])]
             elif skipping and indented:
                 continue
@@ -134,6 +134,7 @@ def scalar(text):
         return (-1 if text[0] == "-" else 1) * int(digits, 8 if octal else 0)
     if _FLOAT.match(text):
         return float(text.replace("_", ""))
-    if text[:1] in "&*!%@`|>{}[]," or text[:2] in ("- ", "? ") or ": " in text or _SEXAGESIMAL.match(text):
+    if text[:1] in "&*!%@`|>{}[]," or text[:2] in ("- ", "? ") or ": " in text or text.endswith(":") \
+            or _SEXAGESIMAL.match(text):
         raise NotReadable("a value that only a YAML library can read; quote it, or install PyYAML")
     return text

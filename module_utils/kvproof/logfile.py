@@ -156,7 +156,7 @@ def _find_run(source, want, clock):
             missing -= set(hits)
             nearest = min(hits.values())
             first = position + nearest
-            clock.calibrate(block[max(0, nearest - 300):nearest])  # its own line's stamp stands before it
+            clock.calibrate(block[max(0, nearest - 300):nearest].rpartition(b"\n")[2])
         if engine_start is None:
             engine_start = _last_anchor(block, position)
         if clock.run_is_later(block) or (first is not None and quiet >= _QUIET and not missing):

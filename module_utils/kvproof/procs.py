@@ -140,28 +140,23 @@ def find(port, host, recognise, proc="/proc"):
     except OSError:
         here = None
         unseen.append("listening sockets")
-    owners = topmost(proc, socket_owners(proc, [item.inode for item in here or []]))
-    known = {pid: recognise(cmdline(proc, pid)) for pid in owners}
-    for pid in owners:  # vLLM's children write a title over their command line and environment
-        above = _recognised_ancestor(proc, pid, recognise) if known[pid] is None else None
-        if above:
-            known = {above: recognise(cmdline(proc, above))}
-    recognised = [pid for pid, command in known.items() if command is not None]
+    owners = {}
+    for pid in topmost(proc, socket_owners(proc, [item.inode for item in here or []])):
+        started = _started_as(proc, pid, recognise)
+        owners[started] = recognise(cmdline(proc, started))
+    recognised = [pid for pid, command in owners.items() if command is not None]
     if len(recognised) == 1:
-        return Found(recognised[0], "socket", known[recognised[0]], here, True, unseen)
+        return Found(recognised[0], "socket", owners[recognised[0]], here, True, unseen)
     if here and not owners:
         unseen.append("pid of the socket")
-    # Nobody's, a proxy's or a wrapper's socket: the engine may still be told from its command line.
-    candidates = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
-    matching = topmost(proc, [pid for pid, command in candidates.items()
-                              if command is not None and _fits(command, port, host)])
-    if len(matching) > 1:
-        matching = [pid for pid in matching if _listens_in_its_namespace(proc, pid, port)] or matching
-    if len(matching) == 1 and not recognised:
-        return Found(matching[0], "cmdline", candidates[matching[0]], here, True, unseen)
+    # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
+    matching = {} if recognised else _by_cmdline(proc, port, host, recognise)
+    if len(matching) == 1:
+        (pid, command), = matching.items()
+        return Found(pid, "cmdline", command, here, True, unseen)
     if len(owners) == 1 and not matching:
-        return Found(owners[0], "socket", None, here, True, unseen)
-    several = recognised or matching or owners
+        return Found(next(iter(owners)), "socket", None, here, True, unseen)
+    several = recognised or list(matching) or list(owners)
     if several:
         unseen.append("which of the processes {} is meant by port {}: give the host, too".format(
             ", ".join(str(pid) for pid in several), port))
@@ -197,15 +192,29 @@ def _fits(command, port, host):
     return not any(address.startswith("127.") for address in [*bound, *wanted])  # NAT, a proxy, a VIP
 
 
-def _recognised_ancestor(proc, pid, recognise):
-    """The nearest ancestor of `pid` whose command line is recognised, None when there is none."""
+def _by_cmdline(proc, port, host, recognise):
+    """Commands, by pid, of the processes that would serve `port` at `host` by their command line."""
+    found = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
+    matching = topmost(proc, [pid for pid, command in found.items()
+                              if command is not None and _fits(command, port, host)])
+    if len(matching) > 1:
+        matching = [pid for pid in matching if _listens_in_its_namespace(proc, pid, port)] or matching
+    return {pid: found[pid] for pid in matching}
+
+
+def _started_as(proc, pid, recognise):
+    """`pid`, or the nearest ancestor with a recognised command line.
+
+    vLLM's API server children write a title over their command line and environment.
+    """
+    above = pid
     for _step in range(_MAX_ANCESTORS):
-        pid = parent(proc, pid)
-        if pid <= 1:
-            return None
-        if recognise(cmdline(proc, pid)) is not None:
-            return pid
-    return None
+        if above <= 1:
+            break
+        if recognise(cmdline(proc, above)) is not None:
+            return above
+        above = parent(proc, above)
+    return pid
 
 
 def _listens_in_its_namespace(proc, pid, port):
