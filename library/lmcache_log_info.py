@@ -14,18 +14,23 @@ description:
     which is searched backwards from the end. Rotated siblings are looked at where the run begins in one.
   - Raw lines are returned for known warnings and errors only, without credentials in URLs.
 options:
-  file:
-    description: Path of the log file. Exactly one of O(file), O(unit) and O(command) is needed.
-    type: path
-  unit:
-    description: Name of the systemd unit whose journal has the log.
-    type: str
-  command:
-    description:
-      - Command, as a list of words, that prints the log. It must not change anything.
-      - C({since}) in a word becomes O(since) in epoch seconds, C({since_time}) the same as RFC 3339.
-    type: list
-    elements: str
+  log:
+    description: Where the log is. Exactly one of the suboptions.
+    type: dict
+    required: true
+    suboptions:
+      file:
+        description: Path of the log file. Its rotated siblings are looked at, too.
+        type: path
+      unit:
+        description: Name of the systemd unit whose journal has the log.
+        type: str
+      command:
+        description:
+          - Command, as a list of words, that prints the log. It must not change anything.
+          - C({since}) in a word becomes O(since) in epoch seconds, C({since_time}) the same as RFC 3339.
+        type: list
+        elements: str
   ids:
     description: Request ids to look for, as sent or as answered.
     type: list
@@ -72,18 +77,21 @@ author:
 EXAMPLES = r"""
 - name: Read the start-up facts of an engine's log
   kvproof.cluster.lmcache_log_info:
-    file: /var/log/vllm/vllm.log
+    log:
+      file: /var/log/vllm/vllm.log
   register: engine_log
 
 - name: Look for one run in the journal
   kvproof.cluster.lmcache_log_info:
-    unit: vllm.service
+    log:
+      unit: vllm.service
     run_marker: kvp-k3f9a1c2b
     since: 1795487060.1
 
 - name: Look for one request in a container's log
   kvproof.cluster.lmcache_log_info:
-    command: [kubectl, logs, "--since-time={since_time}", decode-0]
+    log:
+      command: [kubectl, logs, "--since-time={since_time}", decode-0]
     ids:
       - cmpl-kvp-k3f9a1c2b-0-reuse
     since: 1795487060.1
@@ -163,9 +171,9 @@ from ..module_utils.kvproof import logs
 def main():
     module = AnsibleModule(
         argument_spec={
-            "file": {"type": "path"},
-            "unit": {"type": "str"},
-            "command": {"type": "list", "elements": "str"},
+            "log": {"type": "dict", "required": True, "options": {
+                "file": {"type": "path"}, "unit": {"type": "str"},
+                "command": {"type": "list", "elements": "str"}}},
             "ids": {"type": "list", "elements": "str", "default": []},
             "run_marker": {"type": "str"},
             "since": {"type": "float"},
@@ -175,13 +183,10 @@ def main():
             "head": {"type": "int", "default": 2 << 20},
             "max_events": {"type": "int", "default": 5000},
         },
-        mutually_exclusive=[("file", "unit", "command")],
-        required_one_of=[("file", "unit", "command")],
         supports_check_mode=True,
     )
     params = module.params
-    source = {name: params[name] for name in ("file", "unit", "command") if params[name]}
-    problem = logs.bad_source(source)
+    problem = logs.bad_source(params["log"])
     for name in ("timeout", "budget", "head", "max_events"):
         if not problem and params[name] <= 0:
             problem = f"{name}: give a number above zero, not {params[name]}"
@@ -190,7 +195,7 @@ def main():
     want = logs.Want(params["ids"], params["run_marker"], params["since"], started_at=params["started_at"],
                      head_bytes=params["head"], budget=params["budget"], max_events=params["max_events"],
                      timeout=params["timeout"])
-    module.exit_json(changed=False, log=logs.read(source, want))
+    module.exit_json(changed=False, log=logs.read(params["log"], want))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def read(source, want, found_by="variable", path=None):
     `source` is `{"file": path}`, `{"unit": name}` or `{"command": [argv]}`; `path` is where the file is
     really opened, when a container's root stands before it.
     """
+    source = {key: value for key, value in source.items() if value}
     log = document(source, found_by, ids=want.ids)
     try:
         if source.get("file"):

@@ -17,11 +17,11 @@ FIXTURE = ROOT / "tests" / "fixtures" / "logs" / "healthy_decode.log"
 BIN = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 PLAYBOOK, DOC = (shutil.which(name, path=BIN) for name in ("ansible-playbook", "ansible-doc"))
 MODULES = ("lmcache_node_info", "lmcache_log_info", "lmcache_controller_info")
-LOG = {"file": str(FIXTURE), "ids": ["probe-mwbbucwy-B"], "run_marker": "probe-"}
+LOG = {"log": {"file": str(FIXTURE)}, "ids": ["probe-mwbbucwy-B"], "run_marker": "probe-"}
 NODE = {"port": 1, "host": "127.0.0.1", "log": {"file": str(FIXTURE)}, "dial_timeout": 0.1, "api_timeout": 0.1}
 BAD = {
-    "no log": ("lmcache_log_info", {}, "one of the following is required: file, unit, command"),
-    "no budget": ("lmcache_log_info", {"file": "/a", "budget": 0}, "budget: give a number above zero, not 0"),
+    "no log": ("lmcache_log_info", {"log": {}}, "log: give exactly one of file, unit and command"),
+    "no budget": ("lmcache_log_info", {"log": {"file": "/a"}, "budget": 0}, "budget: give a number above zero, not 0"),
     "two logs": ("lmcache_node_info", {"log": {"file": "/a", "unit": "b"}}, "log: give exactly one of file, unit"),
     "no port": ("lmcache_node_info", {"port": 70000}, "port: give the engine's port"),
     "no peer": ("lmcache_node_info", {"peers": [{"to": "nowhere"}]}, "peers: give host:port"),
