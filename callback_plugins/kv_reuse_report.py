@@ -1,0 +1,185 @@
+# Copyright: the kvproof authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: kv_reuse_report
+type: aggregate
+short_description: Shows whether KV cache is reused, and writes the reports
+version_added: 0.1.0
+author:
+  - The kvproof authors
+description:
+  - Collects the verdicts of the role C(kv_reuse) over all hosts of a playbook run, prints the chain of proof of each
+    pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
+    C(index.html) and C(kv_reuse.prom).
+  - It decides nothing; a task fails when a verdict must make the run fail.
+  - Playbooks that do not use the role see nothing of it.
+  - The reports say C(incomplete) from the start of the run to its end, so that no report of an earlier run is taken for
+    this one's when it is stopped.
+  - Colours are Ansible's own; E(NO_COLOR) and E(ANSIBLE_NOCOLOR) switch them off. Beside a stdout callback that prints
+    JSON the report goes to the standard error.
+options:
+  reports_dir:
+    description:
+      - Folder of the reports, relative to the working directory.
+      - The variable C(kv_reuse_reports_dir) of the inventory or the command line counts before this option.
+    type: str
+    default: reports
+    env:
+      - name: KV_REUSE_REPORTS_DIR
+    ini:
+      - section: callback_kv_reuse_report
+        key: reports_dir
+requirements:
+  - prometheus_client, for C(kv_reuse.prom) alone
+"""
+
+import json
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ansible import constants as C
+from ansible.plugins.callback import CallbackBase
+from ansible.utils.color import stringc
+
+try:
+    from ..module_utils.kvproof import reportfiles
+    from ..module_utils.kvproof.run import Run
+    from ..module_utils.kvproof.views import console
+except ImportError:  # in place the tree is no package: the core lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+    from kvproof import reportfiles
+    from kvproof.run import Run
+    from kvproof.views import console
+
+ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
+GROUPS = ("kv_prefill", "kv_decode", "kv_controller")
+DEFAULT_FOLDER = "reports"
+COLORS = {"good": "COLOR_OK", "bad": "COLOR_ERROR", "doubt": "COLOR_WARN", "faint": "COLOR_SKIP"}
+
+
+class CallbackModule(CallbackBase):
+    """Takes from the results what the role's tasks put there, and hands it to pure functions."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "kv_reuse_report"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self, display=None, options=None):
+        super().__init__(display, options)
+        self._run = Run(_now())
+        self._folder: Path | None = None  # None: nothing was written yet
+        self._uses_role = False
+
+    def v2_playbook_on_start(self, playbook):
+        # Found beside a playbook and enabled by its collection name, the plugin is loaded twice: one of them reports.
+        self.disabled = vars(self._display).setdefault("_kv_reuse_report", self) is not self
+        self._run, self._folder = Run(_now()), None
+        self._uses_role = any(role.get_name() in ROLES for play in playbook.get_plays() for role in play.get_roles())
+
+    def v2_playbook_on_play_start(self, play):
+        if self._uses_role and self._folder is None:
+            self._report_into(_folder_by_inventory(play))
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        role = getattr(task, "_role", None)
+        if self._folder is None and role and role.get_name() in ROLES:
+            self._report_into(None)
+
+    def v2_runner_on_ok(self, result):
+        self._take(result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._take(result, failed=True)
+        self._run.failure(result._host.get_name(), result._task.get_name(), _message(result._result))
+
+    def v2_runner_on_unreachable(self, result):
+        text = _message(result._result)
+        self._run.failure(result._host.get_name(), result._task.get_name(), text, unreachable=True)
+
+    def v2_playbook_on_stats(self, stats):
+        if self._folder is None:
+            return
+        exit_code = 4 if stats.dark else 2 if stats.failures else 0
+        doc = self._run.document("complete", _now(), exit_code)
+        written = self._write(doc)
+        self._show(doc, [f"{self._folder} ({', '.join(written)})"] if written else [])
+
+    def _take(self, result, failed=False):
+        found = result._result
+        if "kv_reuse_plan" in found:
+            self._run.plan(_plain(found["kv_reuse_plan"]), failed, _message(found))
+            self._report_into(self._run.reports_dir)
+        if "kv_reuse_verdicts" in found:
+            self._run.verdicts(_plain(found["kv_reuse_verdicts"]))
+        self._run.note(_plain(found.get("kv_reuse_notes") or []))
+
+    def _report_into(self, wanted: str | None):
+        """Marks the reports as incomplete in the folder asked for, and takes them back from another one."""
+        name = wanted if wanted and wanted != DEFAULT_FOLDER else self.get_option("reports_dir")
+        folder = Path(name).expanduser().absolute()
+        if folder == self._folder:
+            return
+        if self._folder:
+            reportfiles.remove(self._folder)
+        self._folder = folder
+        self._write(self._run.document("incomplete"))
+
+    def _write(self, doc: dict) -> list[str]:
+        written, problems = reportfiles.write(self._folder, doc)
+        if problems and doc["status"] == "complete":
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            self._display.warning(
+                f"kv_reuse_report: {problems[0]}{more}. What the report says is printed below; "
+                "a file of that name may be an earlier run's."
+            )
+        return written
+
+    def _show(self, doc: dict, places: list[str]):
+        # a stdout callback that prints JSON must stay the only one on the standard output
+        aside = "json" in C.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2]
+        stream = sys.stderr if aside else sys.stdout
+        width = min(self._display.columns, 120) if stream.isatty() else console.WIDTH
+        for line in console.lines(doc, places, width):
+            bare = "".join(text for text, _ in line)
+            painted = "".join(stringc(text, getattr(C, COLORS[style])) if style else text for text, style in line)
+            self._display.display(_printable(painted, stream), stderr=aside, screen_only=True)
+            self._display.display(bare, log_only=True)
+
+
+def _folder_by_inventory(play) -> str | None:
+    """kv_reuse_reports_dir as the inventory and the command line have it; None when they do not say."""
+    found = play.get_variable_manager().get_vars(play=play)
+    hosts = [host for group in GROUPS for host in (found.get("groups") or {}).get(group) or []]
+    for values in (*((found.get("hostvars") or {}).get(host) or {} for host in hosts[:1]), found):
+        folder = values.get("kv_reuse_reports_dir")
+        if isinstance(folder, str) and folder and "{{" not in folder:
+            return folder
+    return None
+
+
+def _message(found: dict) -> str:
+    """A task's own words; of a loop, those of its first failed item."""
+    items = [item for item in found.get("results") or [] if item.get("failed") or item.get("unreachable")]
+    return str((items[0] if items else found).get("msg") or found.get("msg") or "")
+
+
+def _plain(value):
+    """Plain JSON types: newer Ansible hands over lazy, tagged containers."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _printable(text: str, stream) -> str:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return console.plain(text)
+    return text
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

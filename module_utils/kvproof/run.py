@@ -1,0 +1,97 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collects what the tasks of one playbook run said, and makes the run's document of it.  No I/O, no Ansible."""
+
+from __future__ import annotations
+
+from . import report
+
+LIMIT = 400  # characters of a task's message
+
+
+class Run:
+    """The plan, the verdicts and the failures of one run, in the order in which they came."""
+
+    def __init__(self, started_at: str):
+        self.started_at = started_at
+        self.reports_dir: str | None = None
+        self._plan: dict[tuple, dict] = {}
+        self._skipped: dict[tuple, dict] = {}
+        self._verdicts: dict[tuple, dict] = {}
+        self._failures: dict[str, str] = {}  # host → what failed last
+        self._refused: str | None = None
+        self._settings: dict = {}
+        self._notes: dict[str, None] = {}
+
+    def plan(self, plan: dict, failed: bool = False, text: str = "") -> None:
+        """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
+        self._plan.update({_key(pair): pair for pair in plan.get("pairs") or []})
+        self._skipped.update({_key(pair): pair for pair in plan.get("skipped") or []})
+        self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
+        self.reports_dir = plan.get("reports_dir") or self.reports_dir
+        self.note(plan.get("notes"))
+        if failed:
+            self._refused = _sentence(text)
+
+    def verdicts(self, verdicts: list[dict]) -> None:
+        """``kv_reuse_verdicts`` of a kv_reuse_verdict task."""
+        self._verdicts.update({_key(verdict): verdict for verdict in verdicts})
+
+    def note(self, notes: list[str] | None) -> None:
+        self._notes.update(dict.fromkeys(notes or []))
+
+    def failure(self, host: str, task: str, text: str, unreachable: bool = False) -> None:
+        """A task that failed on a host, or could not reach it."""
+        how = "could not reach the host" if unreachable else "failed"
+        self._failures[host] = f"{host}: task “{task}” {how}: {_sentence(text)}"
+
+    def document(self, status: str, finished_at: str | None = None, exit_code: int | None = None) -> dict:
+        """``kvproof.verdict/1``.  exit_code: what Ansible will exit with."""
+        left = [pair for key, pair in self._plan.items() if key not in self._verdicts]
+        doc = report.document(
+            status=status,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            pairs=list(self._verdicts.values()),
+            not_judged=[{**_names(pair), "reason": self._why_not_judged(pair)} for pair in left] if finished_at else [],
+            skipped=[{**_names(p), "reason": p.get("reason") or "not asked for"} for p in self._skipped.values()],
+            problems=self._problems() if finished_at else [],
+            notes=list(self._notes),
+            exit_code=exit_code,
+            **self._settings,
+        )
+        return self._compared_with_exit_code(doc)
+
+    def _why_not_judged(self, pair: dict) -> str:
+        for host in (pair["receiver"], pair["holder"]):
+            if host in self._failures:
+                return self._failures[host]
+        elsewhere = next(iter(self._failures.values()), None)
+        return f"its verdict task did not run; {elsewhere}" if elsewhere else "its verdict task did not run"
+
+    def _problems(self) -> list[str]:
+        """Why there is nothing to show, when no pair was even planned."""
+        if self._refused:
+            return [self._refused]
+        if self._plan or self._verdicts:
+            return []
+        return list(self._failures.values()) or ["no pair was judged: no task of the validation ran on any host"]
+
+    def _compared_with_exit_code(self, doc: dict) -> dict:
+        if doc["exit_code"] == 0 and doc["run_fails"]:
+            doc["problems"].append("no task failed, so Ansible exits with 0 although this run is no pass")
+        elif doc["exit_code"] and not doc["run_fails"]:
+            doc["notes"] += [f"the exit code comes from elsewhere: {text}" for text in self._failures.values()]
+        return doc
+
+
+def _key(pair: dict) -> tuple:
+    return pair["cluster"], pair["holder"], pair["receiver"]
+
+
+def _names(pair: dict) -> dict:
+    return dict(zip(("cluster", "holder", "receiver"), _key(pair)))
+
+
+def _sentence(text: str) -> str:
+    return " ".join(str(text or "no reason given").split())[:LIMIT]

@@ -1,0 +1,35 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Views of a run's document, each a pure function of it.  ``files()`` gives all that belong into reports/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from . import junit, pages, prometheus
+from .clean import cleaned
+
+VERDICT = "verdict.json"
+VIEWS = {
+    "junit.xml": junit.render,
+    "summary.md": pages.summary,
+    "index.html": pages.html,
+    "kv_reuse.prom": prometheus.render,
+}
+NAMES = (VERDICT, *VIEWS)
+
+
+def files(doc: dict) -> Iterator[tuple[str, str | None, str | None]]:
+    """(name, text, why there is none) of every file, the document itself first.
+
+    Texts that came from engines and hosts are made harmless in the views; verdict.json has them as they were,
+    escaped by JSON to ASCII.  A view that cannot be made is told and does not stop the others.
+    """
+    yield VERDICT, json.dumps(doc, indent=2) + "\n", None
+    harmless = cleaned(doc)
+    for name, render in VIEWS.items():
+        try:
+            yield name, render(harmless), None
+        except Exception as error:  # a report with one view missing is worth more than none
+            yield name, None, f"{type(error).__name__}: {error}"

@@ -1,0 +1,32 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes text from engines, logs and hosts harmless: an answer must not move the cursor or turn a line around."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+LIMIT = 600  # characters of any one text
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+
+def line(text: str, limit: int = LIMIT) -> str:
+    """One printable line: no terminal sequences, white space as single blanks, other invisible characters escaped."""
+    flat = " ".join(_TERMINAL.sub("", text).split())
+    return short("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat), limit)
+
+
+def short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cleaned(value: Any) -> Any:
+    """A copy of a document with every string of it made one harmless line."""
+    if isinstance(value, str):
+        return line(value)
+    if isinstance(value, dict):
+        return {line(str(key)): cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(item) for item in value]
+    return value
