@@ -1,0 +1,112 @@
+# kvproof. `make help` lists what there is.
+#
+# Everything is installed below .cache/ and reused until a requirements file changes:
+#   .cache/venv       Ansible, the validator's needs, the test tools
+#   .cache/vllm-venv  the real stack: vLLM for CPUs, LMCache, NIXL
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-ansible install-dev install-lab demo up down test test-real lint unit molecule
+
+# the first Python 3.11 that can make a virtual environment; PYTHON=... names another
+PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+VENV := .cache/venv
+LAB_VENV := .cache/vllm-venv
+PIP_INSTALL := -m pip --disable-pip-version-check install -q
+fingerprint = $(shell cat $(1) | sha256sum | cut -c1-16)
+ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,requirements.txt)
+DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,requirements.txt requirements-dev.txt)
+LAB_STAMP := $(LAB_VENV)/.installed-$(call fingerprint,lab/requirements-lab.txt)
+
+# named, so that it counts in a world-writable checkout too
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# the tools beside the interpreter, for molecule and for whoever calls ansible-playbook
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+INVENTORY ?= inventory/demo
+PLAY := $(VENV)/bin/ansible-playbook -i $(INVENTORY)
+# the lab's own plays show what they change and what fails
+QUIET := ANSIBLE_DISPLAY_OK_HOSTS=no ANSIBLE_DISPLAY_SKIPPED_HOSTS=no
+LAB_VARS = $(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
+	$(if $(SSH_USER),-e kv_lab_ssh_user=$(SSH_USER)) $(if $(ENGINE_USER),-e kv_lab_engine_user=$(ENGINE_USER))
+
+help:
+	@echo 'make demo              bring a real two-node cluster up, validate it, take it down; reports/ stays'
+	@echo '     FAULT=slug        break it first; slugs: $(sort $(basename $(notdir $(wildcard lab/faults/*.yml))))'
+	@echo '     KEEP=1            leave it up'
+	@echo '     LAB_STALL_FIX=0   run LMCache as shipped, lost lookup replies included'
+	@echo '     SSH_USER=name     as root: log in over SSH as another user than the engines (made if missing)'
+	@echo '     ENGINE_USER=name  as root: run the engines as another user (made if missing)'
+	@echo 'make up, make down     only bring the cluster up (same variables), only take it down'
+	@echo 'make test              linters, unit tests, molecule without a real cluster'
+	@echo 'make test-real         molecule on the real cluster, healthy and broken'
+	@echo 'make lint, unit, molecule   parts of make test'
+	@echo 'make install           install everything the demo needs'
+	@echo '     PYTHON=path       the Python 3.11 to install with'
+
+install: install-ansible install-lab
+install-ansible: $(ANSIBLE_STAMP)
+install-dev: $(DEV_STAMP)
+install-lab: $(LAB_STAMP)
+
+# $(call make-venv,FOLDER)
+define make-venv
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 with venv and ensurepip is needed (Debian: apt-get install' \
+		'python3.11-venv), or name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+
+# $(call quietly,COMMAND): its output is shown only when it fails
+quietly = { $(1); } > .cache/install.log 2>&1 || { cat .cache/install.log >&2; exit 1; }
+
+$(ANSIBLE_STAMP): requirements.txt
+	$(call make-venv,$(VENV))
+	@echo 'Installing Ansible into $(VENV)'
+	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements.txt)
+	@touch $@
+
+$(DEV_STAMP): requirements.txt requirements-dev.txt
+	$(call make-venv,$(VENV))
+	@echo 'Installing the test tools into $(VENV)'
+	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements-dev.txt)
+	@touch $(ANSIBLE_STAMP) $@
+
+# torch's CPU build is not on PyPI: a configured mirror is tried first, then its makers' own index
+$(LAB_STAMP): lab/requirements-lab.txt
+	$(call make-venv,$(LAB_VENV))
+	@echo 'Installing vLLM, LMCache and NIXL into $(LAB_VENV) (3 GB, 2 to 6 minutes)'
+	@torch=$$(grep '^torch==' $<); $(call quietly,$(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps $$torch \
+		|| $(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps --index-url https://download.pytorch.org/whl/cpu $$torch)
+	@$(call quietly,$(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps -r $<)
+	@touch $@
+
+demo: install
+	@$(if $(KEEP),trap 'echo "The cluster is left as it is; make down ends it."' EXIT,\
+		trap '$(QUIET) $(PLAY) playbooks/lab_down.yml' EXIT); trap 'exit 130' INT TERM; \
+	$(QUIET) $(PLAY) playbooks/lab_up.yml $(LAB_VARS) && $(PLAY) validate.yml
+
+up: install
+	@$(QUIET) $(PLAY) playbooks/lab_up.yml $(LAB_VARS)
+
+down: install-ansible
+	@$(QUIET) $(PLAY) playbooks/lab_down.yml
+
+test: lint unit molecule
+
+lint: install-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/yamllint --strict .
+	$(VENV)/bin/ansible-lint --offline --profile production
+
+unit: install-dev
+	$(VENV)/bin/python -m pytest -q
+
+molecule: install-dev
+	@for scenario in $(filter-out real,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))); do \
+		$(VENV)/bin/molecule test -s $$scenario || exit $$?; done
+
+test-real: install-dev install-lab
+	$(VENV)/bin/molecule test -s real

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""The lab's supervisor, with real processes: idempotent, restarts as one unit, never signals a stranger."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SUPERVISE = Path(__file__).resolve().parents[2] / "lab" / "real" / "supervise.py"
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
+LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', {})); time.sleep(600)"
+# ignores SIGTERM and has a child that does, too
+STUBBORN = (
+    "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"
+)
+
+
+class Lab:
+    def __init__(self, folder):
+        self.folder = folder
+        self.specs = []
+
+    def add(self, name, code=SLEEP, **changes):
+        self.specs.append(
+            {
+                "name": name,
+                "record": str(self.folder / f"{name}.pid"),
+                "argv": [sys.executable, "-c", code],
+                "env": {},
+                "cwd": str(self.folder),
+                "user": None,
+                "log": str(self.folder / "logs" / f"{name}.log"),
+                "log_mode": "0640",
+                "fresh_dirs": [str(self.folder / name)],
+                "ports": [],
+                "ready_url": "",
+                "watch": [],
+                "digest_extra": None,
+                **changes,
+            }
+        )
+
+    def run(self, action, *arguments, code=0):
+        path = self.folder / "specs.json"
+        path.write_text(json.dumps(self.specs))
+        first = [] if action == "down" else [str(path)]
+        done = subprocess.run(
+            [sys.executable, str(SUPERVISE), action, *first, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    def records(self):
+        return sorted(self.folder.glob("*.pid"))
+
+    def pid(self, name):
+        return json.loads((self.folder / f"{name}.pid").read_text())["pid"]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.run("down", *lab.records())
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def test_second_up_changes_nothing(lab):
+    lab.add("one")
+    lab.add("two")
+    assert lab.run("up") == {"changed": True, "differ": ["one", "two"]}
+    before = lab.pid("one"), lab.pid("two")
+    assert lab.run("up") == {"changed": False, "differ": []}
+    assert (lab.pid("one"), lab.pid("two")) == before
+
+
+def test_one_that_differs_restarts_the_unit(lab):
+    lab.add("one")
+    lab.add("two")
+    lab.run("up")
+    before = lab.pid("one")
+    lab.specs[1]["env"] = {"CHANGED": "1"}
+    assert lab.run("up")["differ"] == ["two"]
+    assert not alive(before)
+    assert alive(lab.pid("one"))
+
+
+def test_a_watched_file_counts(lab):
+    watched = lab.folder / "source.py"
+    watched.write_text("1")
+    lab.add("one", watch=[str(watched)])
+    lab.run("up")
+    watched.write_text("2")
+    assert lab.run("up")["changed"]
+
+
+def test_down_ends_children_and_those_that_ignore_term(lab):
+    lab.add("one", STUBBORN)
+    lab.run("up")
+    log = lab.folder / "logs" / "one.log"
+    while "up" not in log.read_text():
+        time.sleep(0.05)
+    leader = lab.pid("one")
+    children = [int(p) for p in Path(f"/proc/{leader}/task/{leader}/children").read_text().split()]
+    assert children
+    assert lab.run("down", *lab.records()) == {"changed": True, "stopped": ["one"]}
+    assert not any(alive(pid) for pid in [leader, *children])
+    assert lab.run("down") == {"changed": False, "stopped": []}
+
+
+@pytest.mark.parametrize("forged", [{"start_ticks": 1}, {"boot_id": "another boot"}])
+def test_a_stranger_with_the_recorded_pid_is_left_alone(lab, forged):
+    lab.add("one")
+    lab.run("up")
+    with subprocess.Popen([sys.executable, "-c", SLEEP], stdout=subprocess.DEVNULL, start_new_session=True) as stranger:
+        try:
+            record = json.loads((lab.folder / "one.pid").read_text())
+            path = lab.folder / "stranger.pid"
+            ticks = int(Path(f"/proc/{stranger.pid}/stat").read_text().rpartition(")")[2].split()[19])
+            path.write_text(json.dumps({**record, "pid": stranger.pid, "start_ticks": ticks, **forged}))
+            assert lab.run("down", path) == {"changed": False, "stopped": []}
+            assert alive(stranger.pid)
+        finally:
+            os.kill(stranger.pid, signal.SIGKILL)
+
+
+def test_a_taken_port_is_said_before_anything_starts(lab):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = f"127.0.0.1:{taken.getsockname()[1]}"
+        lab.add("one")
+        lab.add("two", ports=[port])
+        assert f"two cannot listen on {port}" in lab.run("up", code=1)
+    assert lab.records() == []
+
+
+def test_wait_for_a_port(lab):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    lab.add("one", LISTEN.format(port), ready_url=f"tcp://127.0.0.1:{port}")
+    lab.run("up")
+    assert lab.run("wait", "--timeout", 60)["changed"] is False
+
+
+def test_wait_shows_the_log_of_one_that_ended(lab):
+    lab.add("one", "print('no such option'); raise SystemExit(3)", ready_url="tcp://127.0.0.1:1")
+    lab.run("up")
+    said = lab.run("wait", "--timeout", 60, code=1)
+    assert "one ended while it was starting" in said
+    assert "no such option" in said
+
+
+def test_wait_for_the_end(lab):
+    lab.add("one", "raise SystemExit(3)")
+    lab.add("two")
+    lab.run("up")
+    assert "seconds" in lab.run("wait", "--exit", "--timeout", 60, "one")
+    assert "two still runs after 0.1 s" in lab.run("wait", "--exit", "--timeout", 0.1, code=1)
+
+
+def test_log_mode_and_fresh_folder(lab):
+    lab.add("one")
+    (lab.folder / "one").mkdir()
+    (lab.folder / "one" / "stale.db").touch()
+    lab.run("up")
+    assert (lab.folder / "logs" / "one.log").stat().st_mode & 0o777 == 0o640
+    assert list((lab.folder / "one").iterdir()) == []
+
+
+def test_a_program_that_does_not_exist_is_one_sentence(lab):
+    lab.add("one", argv=["/nonexistent/program"])
+    assert lab.run("up", code=1).count("\n") == 1
