@@ -28,6 +28,7 @@ options:
     description:
       - Address or name under which clients reach the engine.
         It tells several engines on one machine apart.
+      - Unset, the address that SSH was called under does, where it is needed.
     type: str
   log:
     description:

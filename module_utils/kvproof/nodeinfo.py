@@ -26,7 +26,7 @@ def gather(proc="/proc", **wanted):
     """The NODE document; `wanted` overrides DEFAULTS.  Never raises for what it finds on the node."""
     began = time.monotonic()
     ask = dict(DEFAULTS, **wanted)
-    found = procs.find(ask["port"], ask["host"], commands.engine, proc)
+    found = _find(ask["port"], ask["host"], proc)
     engine = _engine(found, ask["port"], proc)
     log = _log(engine, ask, proc)
     logged = log["head"] + log["events"]
@@ -55,6 +55,15 @@ def gather(proc="/proc", **wanted):
         "dials": sockets.dial_all(_targets(config, ask, log["events"]), ask["dial_timeout"]),
         "log": log, "bytes_read": log["bytes_read"] + config_file.pop("size"),
         "duration_s": round(time.monotonic() - began, 3)}
+
+
+def _find(port, host, proc):
+    """The engine's process.  Where several could be meant, the address SSH was called under decides."""
+    found = procs.find(port, host, commands.engine, proc)
+    called = os.environ.get("SSH_CONNECTION", "").split()
+    if found.pid is None and found.running and host is None and len(called) == 4:
+        return procs.find(port, called[2], commands.engine, proc)
+    return found
 
 
 def _user():

@@ -110,6 +110,17 @@ def test_an_engine_that_is_not_there(tmp_path):
     assert "not found" in seen["log"]["detail"]
 
 
+def test_of_two_engines_the_one_at_the_address_ssh_was_called_under(tmp_path, monkeypatch):
+    proc = FakeProc(tmp_path)
+    for pid, host, inode in ((50, "127.0.0.13", 70), (60, "127.0.0.97", 71)):
+        proc.listen(host, 8000, inode)
+        proc.add(pid, ["vllm", "serve", "m", "--host", host], sockets=[inode])
+    assert gather(proc, host=None)["engine"]["pid"] is None
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 40000 127.0.0.97 22")
+    assert gather(proc, host=None)["engine"]["pid"] == 60
+    assert gather(proc, host="127.0.0.13")["engine"]["pid"] == 50
+
+
 def test_with_hidden_processes_its_absence_is_not_known(tmp_path):
     engine = gather(FakeProc(tmp_path, hidepid=True))["engine"]
     assert (engine["running"], engine["listening"]) == (None, False)
