@@ -254,10 +254,10 @@ class Experiment:
                     break
 
     def _engine_gave_up(self) -> bool:
-        """After a request that hung, or two failed trials in a row, nothing more can be learned."""
+        """After a request that hung or found nobody, or two failed trials in a row, nothing more can be learned."""
         errors = [(one["seed"]["error"] or (one["reuse"] or {}).get("error")) for one in self.probe["trials"][-2:]]
-        hung = errors[-1] is not None and errors[-1]["kind"] in ("timeout", "deadline")
-        return hung or (len(errors) == 2 and all(errors))
+        gone = errors[-1] is not None and errors[-1]["kind"] in ("timeout", "deadline", "connect")
+        return gone or (len(errors) == 2 and all(errors))
 
     def _another_helps(self, index: int) -> bool:
         """Whether a fresh prompt for a lost one can still lead to a proof, which takes half of all attempts."""
@@ -326,15 +326,17 @@ class Experiment:
             "cache_salt": nonce})
 
     def _timed_out(self, reuse: dict[str, Any] | None) -> bool:
-        """Whether a reuse looks lost to the lookup's time-out: no hit, and first token only after it.
+        """Whether a reuse looks lost to the lookup's time-out: no hit, and its first token came after the time-out
+        and a recompute, as the seeds show how long that takes at least.
 
         Where cached_tokens is not told, the time alone decides.
         """
         if reuse is None or reuse["error"] or reuse["cached_tokens"]:
             return False
-        limit = self.receiver.conf("lookup_timeout_ms") or DEFAULT_LOOKUP_TIMEOUT_MS
+        limit = (self.receiver.conf("lookup_timeout_ms") or DEFAULT_LOOKUP_TIMEOUT_MS) / 1000
+        cold = min((one["seed"]["ttft_s"] for one in self.probe["trials"] if one["seed"]["ttft_s"]), default=0.0)
         waited = reuse["ttft_s"] if reuse["ttft_s"] is not None else reuse["total_s"]
-        return waited is not None and waited >= 0.9 * limit / 1000
+        return waited is not None and waited >= 0.95 * limit + 0.5 * cold
 
     def _repeat_tells(self, trial: dict[str, Any]) -> bool:
         """A repeat is asked once after a hit and once after a time-out: there it shows where KV is now."""

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -256,6 +257,8 @@ class HttpClient:
         if isinstance(exc, _TooLong):
             return RequestFailed("stream", f"{where} answered with more than {exc.limit >> 20} MB, which is no answer "
                                            "of a vLLM server; correct the URL")
+        if any(isinstance(one, (ValueError, HTTPException)) for one in chain):
+            reason = "the connection was closed"  # http.client speaks of chunk sizes instead
         return RequestFailed("stream", f"{where} broke the answer off ({reason}); look at the engine's log, "
                                        "and at proxies between")
 
