@@ -113,7 +113,7 @@ def _collect(log, source, want, collector):
         if collector.run_at is None and want.needles:
             log["detail"] = (f"no line of this run in the last {source.size - searched} of {source.size} bytes, "
                              "which is as far as was searched")
-    return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, BLOCK))
+    return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, 4 * MAX_LINE))
 
 
 def _feed(sink, source, start, end):

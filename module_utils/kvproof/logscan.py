@@ -175,6 +175,6 @@ class Collector:
             since = self.want.since
             return since is not None and (self.clock.epoch(event["at"]) or 0) >= since - _CLOCK_SLACK
         first = next((item["at"] for item in self.log["events"] if item["at"]), None)
-        if first is None or not event["at"]:
+        if first is None or not event["at"] or event.get("id"):  # another request's
             return False
         return _epoch(first[:19]) - _epoch(event["at"][:19]) <= LEAD_SECONDS
