@@ -63,9 +63,10 @@ class StoreWatch:
     def __init__(self, holder: Engine, receiver: Engine, chunk_size: int, *, controller: HttpClient | None,
                  workers: list[dict[str, Any]] | None):
         self._chunk_size = chunk_size
-        self._holder, self._controller = holder, controller if workers else None
-        self._mine = instance_of(holder, workers or [])
-        self._other = instance_of(receiver, workers or [])
+        self._holder, self._receiver = holder, receiver
+        self._controller = controller if workers is not None else None
+        self._mine = self._other = None
+        self._learn_names(workers or [])
         self._log = holder.settings.log_file if _readable(holder.settings.log_file) else None
         self._gauge = False
 
@@ -118,12 +119,17 @@ class StoreWatch:
             workers = read_workers(self._controller)
         except RequestFailed:
             return None
+        if self._mine is None:  # engines that have just started register within seconds
+            self._learn_names(workers)
         counts: dict[str, int] = {}
         for worker in workers:
             count, name = worker["key_count"], str(worker["instance_id"])
             if isinstance(count, int):
                 counts[name] = min(count, counts.get(name, count))
-        return counts or None
+        return counts
+
+    def _learn_names(self, workers: list[dict[str, Any]]) -> None:
+        self._mine, self._other = instance_of(self._holder, workers), instance_of(self._receiver, workers)
 
     def _keys_rose(self, before: dict[str, int], chunks: int) -> bool:
         now = self._keys() or {}
