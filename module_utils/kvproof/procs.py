@@ -92,16 +92,23 @@ def sees_all(proc):
 
 
 def socket_owners(proc, inodes):
-    """pids that hold one of the sockets, as far as their file descriptors can be read."""
+    """pids that hold the sockets, as far as their file descriptors can be read: one for each socket at least.
+
+    The search ends when each has an owner; a child that shares a socket leads to its parent anyway.
+    """
     wanted = {f"socket:[{inode}]" for inode in inodes}
     found = []
-    for pid in pids(proc):
+    for pid in pids(proc) if wanted else []:
         folder = os.path.join(proc, str(pid), "fd")
         try:
-            if any(_link(folder, name) in wanted for name in os.listdir(folder)):
-                found.append(pid)
+            held = wanted.intersection(_link(folder, name) for name in os.listdir(folder))
         except OSError:
             continue
+        if held:
+            found.append(pid)
+            wanted -= held
+        if not wanted:
+            break
     return found
 
 

@@ -19,7 +19,7 @@ Listener = namedtuple("Listener", "address port inode")
 WILDCARDS = ("0.0.0.0", "::")
 DIAL_TIMEOUT = 1.0
 MAX_DIALS = 32
-_LISTEN = "0A"
+_LISTEN = " 0A "
 
 
 def listeners(proc="/proc", pid=None):
@@ -34,8 +34,10 @@ def listeners(proc="/proc", pid=None):
             with open(os.path.join(folder, name), encoding="ascii") as table:
                 next(table, None)
                 for line in table:
+                    if _LISTEN not in line:  # a busy host has a hundred thousand connections
+                        continue
                     fields = line.split()
-                    if len(fields) > 9 and fields[3] == _LISTEN:
+                    if len(fields) > 9 and fields[3] == _LISTEN.strip():
                         address, port = fields[1].split(":")
                         found.append(Listener(_address(address), int(port, 16), fields[9]))
         except FileNotFoundError as problem:  # no IPv6 here
