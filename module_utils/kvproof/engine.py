@@ -132,7 +132,8 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
 
 def read_internal(http: HttpClient) -> dict[str, Any]:
     """INTERNAL of LMCache's internal API server (0.5.6): only keys that cannot hold a secret, only GETs that
-    change nothing.  A server that does not answer quickly is left alone."""
+    change nothing.  A server that does not answer quickly is left alone.  vLLM's version is left to the engine's
+    own /version: /inference_version fails in 0.5.6, and /inference_info tells more than it should."""
     found: dict[str, Any] = {"url": http.base, "conf": None, "meta": None, "backends": None,
                              "versions": {"lmcache": None, "vllm": None}, "error": None}
     try:
@@ -146,9 +147,6 @@ def read_internal(http: HttpClient) -> dict[str, Any]:
     found["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
     version = _get(http, "/lmc_version")
     found["versions"]["lmcache"] = version if isinstance(version, str) else None
-    version = _get(http, "/inference_version")
-    version = version.get("vllm_version") if isinstance(version, dict) else None
-    found["versions"]["vllm"] = version if isinstance(version, str) else None
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from fake_engine import CHUNK, FakeCluster, Server, digest
@@ -41,7 +42,6 @@ def internal_api(**conf):
         "kv_shape": [4, 2, CHUNK, 4, 64], "kv_dtype": "torch.bfloat16", "world_size": 1}))
     server.on["/backends"] = lambda h, _p: h.reply(503, {"error": "unavailable"})
     server.on["/lmc_version"] = lambda h, _p: h.reply(200, '"0.5.6"')
-    server.on["/inference_version"] = lambda h, _p: h.reply(200, {"vllm_version": "0.32.0"})
     return server
 
 
@@ -68,6 +68,20 @@ def test_a_healthy_pair(cluster):
     engine = probe["engines"]["receiver"]
     assert (engine["models"], engine["model_root"], engine["version"]) == (["fake"], "/opt/fake", "0.32.0")
     assert engine["tokenize"] is True
+
+
+def test_a_recorded_probe_of_a_real_pair_has_the_shape_of_today(cluster):
+    real = json.loads((Path(__file__).resolve().parent.parent / "fixtures" / "probe_healthy.json").read_text())
+    fake = run(cluster)
+    assert set(real) == {*fake, "cluster"}
+    assert set(real["engines"]["holder"]) == set(fake["engines"]["holder"])
+    for ours, theirs in zip(fake["trials"], real["trials"]):
+        assert set(ours) == set(theirs)
+        assert set(ours["reuse"]) == set(theirs["reuse"])
+        assert theirs["reuse"]["cached_tokens"] == theirs["expected_hit"] == 1024
+        assert theirs["knockout"]["cached_tokens"] == 0
+        assert theirs["reuse"]["response_id"] == "cmpl-" + theirs["reuse"]["request_id"]
+    assert real["never_seen"]["cached_tokens"] == real["recompute"]["cached_tokens"] == 0
 
 
 def test_what_the_timed_requests_of_a_comparison_have_in_common(cluster):
@@ -231,7 +245,7 @@ def test_the_internal_api_gives_sizes_and_only_listed_keys(cluster):
     internal.close()
     found = probe["engines"]["holder"]["internal"]
     assert found["conf"] == {"chunk_size": CHUNK, "min_retrieve_tokens": 100, "max_local_cpu_size": 0.001}
-    assert found["versions"] == {"lmcache": "0.5.6", "vllm": "0.32.0"}
+    assert found["versions"] == {"lmcache": "0.5.6", "vllm": None}
     assert found["backends"] is None
     assert found["error"] is None
     assert probe["prompt"]["chunk_size_source"] == "internal_api"
