@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kvproof import allowlist
 from kvproof.dialects.inprocess_p2p import lines
@@ -14,11 +14,12 @@ SECRET = st.text(alphabet="abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ01234
 NAME = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_-", min_size=1, max_size=24)
 
 
+@settings(deadline=None)
 @given(SECRET, NAME)
 def test_values_of_unlisted_names_never_pass(secret, name):
     mapping = {"chunk_size": 256, "extra_config": {"password": secret}, "remote_auth": secret,
                "blend_special_str": secret}
-    if name not in allowlist.LMCACHE_KEYS:
+    if name not in allowlist.LMCACHE_KEYS | allowlist.META_KEYS:
         mapping[name] = secret
     assert secret not in json.dumps(allowlist.lmcache_config(mapping))
     assert secret not in json.dumps(allowlist.lmcache_meta({**mapping, "kv_connector_extra_config": {"k": secret}}))
@@ -28,6 +29,7 @@ def test_values_of_unlisted_names_never_pass(secret, name):
     assert allowlist.lmcache_config(mapping)["chunk_size"] == 256
 
 
+@settings(deadline=None)
 @given(SECRET)
 def test_credentials_and_queries_of_urls_never_pass(secret):
     url = f"redis://user:{secret}@cache.example:6379/0?token={secret}#{secret}"
@@ -38,6 +40,7 @@ def test_credentials_and_queries_of_urls_never_pass(secret):
         assert "S3cr3t" not in kept
 
 
+@settings(deadline=None)
 @given(SECRET, st.sampled_from(["api-key", "hf-token", "ssl-keyfile", "middleware", "hf-overrides", "api_key"]),
        st.booleans())
 def test_unlisted_options_never_pass(secret, name, joined):
@@ -46,6 +49,7 @@ def test_unlisted_options_never_pass(secret, name, joined):
     assert kept == {"port": "8000"}
 
 
+@settings(deadline=None)
 @given(SECRET)
 def test_secrets_inside_a_listed_json_option_never_pass(secret):
     config = {"kv_connector": "MultiConnector", "token": secret, "kv_connector_extra_config": {

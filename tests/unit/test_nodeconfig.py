@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kvproof import flatyaml, localhttp, nodeconfig
 
@@ -59,6 +59,7 @@ SCALAR = st.one_of(
     st.text(alphabet="abcXYZ019 .,:;#'\"-_/@[]{}yesno~", max_size=16))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z"), st.one_of(SCALAR, st.lists(SCALAR, max_size=4))),
        st.booleans())
 def test_what_is_understood_is_understood_as_the_library_does(mapping, flow):
@@ -70,6 +71,7 @@ def test_what_is_understood_is_understood_as_the_library_does(mapping, flow):
     assert flat == yaml.safe_load(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abz:019 .,#'\"-_/@[]{}|>&*!%\n\t", max_size=60))
 def test_any_text_is_read_alike_or_refused(text):
     try:
