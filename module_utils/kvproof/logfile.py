@@ -24,6 +24,7 @@ WHOLE_BYTES = 8 << 20   # a file up to this size is read once, as a whole
 _LEAD_BYTES = 64 << 10  # read before the run's first line, for lines without an id that belong to it
 _QUIET = 4 << 20        # so many bytes without a line of the run end the search when all ids were seen
 _MAX_SIBLINGS = 5
+_OLDER_START = "the log's start-up lines are of an earlier start of the engine"
 _ROTATED = re.compile(r"^(?:\.\d{1,3}|[-.]\d{4}-?\d{2}-?\d{2}(?:[-T_.]?\d{2,10})?)(?:\.gz)?$")
 
 
@@ -106,6 +107,8 @@ def _collect(log, source, want, collector):
         log["whole"] = True
         start = 0
         _feed(collector.feed, source, 0, source.size)
+        if collector.drop_older_start():
+            log["detail"] = _OLDER_START
     else:
         start, engine_start, searched = _find_run(source, want, collector.clock)
         _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
@@ -131,7 +134,7 @@ def _read_head(log, source, want, collector, *, run_start, engine_start):
     if start is not None:
         _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
     if start is None or collector.drop_older_start():
-        log["detail"] = "the log's head is of an earlier start of the engine"
+        log["detail"] = _OLDER_START
 
 
 def _find_run(source, want, clock):
@@ -211,7 +214,8 @@ def _read_rotated(log, path, want, clock, deadline):
             wants_run = wants_run and os.stat(sibling).st_mtime >= (want.since or 0) - 1
             if not wants_run and log["head"]:
                 return
-            part, begins_inside = _read_sibling(sibling, want, clock, left, deadline)
+            part, begins_inside = _read_sibling(sibling, want, clock, wants_run=wants_run, budget=left,
+                                                deadline=deadline)
         except (OSError, EOFError) as error:
             log["detail"] = f"{sibling} could not be read: {error}"
             return
@@ -224,10 +228,10 @@ def _read_rotated(log, path, want, clock, deadline):
             wants_run = not begins_inside
 
 
-def _read_sibling(path, want, clock, budget, deadline):
+def _read_sibling(path, want, clock, *, wants_run, budget, deadline):
     """The document of one rotated file, and whether the run begins inside it.
 
-    Compressed files are read from their beginning, at most `budget` bytes of their content.
+    Without `wants_run` only its head is read.  Compressed files are read from their beginning.
     """
     size = regular(path).st_size
     part = document({"file": path})
@@ -235,11 +239,14 @@ def _read_sibling(path, want, clock, budget, deadline):
     with (gzip.open(path, "rb") if compressed else open(path, "rb")) as handle:
         source = Source(handle, budget if compressed else size, deadline)
         collector = Collector(part, want, clock)
-        if compressed:
-            _feed(collector.feed, source, 0, budget)
-            begins_inside = True
+        begins_inside = True
+        if not wants_run:
+            _feed(collector.feed_head, source, 0, min(want.head_bytes, source.size))
+        elif compressed:
+            _feed(collector.feed, source, 0, source.size)
         else:
             begins_inside = _collect(part, source, want, collector)
+        collector.drop_older_start()
         collector.finish()
     part["bytes_read"] = source.bytes_read
     for event in part["head"] + part["events"]:

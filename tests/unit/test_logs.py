@@ -177,7 +177,30 @@ def test_a_head_older_than_the_process_is_not_taken_for_its_own(tmp_path, monkey
     assert [event.get("value") for event in log["head"] if event["kind"] == "none_hash"] == ["222"]
     log = logs.read(written(tmp_path / "log", old, noise(3000, now - 2000), *tail), want)
     assert log["head"] == []
-    assert log["detail"] == "the log's head is of an earlier start of the engine"
+    assert log["detail"] == "the log's start-up lines are of an earlier start of the engine"
+
+
+def test_a_small_log_of_an_earlier_start_has_no_start_up_facts(tmp_path):
+    now = time.time()
+    old = START + line("Initialized NONE_HASH=111 from vLLM (>= PR#20511)", now - 200000)
+    source = written(tmp_path / "log", old, stored("kvp-RUN42-0-seed", now))
+    log = logs.read(source, logs.Want([], MARKER, now, started_at=now - 1000))
+    assert (log["head"], len(log["events"])) == ([], 1)
+    assert "earlier start" in log["detail"]
+
+
+def test_start_up_facts_come_from_the_rotated_file_that_has_them(tmp_path):
+    now = time.time()
+    facts = START + line("Initialized NONE_HASH=222 from vLLM (>= PR#20511)", now - 90000)
+    for number, content in ((1, noise(3, now - 4000)), (2, noise(3, now - 50000)), (3, facts + noise(3, now - 80000))):
+        path = tmp_path / f"vllm.log.{number}"
+        path.write_bytes(content)
+        os.utime(path, (now - 3600 * number, now - 3600 * number))
+    source = written(tmp_path / "vllm.log", noise(3, now - 900), stored("kvp-RUN42-0-seed", now - 5))
+    log = logs.read(source, logs.Want(["kvp-RUN42-0-seed"], MARKER, now - 30))
+    assert [(event["kind"], event["file"]) for event in log["head"]] == [
+        ("engine_started", "vllm.log.3"), ("none_hash", "vllm.log.3")]
+    assert ids_of(log) == ["cmpl-kvp-RUN42-0-seed-0-0123abcd"]
 
 
 def test_others_traffic_cannot_crowd_out_the_run(tmp_path):

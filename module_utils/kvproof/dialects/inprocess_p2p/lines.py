@@ -16,7 +16,6 @@ from collections import namedtuple
 
 from ... import allowlist
 
-MAX_TEXT = 300
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -212,7 +211,7 @@ class Scanner:
             return
         text = _CHILD.sub("", text)
         if _CAUSE.match(text):
-            self._open["text"] = allowlist.redact(text)[:MAX_TEXT]
+            self._open["text"] = allowlist.redact_line(text)
 
 
 def _match(patterns, message, at, offset):
@@ -239,7 +238,7 @@ def _value(kind, name, value):
         return value.lower() if name == "role" else value
     if name in _INTEGERS:
         return int(value)
-    return allowlist.redact(value.strip())[:MAX_TEXT]
+    return allowlist.redact_line(value.strip())
 
 
 _LITERAL = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\[\]]*\]|\([^()]*\)|[^,})]+)"
