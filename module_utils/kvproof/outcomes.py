@@ -33,7 +33,7 @@ def case_output(case, attempts) -> OutputVerdict:
     ]
     if not pairs:
         return OutputVerdict("none", "nothing was reused")
-    floor, scale = _floor(case), _scale(case, pairs)
+    floor, scale = _floor(case), _scale(case)
     dtype = case.receiver.meta("kv_dtype")
     seen = [output.compare(reuse, recompute, floor, scale, dtype) for reuse, recompute in pairs]
     states = [c.state for c in seen]
@@ -60,23 +60,22 @@ def _by_text(case, seen, pairs) -> OutputVerdict:
     return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(seen))
 
 
+def _last_recompute(case) -> dict:
+    """The recompute of the last trial that has one; the controls are made after its prompt."""
+    knocked = [trial["knockout"] for trial in case.trials if trial.get("knockout")]
+    return knocked[-1] if knocked else case.probe.get("reference") or {}
+
+
 def _floor(case) -> float | None:
     """Difference of two recomputes of one prompt: the noise of this engine, in nats."""
-    if not case.trials:
-        return None
-    knockout, again = case.trials[-1].get("knockout"), case.probe.get("recompute")
-    if not knockout or not again:
-        return None
-    return output.difference(knockout.get("logprobs"), again.get("logprobs"))
+    again = case.probe.get("recompute") or {}
+    return output.difference(_last_recompute(case).get("logprobs"), again.get("logprobs"))
 
 
-def _scale(case, pairs) -> float | None:
+def _scale(case) -> float | None:
     """What another prefix with the same ending does to the first token's log-probabilities, in nats."""
-    never = (case.probe.get("never_seen") or {}).get("logprobs")
-    if not never:
-        return None
-    seen = [output.difference(never[:1], (recompute or {}).get("logprobs")) for _, recompute in pairs]
-    return median([s for s in seen if s is not None]) if any(s is not None for s in seen) else None
+    never = (case.probe.get("never_seen") or {}).get("logprobs") or []
+    return output.difference(never[:1], _last_recompute(case).get("logprobs"))
 
 
 def case_speed(case, attempts) -> dict | None:
@@ -121,5 +120,8 @@ def foreign_requests(case, side) -> float | None:
     finished = counter_delta(case, side, "vllm:request_success_total")
     if finished is None:
         return None
-    ours = sum(1 for r in case.requests() if r.get("engine") == side.role and not r.get("error"))
+    # the first page is read after the warm-up
+    ours = sum(
+        1 for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup" and not r.get("error")
+    )
     return finished - ours

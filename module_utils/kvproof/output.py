@@ -2,26 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Is the reused output right?  Log-probabilities of a reuse against those of a recompute of the same prompt.
 
-Text is a weak witness: in 24 probes with damaged KV it stayed equal in 18, while the log-probabilities of the
-first token differed by 0.06 to 0.35 (0.0, once 0.016, for healthy reuse; tiny model, bf16).  A healthy reuse need
-not be bit-identical either: its suffix has another shape.  So a difference counts as damage only when it is well
-above the measured noise, above an absolute tolerance of the KV's dtype, and not small beside what another
-prefix does to this model (the never-seen control has the same ending and another prefix).
+Text is a weak witness: in 24 probes with damaged KV it stayed equal in 18.  A healthy reuse need not be
+bit-identical either: its suffix has another shape, and a 16-bit logit moves in steps (0.03 nats at a logit of 4 to
+8, 0.125 at 16 to 32), so single tokens of healthy reuses were seen 0.03 and 0.1 nats apart.  Damage moves every
+token.  So the mean over tokens counts, against three things: the noise of two recomputes, an absolute tolerance of
+the dtype, and a share of what another prefix with the same ending does to this model.  On a trained model whose
+answer stands in the prefix that share is far above any rounding.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import mean
 
-TOLERANCE = {"float32": 0.01, "bfloat16": 0.05, "float16": 0.05, "half": 0.05}
-TOLERANCE_COARSE = 0.25  # fp8, int8, unknown dtypes
-NOISE_FACTOR = 3.0  # "well above" a second recompute's difference
-SCALE_SHARE = 0.15  # of the difference that another prefix makes
+TOLERANCE = {"float32": 0.005, "bfloat16": 0.03, "float16": 0.03, "half": 0.03}
+TOLERANCE_COARSE = 0.1  # fp8, int8, unknown dtypes
+NOISE_FACTOR = 3.0  # "well above" the difference of two recomputes
+SCALE_SHARE = 0.1  # of the difference that another prefix makes
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``difference``: largest |Δ log-probability| in nats; ``limit``: what counts as damage above it."""
+    """``difference``: mean |Δ log-probability| in nats; ``limit``: what counts as damage above it."""
 
     state: str  # "equal", "differs", "unclear", "unread"
     difference: float | None = None
@@ -35,26 +37,47 @@ def tolerance(kv_dtype: str | None) -> float:
 
 
 def difference(one: list | None, other: list | None) -> float | None:
-    """Largest |Δ log-probability| over the tokens both generated, up to and with the first that differs.
+    """Mean |Δ log-probability| in nats over the tokens both generated, up to and with the first that differs.
 
-    Each position compares every token that both list among their most likely ones.  None: nothing to compare.
+    A token that only one of them lists among its most likely ones is at most as likely in the other as the last
+    one listed there, so that much at least it is apart.  None: nothing to compare.
     """
-    found: list[float] = []
+    positions = []
     for a, b in zip(one or [], other or []):
-        left, right = dict(a.get("top") or {}), dict(b.get("top") or {})
-        for side, entry in ((left, a), (right, b)):
-            if entry.get("logprob") is not None:
-                side.setdefault(entry.get("token"), entry["logprob"])
-        found += [abs(left[token] - right[token]) for token in left.keys() & right.keys()]
+        apart = _apart(_listed(a), _listed(b))
+        if apart:
+            positions.append(mean(apart))
         if a.get("token") != b.get("token"):
             break
-    return max(found) if found else None
+    return mean(positions) if positions else None
+
+
+def _listed(position: dict) -> dict[str, float]:
+    """Token → log-probability of one position: the most likely ones and the one that was taken."""
+    listed = dict(position.get("top") or {})
+    if position.get("logprob") is not None:
+        listed.setdefault(position.get("token"), position["logprob"])
+    return listed
+
+
+def _apart(left: dict[str, float], right: dict[str, float]) -> list[float]:
+    if not left or not right:
+        return []
+    found = [abs(left[token] - right[token]) for token in left.keys() & right.keys()]
+    for one, other in ((left, right), (right, left)):
+        least = min(other.values())
+        found += [max(0.0, value - least) for token, value in one.items() if token not in other]
+    return found
 
 
 def compare(
     reuse: dict | None, recompute: dict | None, floor: float | None, scale: float | None, kv_dtype: str | None
 ) -> Comparison:
-    """Judge one reuse against a recompute.  floor and scale as difference() gives them, in nats, or None."""
+    """Judge one reuse against a recompute.  floor and scale as difference() gives them, in nats, or None.
+
+    Without a scale nothing is called damage, and where another prefix makes no more difference than the limit,
+    this model could not show damage at all: both are "unclear" at best.
+    """
     if not reuse or not recompute or reuse.get("error") or recompute.get("error"):
         return Comparison("unread")
     text_equal = reuse.get("text") == recompute.get("text")
@@ -62,8 +85,11 @@ def compare(
     if seen is None:
         return Comparison("unread", text_equal=text_equal)
     limit = max(tolerance(kv_dtype), NOISE_FACTOR * (floor or 0.0), SCALE_SHARE * (scale or 0.0))
-    quiet = max(limit / 2, floor or 0.0)
-    state = "equal" if seen <= quiet else "differs" if seen > limit else "unclear"
+    blind = scale is not None and scale <= limit
+    if seen <= limit / 2:
+        state = "unclear" if blind else "equal"
+    else:
+        state = "differs" if seen > limit and scale is not None and not blind else "unclear"
     return Comparison(state, round(seen, 4), round(limit, 4), text_equal)
 
 
