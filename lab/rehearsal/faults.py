@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""Faults that no configuration makes, planted by LAB_FAULT or the parameter ``fault``.
+
+listen-elsewhere      the P2P ports listen on LAB_NODE_ADDRESS, whatever p2p_host advertises
+zero-keys-on-load     keys are zeroed while KV is loaded: counted as a hit, fast, and wrong
+zero-kv-on-load       keys and values are
+zero-chunk-on-load    the first chunk's keys are zeroed, the rest is well
+swap-chunks-on-load   the chunks arrive in another order
+load-fails            what was found cannot be loaded: the lookup reports the hit, the load gives nothing
+peer-hangs            the holder takes a peer's request and never answers
+keep-nothing          the holder's announcements are true, its memory is not: it gives less than it announced
+announce-nothing      what is stored is never announced to the controller
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Callable
+
+Chunks = list[array]
+
+
+def _zero_keys(chunks: Chunks) -> Chunks:
+    return [array("Q", [entry & 0xFFFFFFFF for entry in chunk]) for chunk in chunks]
+
+
+def _zero(chunks: Chunks) -> Chunks:
+    return [array("Q", bytes(8 * len(chunk))) for chunk in chunks]
+
+
+def _zero_first(chunks: Chunks) -> Chunks:
+    return _zero_keys(chunks[:1]) + chunks[1:]
+
+
+def _reversed(chunks: Chunks) -> Chunks:
+    return chunks[::-1]
+
+
+ON_LOAD: dict[str, Callable[[Chunks], Chunks]] = {
+    "zero-keys-on-load": _zero_keys,
+    "zero-kv-on-load": _zero,
+    "zero-chunk-on-load": _zero_first,
+    "swap-chunks-on-load": _reversed,
+}
+NAMES = frozenset(ON_LOAD) | {"listen-elsewhere", "load-fails", "peer-hangs", "keep-nothing", "announce-nothing"}
+
+
+def loaded(fault: str | None, chunks: Chunks) -> Chunks:
+    """The chunks as a fault lets them arrive in the engine's own cache."""
+    return ON_LOAD[fault](chunks) if fault in ON_LOAD else chunks
