@@ -89,7 +89,8 @@ def parse(body: dict[str, Any], request_id: str | None, options: EngineOptions, 
         raise parameter(f"max_tokens={most} cannot be greater than max_model_len={options.max_model_len}. "
                         "Please request fewer output tokens.", "max_tokens", most)  # fmt: skip
     for tokens in prompts:
-        _check_length(len(tokens), most, options)
+        if len(tokens) >= options.max_model_len:
+            raise _too_long(str(len(tokens)), len(tokens), options)
     temperature = float(body.get("temperature", 1.0) or 0.0)
     if temperature < 0:
         raise parameter(f"temperature must be non-negative, got {temperature}.", "temperature", temperature)
@@ -108,10 +109,12 @@ def parse(body: dict[str, Any], request_id: str | None, options: EngineOptions, 
         logprobs=logprobs, prompt_logprobs=of_prompt, echo=bool(body.get("echo")),
         stop=[body["stop"]] if isinstance(body.get("stop"), str) else list(body.get("stop") or []),
         texts=[tokenizer.decode(tokens) for tokens in prompts],
-        requests=[Request(id="", tokens=tokens, max_tokens=most, temperature=temperature, seed=body.get("seed"),
-                          logprobs=logprobs is not None or of_prompt is not None, prompt_logprobs=of_prompt,
-                          salt=body.get("cache_salt"), lmcache=_lmcache(body.get("kv_transfer_params")))
-                  for tokens in prompts for _copy in range(copies)])  # fmt: skip
+        requests=[
+            Request(id="", tokens=tokens, max_tokens=min(most, options.max_model_len - len(tokens)),
+                    temperature=temperature, seed=body.get("seed"), prompt_logprobs=of_prompt,
+                    logprobs=logprobs is not None or of_prompt is not None,
+                    salt=body.get("cache_salt"), lmcache=_lmcache(body.get("kv_transfer_params")))
+            for tokens in prompts for _copy in range(copies)])  # fmt: skip
 
 
 def name_requests(completion: Completion) -> None:
@@ -156,17 +159,6 @@ def _tokens(prompt: Any, options: EngineOptions, tokenizer: Tokenizer, vocabular
         if not 0 <= token < vocabulary:
             raise Refusal(f"Token id {token} is out of vocabulary")
     return list(prompt)
-
-
-def _check_length(tokens: int, most: int, options: EngineOptions) -> None:
-    if tokens >= options.max_model_len:
-        raise _too_long(str(tokens), tokens, options)
-    if tokens + most > options.max_model_len:
-        raise parameter(
-            f"This model's maximum context length is {options.max_model_len} tokens. However, you requested {most} "
-            f"output tokens and your prompt contains {tokens} input tokens, for a total of {tokens + most} tokens. "
-            "Please reduce the length of the input prompt or the number of requested output tokens.",
-            "input_tokens", tokens)  # fmt: skip
 
 
 def _too_long(shown: str, value: int, options: EngineOptions) -> Refusal:

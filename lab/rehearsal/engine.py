@@ -188,7 +188,7 @@ class Engine:
 
     async def _start_scheduler_side(self, config: LMCacheConfig, rank: CacheRank, hasher: ChunkHasher) -> None:
         self._modules()
-        self._log.say("config_file", path=self._host.env.get("LMCACHE_CONFIG_FILE"))
+        load(self._host.env, self.options.connector, self._log.say)  # a process of its own reads the file again
         self._say_metadata(rank)
         kind = "lookup_client_async" if config["enable_async_loading"] else "lookup_client_sync"
         for worker in range(self.options.world_size):

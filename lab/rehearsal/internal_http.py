@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Mapping
 
 from aiohttp import web
@@ -18,9 +19,7 @@ NOT_CONFIGURED = "LMCache engine not configured."
 
 def text_json(content: Any, status: int = 200) -> web.Response:
     """JSON served as text."""
-    response = plain_json(content, status)
-    response.content_type = "text/plain"
-    return response
+    return web.Response(text=json.dumps(content, indent=2), status=status)
 
 
 class InternalSite(Site):

@@ -86,6 +86,8 @@ class Page:
         """What prometheus_client asks of a registry."""
         for family in self._families:
             name, kind = family["name"], family["type"]
+            if not self._values[name] and not family["start"]:
+                continue  # only use brings it
             metric = Metric(name, family["help"] or name, kind)
             for labels, value in self._values[name].items():
                 for suffix, more, number in _samples(family, value):

@@ -20,12 +20,12 @@ KEEP_ALIVE_S = 5.0  # uvicorn's
 def json_response(content: Any, status: int = 200) -> web.Response:
     """JSON as FastAPI writes it."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return web.Response(text=text, status=status, content_type="application/json")
+    return web.Response(body=text.encode(), status=status, content_type="application/json")
 
 
 def plain_json(content: Any, status: int = 200) -> web.Response:
     """JSON with an indent; LMCache's internal API serves much of it as text."""
-    return web.Response(text=json.dumps(content, indent=2), status=status, content_type="application/json")
+    return web.Response(body=json.dumps(content, indent=2).encode(), status=status, content_type="application/json")
 
 
 def empty() -> web.Response:
