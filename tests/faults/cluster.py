@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""One rehearsal cluster of real processes (controller, prefill, decode), broken as a file of lab/faults says.
+
+Every cluster has loopback addresses of its own, so that many can run side by side; nothing but these processes is
+touched.  The evidence is gathered by the very functions the Ansible modules call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from kvproof import assemble, controllerinfo, nodeinfo
+from kvproof.engine import EngineSettings
+from kvproof.experiment import Experiment, Settings, new_run_id
+
+SHADOW = ROOT / "lab" / "rehearsal" / "shadow"
+ROLES = {"holder": "prefill", "receiver": "decode"}
+START_S = 20.0
+STOP_S = 5.0
+
+
+class ClusterError(Exception):
+    """The cluster did not come up as its fault says it should."""
+
+
+class Cluster:
+    """``index`` (0 to 199) gives addresses and ports; ``plan`` is a fault's file, {} for a healthy cluster."""
+
+    def __init__(self, index: int, plan: dict[str, Any], folder: Path):
+        self.plan, self.folder = plan, folder
+        self.addresses = {name: f"127.2.{index}.{last}" for name, last in
+                          (("prefill", 13), ("decode", 97), ("controller", 5))}  # fmt: skip
+        self._index = index
+        self._processes: dict[str, subprocess.Popen] = {}
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in ("model", "model-copy", "home"):
+            (folder / name).mkdir(parents=True)
+
+    # ---- what is started
+
+    def changes(self, role: str) -> dict[str, Any]:
+        """The fault's changes to one node: those for all, then its own."""
+        found: dict[str, Any] = {"lmcache": {}, "env": {}, "arguments": []}
+        for part in (self.plan.get("all") or {}, self.plan.get(role) or {}):
+            for key, value in part.items():
+                found[key] = {**found[key], **value} if isinstance(value, dict) else value
+        return found
+
+    def settings(self, role: str) -> dict[str, Any]:
+        """The node's LMCache file, as roles/kv_lab writes it."""
+        controller, number = self.addresses["controller"], list(ROLES.values()).index(role)
+        healthy = {
+            "chunk_size": 256, "local_cpu": True, "max_local_cpu_size": 0.5, "enable_async_loading": True,
+            "enable_p2p": True, "p2p_host": self.addresses[role], "p2p_init_ports": 8200, "p2p_lookup_ports": 8201,
+            "transfer_channel": "nixl", "nixl_backends": ["UCX"], "enable_controller": True,
+            "lmcache_instance_id": f"{role}-1", "controller_pull_url": f"{controller}:8300",
+            "controller_reply_url": f"{controller}:8400",
+            "lmcache_worker_ports": 22000 + 2 * self._index + number, "internal_api_server_enabled": True,
+            "internal_api_server_port_start": 24000 + 10 * self._index + 5 * number,
+        }  # fmt: skip
+        merged = {**healthy, **self.changes(role)["lmcache"]}
+        return {key: value for key, value in merged.items() if value is not None}
+
+    def _environment(self, more: dict[str, Any]) -> dict[str, str]:
+        env = {"PATH": os.environ["PATH"], "HOME": self.folder / "home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
+               "LMCACHE_LOG_LEVEL": "INFO", "PYTHONPATH": SHADOW, **more}  # fmt: skip
+        return {name: str(value) for name, value in env.items() if value is not None}
+
+    def start_engine(self, role: str) -> None:
+        changes, address = self.changes(role), self.addresses[role]
+        config = self.folder / f"{role}.yaml"
+        config.write_text(yaml.safe_dump(self.settings(role), sort_keys=False), encoding="utf-8")
+        model = self.folder / ("model-copy" if changes.get("model_copy") else "model")
+        connector = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
+        words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+                 "--served-model-name", "tiny", "--host", address, "--port", "8000", "--max-model-len", "4096",
+                 "--enforce-eager", "--dtype", "float32", "--no-enable-prefix-caching",
+                 "--enable-prompt-tokens-details", "--kv-transfer-config", json.dumps(connector),
+                 *changes["arguments"]]  # fmt: skip
+        env = self._environment({
+            "LMCACHE_CONFIG_FILE": config, "PROMETHEUS_MULTIPROC_DIR": self.folder / f"{role}.prometheus",
+            "LAB_NODE_ADDRESS": address, "LAB_STALL_FIX": "1", **changes["env"]})  # fmt: skip
+        self._start(role, words, env)
+
+    def start_controller(self) -> None:
+        changes, address = self.plan.get("controller") or {}, self.addresses["controller"]
+        words = [sys.executable, str(SHADOW / "bin" / "lmcache_controller"), "--host", address, "--port", "9000",
+                 "--monitor-ports", json.dumps({"pull": 8300, "reply": 8400, **changes.get("ports", {})}),
+                 *changes.get("arguments", [])]  # fmt: skip
+        self._start("controller", words, self._environment(changes.get("env", {})))
+
+    def _start(self, name: str, words: list[str], env: dict[str, str]) -> None:
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self._processes[name] = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=log,
+                                                     stderr=subprocess.STDOUT, cwd=self.folder)  # fmt: skip
+
+    def stop_process(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def stop(self) -> None:
+        for name in list(self._processes):
+            self.stop_process(name)
+
+    # ---- up
+
+    def start(self) -> None:
+        """Raises ClusterError."""
+        if not self.plan.get("no_controller"):
+            self.start_controller()
+        for role in ROLES.values():
+            self.start_engine(role)
+        if self.plan.get("engines_exit"):
+            self._until(lambda: all(self._processes[role].poll() is not None for role in ROLES.values()), "exit")
+            return
+        for role in ROLES.values():
+            self._until(lambda role=role: self._answers(f"http://{self.addresses[role]}:8000/health"), f"{role} up")
+        wanted = self.plan.get("registered", 0 if self.plan.get("no_controller") else len(ROLES))
+        if wanted:
+            self._until(lambda: len(self.workers()) >= wanted, f"{wanted} registered")
+
+    def workers(self) -> list[dict[str, Any]]:
+        try:
+            return self._get(f"http://{self.addresses['controller']}:9000/controller/workers").json()["workers"]
+        except (requests.RequestException, ValueError):
+            return []
+
+    @staticmethod
+    def _get(url: str) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(url, timeout=2)
+
+    def _answers(self, url: str) -> bool:
+        try:
+            return self._get(url).status_code == 200
+        except requests.RequestException:
+            return False
+
+    @staticmethod
+    def _until(check: Any, what: str) -> None:
+        deadline = time.monotonic() + START_S
+        while not check():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{what}: not within {START_S:g} s")
+            time.sleep(0.05)
+
+    def after_start(self) -> None:
+        """Carries out the fault's ``after_start``."""
+        what = self.plan.get("after_start")
+        if what:
+            getattr(self, f"_{what}")()
+
+    def _stop_controller(self) -> None:
+        self.stop_process("controller")
+
+    def _edit_config(self) -> None:
+        edit = self.plan["edit"]
+        path = self.folder / f"{edit['role']}.yaml"
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values[edit["key"]] = edit["value"]
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+    # ---- evidence
+
+    def evidence(self, **settings: Any) -> dict[str, Any]:
+        """``kvproof.evidence/1``: the experiment, then both nodes and the controller, as the playbook does it."""
+        run = new_run_id()
+        engines = {role: EngineSettings(role, f"{name}-1", f"http://{self.addresses[name]}:8000")
+                   for role, name in ROLES.items()}  # fmt: skip
+        controller_url = f"http://{self.addresses['controller']}:9000"
+        probe = Experiment(Settings(run_id=run, **settings), engines["holder"], engines["receiver"],
+                           controller_url).run()  # fmt: skip
+        nodes = {role: {"node": self._node(role, run, probe, controller_url)} for role in ROLES}
+        controller = controllerinfo.gather(url=controller_url)
+        pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
+        found = assemble.pair_evidence(pair, "inventory", probe, nodes, [("controller-1", {"controller": controller})])
+        return json.loads(json.dumps(found, default=str))
+
+    def _node(self, role: str, run: str, probe: dict[str, Any], controller_url: str) -> dict[str, Any]:
+        name = ROLES[role]
+        return nodeinfo.gather(
+            port=8000, host=self.addresses[name], log={"file": str(self.folder / f"{name}.log")},
+            ids=assemble.wanted_ids([probe], role), run_marker=f"kvp-{run}", since=probe["started_at"],
+            peers=assemble.peers_listed([probe]), controller_url=controller_url)  # fmt: skip
