@@ -2,11 +2,11 @@
 # Copyright: the kvproof authors
 """python -m lab.rehearsal engine|controller|fleet|model|vocabulary ...
 
-    engine ARGUMENTS          one engine; becomes `python -m vllm.entrypoints.openai.api_server ARGUMENTS`
-    controller ARGUMENTS      one controller; becomes `lmcache_controller ARGUMENTS`
-    fleet SPEC.yml            many of both in this process (fleet.py)
-    model FOLDER              a folder that stands for a model: its shape, no weights
-    vocabulary FILE ...       the tokenizer's vocabulary, learnt from texts, on standard output
+engine ARGUMENTS          one engine; becomes `python -m vllm.entrypoints.openai.api_server ARGUMENTS`
+controller ARGUMENTS      one controller; becomes `lmcache_controller ARGUMENTS`
+fleet SPEC.yml            many of both in this process (fleet.py)
+model FOLDER              a folder that stands for a model: its shape, no weights
+vocabulary FILE ...       the tokenizer's vocabulary, learnt from texts, on standard output
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 import uuid
 from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Sequence
 
 from . import faults
 from .hashing import ChunkHasher
@@ -287,7 +287,7 @@ class CacheRank:
                       offload=f"{offload * 1000:.4f}", put=f"{put * 1000:.4f}")  # fmt: skip
 
 
-async def settled(tasks: list[asyncio.Task]) -> None:
+async def settled(tasks: Sequence[asyncio.Future]) -> None:
     """Cancels tasks and waits for their end."""
     for task in tasks:
         task.cancel()

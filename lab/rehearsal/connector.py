@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass
 from typing import Any
 
-from .cache import CacheRank
+from .cache import CacheRank, settled
 from .host import Host
 from .lmconfig import LMCacheConfig
 
@@ -33,11 +33,10 @@ class Connector:
     def __init__(self, host: Host, config: LMCacheConfig, ranks: list[CacheRank]):
         self.config, self.ranks, self._log, self._pace = config, ranks, host.log, host.pace
         self._role = (host.options.connector or {}).get("kv_role", "kv_both")
-        self._behind: set[asyncio.Task] = set()
+        self._behind: set[asyncio.Future] = set()
 
     async def close(self) -> None:
-        for task in self._behind:
-            task.cancel()
+        await settled(list(self._behind))
         for rank in self.ranks:
             await rank.close()
 
@@ -65,11 +64,11 @@ class Connector:
         answer = asyncio.gather(*lookups)
         self._behind.add(answer)
         answer.add_done_callback(self._behind.discard)
-        if skips_reading:
-            answer.add_done_callback(lambda _done: self.forget(request_id))
-            return None
         while True:
             await asyncio.sleep(self._pace.of.lookup_poll_s)
+            if skips_reading:
+                answer.add_done_callback(lambda _done: self.forget(request_id))
+                return None
             if answer.done():
                 return min(answer.result())
             if asyncio.get_running_loop().time() - started > limit:

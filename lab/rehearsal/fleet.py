@@ -5,6 +5,7 @@
 A fleet's spec (YAML):
 
     folder: /tmp/fleet             # <name>.log and <name>.yaml go here
+    worker_ports: 21000            # default: the first of LMCache's worker ports, which have to differ
     parameters: {…}                # settings.Parameters of every engine
     controllers:
       - {name: c1, host: 127.1.0.5, port: 9000, pull: 8300, reply: 8400, heartbeat: 8082}   # heartbeat: optional
@@ -39,7 +40,8 @@ from .engine import Engine, EngineExit
 
 P2P_PORTS = (8200, 8201)
 INTERNAL_PORT = 6999
-FIRST_WORKER_PORT = 21000  # workers listen on every address, so their ports must differ
+FIRST_WORKER_PORT = 21000  # workers listen on every address
+RANKS = 8  # worker ports set aside for a node
 
 
 class SpecError(ValueError):
@@ -125,8 +127,9 @@ class Fleet:
             "enable_p2p": True, "p2p_host": node["address"], "p2p_init_ports": P2P_PORTS[0],
             "p2p_lookup_ports": P2P_PORTS[1], "transfer_channel": "nixl", "nixl_backends": ["UCX"],
             "enable_controller": True, "lmcache_instance_id": name, **urls,
-            "lmcache_worker_ports": FIRST_WORKER_PORT + number, "internal_api_server_enabled": True,
-            "internal_api_server_host": node["address"], "internal_api_server_port_start": INTERNAL_PORT,
+            "lmcache_worker_ports": self._spec.get("worker_ports", FIRST_WORKER_PORT) + RANKS * number,
+            "internal_api_server_enabled": True, "internal_api_server_host": node["address"],
+            "internal_api_server_port_start": INTERNAL_PORT,
         }  # fmt: skip
         merged = {**healthy, **node.get("lmcache", {})}
         return {key: value for key, value in merged.items() if value is not None}

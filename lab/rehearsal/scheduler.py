@@ -86,7 +86,7 @@ class Scheduler:
                 if request.stopped:
                     break
             answer = len(context.kv) - len(tokens)
-            self._prefix.put([*tokens, *self._model.readable(context.kv)[len(tokens):]], context.kv, request.salt)
+            self._prefix.put([*tokens, *self._model.readable(context.kv)[len(tokens) :]], context.kv, request.salt)
             self._count_finished(request, answer, (arrived, scheduled, first_at or last, last))
         except LoadFailed:
             request.failed = True

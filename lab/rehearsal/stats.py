@@ -187,4 +187,3 @@ class LMCacheStats:
         self._page.put("lmcache:retrieve_hit_rate", rate, **labels)
         self._page.put("lmcache:lookup_hit_rate", self._found / self._looked if self._looked else 0.0, **labels)
         self._clear()
-

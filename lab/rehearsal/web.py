@@ -58,9 +58,10 @@ class Site:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
-        self._runner = web.AppRunner(self.app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        self._runner = web.AppRunner(self.app, access_log=None, keepalive_timeout=KEEP_ALIVE_S,
+                                     shutdown_timeout=0.5)  # fmt: skip
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=context, shutdown_timeout=0.5).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=context).start()
 
     async def close(self) -> None:
         if self._runner:

@@ -141,8 +141,10 @@ class Client:
                 write_message(writer, *self._unsent.popleft())
             self._wake.clear()
             wake = asyncio.ensure_future(self._wake.wait())
-            await asyncio.wait([wake, reading], return_when=asyncio.FIRST_COMPLETED)
-            wake.cancel()
+            try:
+                await asyncio.wait([wake, reading], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                wake.cancel()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:

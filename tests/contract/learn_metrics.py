@@ -31,8 +31,11 @@ def template(family: str, labels: dict) -> dict:
     if family.startswith("http_"):
         found.update({name: HANDLERS[name] for name in HANDLERS if name in found})
     if family.startswith("vllm:cache_config_info"):
-        found.update(block_size="$block_size", effective_attention_block_size="$block_size",
-                     enable_prefix_caching="$prefix_caching")
+        found.update(
+            block_size="$block_size",
+            effective_attention_block_size="$block_size",
+            enable_prefix_caching="$prefix_caching",
+        )
     return found
 
 
