@@ -49,7 +49,7 @@ def _probe(folder: Path, meta: dict, probes: list) -> dict:
     suffix = 0 if meta.get("architecture") in SAME_PROMPT else SUFFIX
     return {
         "schema": "kvproof.probe/1",
-        "run_id": "recorded",
+        "run_id": "probe-",
         "skipped": None,
         "engines": {role: _engine(folder, name, meta["engines_up"][name], probes) for role, name in NAMES.items()},
         "controller": None,

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One pair's evidence with the questions the judge asks of it.
 
-A Case wraps a ``kvproof.evidence/1`` document (docs/evidence.md).  It looks values up, it never decides.
+A Case wraps a ``kvproof.evidence/1`` document that evidence.read() has let in.  It looks values up, it never decides.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 # LMCache's defaults for the keys the judge reads (lmcache/v1/config.py, 0.5.6).  Used only where a
 # configuration was read and does not mention the key.
@@ -29,28 +32,33 @@ DEFAULTS = {
     "p2p_host": None,
     "lmcache_instance_id": None,
 }
-SIDES = ("holder", "receiver")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+EFFECTIVE = ("internal_api", "log")
+
+
+WORDS = {
+    "internal_api": "effective, internal API",
+    "log": "effective, engine log",
+    "environ": "from the engine's environment; the effective value could not be read",
+    "file": "from the file; the effective value could not be read",
+    "default": "not set, so LMCache's default",
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A configuration value and where it was seen: "internal_api", "log", "file", "default"."""
+    """A configuration value and where it was seen, best first: a key of WORDS.
+
+    certain: what the engine runs with was read, so this is the value in force.  Files and environments are not:
+    a file may have been changed since the start, and connector options and runtime changes stand above both.
+    """
 
     value: Any
     source: str
-
-    @property
-    def is_effective(self) -> bool:
-        return self.source in ("internal_api", "log")
+    certain: bool = True
 
     def __str__(self) -> str:
-        words = {
-            "internal_api": "effective, internal API",
-            "log": "effective, engine log",
-            "file": "from the file; the effective value could not be read",
-            "default": "not set, so LMCache's default",
-        }
-        return f"{self.value} ({words[self.source]})"
+        return f"{self.value} ({WORDS[self.source]})"
 
 
 def as_bool(value: Any) -> bool | None:
@@ -71,28 +79,43 @@ class Side:
 
     @cached_property
     def _layers(self) -> list[tuple[str, dict]]:
-        effective = self.node.get("effective") or {}
-        layers = [(effective.get("source"), effective.get("values"))]
-        internal = self.engine.get("internal") or {}
-        layers.append(("internal_api", internal.get("conf")))
+        effective, internal = self.node.get("effective") or {}, self.engine.get("internal") or {}
         config = self.node.get("config_file") or {}
-        if config.get("state") == "ok":
-            layers.append(("file", config.get("values")))
-        return [(source, values) for source, values in layers if source and values]
+        logged = [e.get("values") for e in self.head("config")][-1:]
+        found = [
+            ("internal_api", effective.get("values") if effective.get("source") == "internal_api" else None),
+            ("internal_api", internal.get("conf")),
+            ("log", effective.get("values") if effective.get("source") == "log" else None),
+            *(("log", values) for values in logged),
+            ("environ", _environ_settings((self.node.get("engine") or {}).get("env"))),
+            ("file", config.get("values") if config.get("state") == "ok" else None),
+        ]
+        return [(source, values) for source, values in found if values]
 
     def setting(self, key: str) -> Setting | None:
-        """The value in force, as far as it was seen; None when no configuration was read."""
+        """The value in force, as far as it was seen; None where it is unknown.
+
+        LMCache's default counts only where nothing but a file was read: what an engine tells of itself names every
+        key it has.
+        """
         for source, values in self._layers:
-            if key in values:
-                return Setting(values[key], source)
-        if self._layers and key in DEFAULTS:
-            return Setting(DEFAULTS[key], "default")
+            if values.get(key) is not None or (key in values and DEFAULTS.get(key) is None):
+                return Setting(_typed(key, values[key]), source, source in EFFECTIVE)
+        sources = {source for source, _ in self._layers}
+        if key in DEFAULTS and "file" in sources and not sources & set(EFFECTIVE):
+            return Setting(DEFAULTS[key], "default", False)
         return None
 
     def flag(self, key: str) -> Setting | None:
         """Like setting(), read as LMCache reads a boolean."""
         found = self.setting(key)
-        return None if found is None else Setting(as_bool(found.value), found.source)
+        return None if found is None else Setting(as_bool(found.value), found.source, found.certain)
+
+    def count(self, key: str) -> int | None:
+        """Like setting(), for a number; None also where the value is none."""
+        found = self.setting(key)
+        value = found.value if found else None
+        return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     @property
     def file_values(self) -> dict | None:
@@ -150,32 +173,86 @@ class Side:
         """Events of the log since this run began, in order."""
         return self.log.get("events") or []
 
-    def events_of(self, response_id: str | None, *kinds: str) -> list[dict]:
-        """Events that carry this request's id (the log adds a suffix to the response's id)."""
-        if not response_id:
-            return []
-        return [e for e in self.events if is_id(e.get("id"), response_id) and (not kinds or e.get("kind") in kinds)]
+    @cached_property
+    def _by_id(self) -> dict[str, list[dict]]:
+        found: dict[str, list[dict]] = {}
+        for event in self.events:
+            if event.get("id"):
+                found.setdefault(event["id"], []).append(event)
+        return found
+
+    def events_of(self, ids: str | tuple[str, ...] | None, *kinds: str) -> list[dict]:
+        """Events that carry one of these ids (of one request), in order; of all kinds where none is given."""
+        ids = (ids,) if isinstance(ids, str) else ids or ()
+        found = [e for logged, events in self._by_id.items() if any(is_id(logged, one) for one in ids) for e in events]
+        return [e for e in found if not kinds or e.get("kind") in kinds]
+
+    @property
+    def hosts(self) -> set[str]:
+        """Names and addresses under which this engine is known to be reached by others."""
+        p2p = self.node.get("p2p_host") or {}
+        known = [p2p.get("value"), *(p2p.get("resolved") or []), *(self.node.get("addresses") or [])]
+        try:
+            known.append(urlsplit(self.engine.get("url") or "").hostname)
+        except ValueError:
+            pass  # no URL
+        return {host for host in known if host and host not in LOOPBACK}
 
     @property
     def none_hash(self) -> str | None:
         seen = self.head("none_hash")
         return str(seen[-1].get("value")) if seen else None
 
+    @cached_property
+    def identity(self) -> Setting | None:
+        """lmcache_instance_id: as configured where one is set, else as the engine registered with it."""
+        found = self.setting("lmcache_instance_id")
+        registered = [e["instance"] for e in self.head("registering") if e.get("instance")]
+        if registered and not (found and found.value and found.certain):
+            return Setting(registered[-1], "log")
+        if found and found.value:
+            return Setting(str(found.value), found.source, found.certain)
+        server = (self.node.get("cache_server") or {}).get("instance_id")
+        return Setting(server, "internal_api") if server else None
+
     @property
     def instance_id(self) -> str | None:
-        found = self.setting("lmcache_instance_id")
-        if found and found.value:
-            return str(found.value)
-        seen = self.head("registering")
-        return seen[-1].get("instance") if seen else (self.node.get("cache_server") or {}).get("instance_id")
+        return self.identity.value if self.identity else None
 
     def __str__(self) -> str:
         return self.name
 
 
-def is_id(logged: str | None, response_id: str) -> bool:
-    """Whether a logged id belongs to a response: the log writes it bare or with "-<n>-<hex>" after it."""
-    return bool(logged) and (logged == response_id or logged.startswith(response_id + "-"))
+def _environ_settings(env: dict | None) -> dict:
+    prefix = "LMCACHE_"
+    return {name[len(prefix) :].lower(): value for name, value in (env or {}).items() if name.startswith(prefix)}
+
+
+def _typed(key: str, value: Any) -> Any:
+    """A number that came as a string, as environments give it, where LMCache has a number."""
+    default = DEFAULTS.get(key)
+    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() else number
+    return value
+
+
+_SUFFIX = re.compile(r"(?:-\d+)?(?:-[0-9a-f]{8})?")
+
+
+def is_id(logged: str | None, sent: str) -> bool:
+    """Whether an id in a log is the request that was sent, or answered, as ``sent``.
+
+    vLLM puts "cmpl-" in front where it is not there, and appends the prompt's index and, in newer versions, eight
+    hexadecimal digits.
+    """
+    if not logged or not sent or sent not in logged:
+        return False
+    before, after = logged.split(sent, 1)
+    return (not before or re.fullmatch(r"[a-z]+-", before) is not None) and _SUFFIX.fullmatch(after) is not None
 
 
 class Case:
@@ -193,10 +270,6 @@ class Case:
         )
         self.sides = (self.holder, self.receiver)
         self.architecture = evidence.get("architecture") or "inprocess_p2p"
-        self.seed_mode = evidence.get("mode") == "seed"
-
-    def side(self, role: str) -> Side:
-        return self.holder if role == "holder" else self.receiver
 
     @property
     def trials(self) -> list[dict]:
@@ -223,10 +296,22 @@ class Case:
         return None
 
     def chunk_size(self) -> int | None:
-        """The receiver's chunk size in tokens: effective, else what the probe went by."""
-        found = self.receiver.setting("chunk_size")
-        value = found.value if found else self.prompt.get("chunk_size")
-        return int(value) if value else None
+        """The receiver's chunk size in tokens: as configured, else what the probe went by."""
+        return self.receiver.count("chunk_size") or self.prompt.get("chunk_size")
+
+    def ids(self, request: dict | None) -> tuple[str, ...]:
+        """Ids under which a log may show this request alone: the response's, and the one that was sent.
+
+        A proxy may rewrite either; one that two requests share ties nothing to a request.
+        """
+        wanted = [(request or {}).get(name) for name in ("response_id", "request_id")]
+        return tuple(one for one in wanted if one and self._id_uses[one] == 1)
+
+    @cached_property
+    def _id_uses(self) -> Counter:
+        return Counter(
+            one for request in self.requests() for one in {request.get("response_id"), request.get("request_id")} if one
+        )
 
     def expected_hit(self, trial: dict) -> int | None:
         """Tokens that a working pair reuses: whole chunks of the common prefix of the ids sent."""

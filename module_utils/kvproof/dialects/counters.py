@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+from ..outcomes import counter_delta, foreign_requests
+
 PROMPTS = "vllm:prompt_tokens_total"
+EXTERNAL_HITS = "vllm:external_prefix_cache_hits_total"  # tokens found by a connector at lookup
+EXTERNAL_QUERIES = "vllm:external_prefix_cache_queries_total"
+UNFINISHED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
 def response_hit(request: dict | None) -> int | None:
@@ -24,3 +29,33 @@ def idle_delta(trial: dict, role: str, request: dict, name: str) -> float | None
     if request.get("prompt_tokens") is None or window.get(PROMPTS) != request["prompt_tokens"]:
         return None
     return window.get(name, 0.0)
+
+
+def none_hit(case, side) -> int | None:
+    """0 where an engine's counters prove that none of this run's requests found external KV; else None.
+
+    They do where the window is proven idle and the counters are alive: the connector was asked for at least the
+    prompts of the reuse requests, and found nothing in all of them.
+    """
+    hits, asked = counter_delta(case, side, EXTERNAL_HITS), counter_delta(case, side, EXTERNAL_QUERIES)
+    prompts = [(trial.get("reuse") or {}).get("prompt_tokens") for trial in case.trials]
+    if hits != 0 or not asked or not prompts or None in prompts or not idle(case, side):
+        return None
+    return 0 if asked >= sum(prompts) else None
+
+
+def contradict(case, side) -> bool:
+    """Whether an idle engine's counters show external hits while every response of this run tells of none."""
+    ours = [r for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup"]
+    told = [r.get("cached_tokens") for r in ours if not r.get("error")]
+    hits = counter_delta(case, side, EXTERNAL_HITS)
+    return bool(hits and hits > 0 and told and all(t == 0 for t in told) and idle(case, side))
+
+
+def idle(case, side) -> bool:
+    """Whether the engine served this run's requests and no others between its two metrics pages, as they prove."""
+    pages = side.engine.get("metrics") or {}
+    left = [
+        ((pages.get(when) or {}).get("values") or {}).get(name) for when in ("before", "after") for name in UNFINISHED
+    ]
+    return foreign_requests(case, side) == 0 and not any(left)

@@ -8,7 +8,7 @@ from . import Finding, Sighting
 def look(case, attempts):
     for side in case.sides:
         p2p, backends = side.flag("enable_p2p"), side.backends
-        if backends and p2p and p2p.value and p2p.is_effective and "P2PBackend" not in backends:
+        if backends and p2p and p2p.value and p2p.certain and "P2PBackend" not in backends:
             yield Sighting(
                 side.name,
                 "P2PBackend among the backends",

@@ -3,121 +3,213 @@
 """In-process P2P: what each trial's log lines, responses and controller answers say about the chain.
 
 LMCache 0.3.7 to 0.5.x.  Log lines are in lines.py; here they become the neutral Attempt that the chain reads.
+A line that is missing tells something only where the log shows the request and was read to its end.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...attempt import Attempt
 from ...case import Case, Side, is_id
+from .. import counters
+from . import waiting
 
-LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
+LOOKUP = ("looked_up", "below_min_retrieve")
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What holds for all trials of a case.
+
+    alone: all lookups in the receiver's log between this run's first and last are its own.
+    disturbed: one of its requests ran into the time-out.  lying: counters contradict cached_tokens.
+    """
+
+    case: Case
+    alone: bool
+    disturbed: bool
+    lying: bool
 
 
 def observe(case: Case) -> list[Attempt]:
     """One Attempt per fresh prompt, in the order they were sent."""
-    return [_attempt(case, trial) for trial in case.trials]
-
-
-def _attempt(case: Case, trial: dict) -> Attempt:
-    holder, receiver = case.holder, case.receiver
-    seed, reuse = trial.get("seed") or {}, trial.get("reuse") or {}
-    reuse_id, seed_id = reuse.get("response_id"), seed.get("response_id")
-    seen = Attempt(
-        index=trial.get("index", 0),
-        expected=case.expected_hit(trial),
-        seed_error=seed.get("error"),
-        reuse_error=reuse.get("error"),
-        cached=reuse.get("cached_tokens"),
-    )
-
-    if holder.events_of(seed_id):
-        seen.stored = sum(e.get("tokens", 0) for e in holder.events_of(seed_id, "stored"))
-    visible = trial.get("visible") or {}
-    if visible.get("how") == "key_count":
-        seen.announced = bool(visible.get("reached"))
-
-    lookup = receiver.events_of(reuse_id, "looked_up", "below_min_retrieve")
-    if lookup:
-        seen.logged = True
-        seen.hit, seen.need = lookup[-1].get("hit"), lookup[-1].get("need")
-        seen.computed = lookup[-1].get("computed")
-        seen.below_min = lookup[-1].get("kind") == "below_min_retrieve"
-        seen.retrieved = sum(e.get("tokens", 0) for e in receiver.events_of(reuse_id, "retrieved"))
-        seen.timed_out = bool(receiver.events_of(reuse_id, "lookup_timed_out"))
-        responded = receiver.events_of(reuse_id, "responded")
-        seen.responded = responded[-1].get("length") if responded else None
-        seen.layouts = layouts_of(receiver, reuse_id)
-        seen.peer_error = next(
-            (e.get("code") or e.get("line") for e in receiver.events_of(reuse_id, "peer_error")), None
-        )
-    elif not reuse.get("error"):
-        seen.timed_out = _looks_timed_out(case, reuse)
-
-    if _holder_log_covers(holder, seed_id):
-        seen.asked = bool(holder.events_of(reuse_id, "peer_asked"))
-        failed = holder.events_of(reuse_id, "peer_get_failed")
-        if failed and not seen.peer_error:
-            seen.peer_error = failed[-1].get("text")
-    seen.lost_answer = _answer_lost(seen, receiver, trial)
-    if trial.get("knockout_how") == "tag":  # a prompt_logprobs recompute is no control: it may look up and hit
-        seen.control_hits = {"knockout": _control_hit(receiver, trial.get("knockout"))}
-    return seen
+    scene = _Scene(case, _alone(case), waiting.disturbed(case), counters.contradict(case, case.receiver))
+    return [_attempt(scene, trial) for trial in case.trials]
 
 
 def never_seen_hit(case: Case) -> int | None:
     """Tokens that the never-seen control hit; None: it was not sent or could not be read."""
-    return _control_hit(case.receiver, case.probe.get("never_seen"))
+    return _control_hit(case, case.probe.get("never_seen"))
 
 
-def layouts_of(receiver: Side, response_id: str | None) -> list[dict]:
+def _attempt(scene: _Scene, trial: dict) -> Attempt:
+    case = scene.case
+    seed, reuse = trial.get("seed") or {}, trial.get("reuse")
+    visible = trial.get("visible") or {}
+    seen = Attempt(
+        index=trial.get("index") or 0,
+        expected=case.expected_hit(trial),
+        seed_error=seed.get("error"),
+        reuse_error=(reuse or {}).get("error"),
+        sent=reuse is not None,
+        stored=_stored(case.holder, case.ids(seed)),
+        announced=visible.get("reached") if visible.get("how") == "key_count" else None,
+        disturbed=scene.disturbed,
+    )
+    if reuse is not None:
+        _receiver(scene, seen, trial, reuse)
+        _holder(case, seen, case.ids(seed), case.ids(reuse))
+        seen.lost_answer = _answer_lost(scene, seen, trial)
+    if trial.get("knockout_how") == "tag":  # a prompt_logprobs recompute is no control: it may look up and hit
+        seen.control_hits = {"knockout": _control_hit(case, trial.get("knockout"))}
+    return seen
+
+
+def _stored(holder: Side, ids: tuple[str, ...]) -> int | None:
+    """Tokens of the seed by the holder's log, summed: chunked prefill stores in steps, and every rank says so."""
+    if not _covers(holder, ids):
+        return None
+    stored = [e.get("tokens") or 0 for e in holder.events_of(ids, "stored")]
+    if not stored and any(e.get("kind") == "stored" and not e.get("id") for e in holder.events):
+        return None  # up to 0.3.15 these lines carry no id
+    return sum(stored) // _ranks(holder)
+
+
+def _receiver(scene: _Scene, seen: Attempt, trial: dict, reuse: dict) -> None:
+    """What the receiver's log, its response and its counters say of the reuse."""
+    case, receiver, ids = scene.case, scene.case.receiver, scene.case.ids(reuse)
+    seen.cached = None if scene.lying else reuse.get("cached_tokens")
+    seen.counted = counters.none_hit(case, receiver) if seen.cached is None else None
+    timed_out = bool(receiver.events_of(ids, "lookup_timed_out"))
+    seen.timed_out = timed_out or None
+    errors = receiver.events_of(ids, "peer_error")
+    seen.peer_error = next((e.get("code") or e.get("line") or e["kind"] for e in errors), None)
+    lookup = receiver.events_of(ids, *LOOKUP)
+    if not lookup:
+        if not timed_out and seen.loaded == 0:
+            seen.timed_out, seen.slow = waiting.told_by_time(case, trial)
+        return
+    last = lookup[-1]
+    seen.logged, seen.timed_out = True, timed_out
+    seen.hit, seen.need, seen.computed = last.get("hit"), last.get("need"), last.get("computed")
+    seen.below_min = last.get("kind") == "below_min_retrieve"
+    seen.retrieved = _retrieved(receiver, ids, last)
+    responded = receiver.events_of(ids, "responded")
+    seen.responded = responded[-1].get("length") if responded else None
+    seen.layouts = layouts_of(scene, reuse)
+    if seen.layouts is not None and not any(e.get("kind") == "lookup_timed_out" for e in receiver.events):
+        seen.named = any(e.get("chunks") and _is_holder(case, e) for e in seen.layouts)
+
+
+def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None:
+    """Tokens loaded.  Every rank has a line of its own and needs all of them, so the least counts.
+
+    Without a line, 0 where the lookup found nothing to load; else unknown: the line may not have been read.
+    """
+    lines = receiver.events_of(ids, "retrieved") or _unnamed_after(receiver, lookup)
+    if lines:
+        tokens = [e.get("tokens") for e in lines]
+        return None if None in tokens else min(tokens)
+    need = lookup.get("need")
+    nothing = lookup.get("hit") == 0 or lookup.get("kind") == "below_min_retrieve" or (need is not None and need <= 0)
+    return 0 if nothing else None
+
+
+def _unnamed_after(receiver: Side, lookup: dict) -> list[dict]:
+    """Load lines without an id, as older versions write them, between this lookup and the next."""
+    found = []
+    for event in receiver.events[receiver.events.index(lookup) + 1 :]:
+        if event.get("kind") in LOOKUP:
+            break
+        if event.get("kind") == "retrieved" and not event.get("id"):
+            found.append(event)
+    return found
+
+
+def _holder(case: Case, seen: Attempt, seed_ids: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    """Whether the holder was asked for this id, and could serve it."""
+    if case.holder.events_of(ids, "peer_asked"):
+        seen.asked = True
+    elif _covers(case.holder, seed_ids):
+        seen.asked = False
+    failed = case.holder.events_of(ids, "peer_get_failed")
+    if failed and not seen.peer_error:
+        seen.peer_error = failed[-1].get("text") or failed[-1].get("line") or "peer_get_failed"
+
+
+def _covers(holder: Side, seed_ids: tuple[str, ...]) -> bool:
+    """The holder's log shows this trial's seed at INFO and goes on to its end: a missing line tells something."""
+    whole = holder.log_readable and holder.log.get("truncated") is False
+    return whole and bool(holder.events_of(seed_ids, "stored", *LOOKUP))
+
+
+def layouts_of(scene: _Scene, request: dict | None) -> list[dict] | None:
     """Controller answers that belong to this request, judged by their place: the line carries no id.
 
     They stand between the lookup line of the request before and this one's, or, when they came after the
-    time-out, right before this id's "responded" line.
+    time-out, right before this id's "responded" line.  None where others' lookups stand between: then the place
+    tells nothing.
     """
-    found, pending = [], []
-    for event in receiver.events:
+    if not scene.alone:
+        return None
+    found, pending, ids = [], [], scene.case.ids(request)
+    for event in scene.case.receiver.events:
         kind = event.get("kind")
         if kind == "layout":
             pending.append(event)
-        elif kind in ("looked_up", "below_min_retrieve", "responded"):
-            if is_id(event.get("id"), response_id or "\0"):
+        elif kind in (*LOOKUP, "responded"):
+            if any(is_id(event.get("id"), one) for one in ids):
                 found += pending
             pending = []
     return found
 
 
-def _holder_log_covers(holder: Side, seed_id: str | None) -> bool:
-    """The holder's log shows this trial's seed request, so a missing line means that nothing happened."""
-    return holder.log_readable and bool(holder.events_of(seed_id))
+def _alone(case: Case) -> bool:
+    receiver, run = case.receiver, case.probe.get("run_id")
+    if not receiver.log_readable or receiver.log.get("truncated") is not False:
+        return False
+    known = {id(e) for request in case.requests() for e in receiver.events_of(case.ids(request))}
+    lookups = [e for e in receiver.events if e.get("kind") in (*LOOKUP, "responded")]
+    ours = [id(e) in known or bool(run and run in (e.get("id") or "")) for e in lookups]
+    if True not in ours:
+        return False
+    first, last = ours.index(True), len(ours) - ours[::-1].index(True)
+    return all(ours[first:last])
 
 
-def _control_hit(receiver: Side, request: dict | None) -> int | None:
+def _is_holder(case: Case, layout: dict) -> bool:
+    """Whether a controller's answer names this pair's holder, by its instance or by an address of its own."""
+    if case.holder.instance_id:
+        return layout.get("instance") == case.holder.instance_id
+    host = (layout.get("peer") or "").rpartition(":")[0].strip("[]")
+    return host in case.holder.hosts - case.receiver.hosts
+
+
+def _ranks(side: Side) -> int:
+    size = side.meta("world_size")
+    return size if isinstance(size, int) and size > 1 else 1
+
+
+def _control_hit(case: Case, request: dict | None) -> int | None:
+    """Tokens that a control hit, by the receiver's log, else by its response, else by idle counters."""
     if not request or request.get("error"):
         return None
-    lookup = receiver.events_of(request.get("response_id"), "looked_up", "below_min_retrieve")
-    if lookup:
-        return max(lookup[-1].get("hit") or 0, lookup[-1].get("computed") or 0)
-    return request.get("cached_tokens")
+    lookup = case.receiver.events_of(case.ids(request), *LOOKUP)
+    if lookup and lookup[-1].get("hit") is not None:
+        return max(lookup[-1]["hit"], lookup[-1].get("computed") or 0)
+    if request.get("cached_tokens") is not None:
+        return request["cached_tokens"]
+    return counters.none_hit(case, case.receiver)
 
 
-def _looks_timed_out(case: Case, reuse: dict) -> bool | None:
-    """Without the log: an answer that came no sooner than the lookup time-out, with nothing reused."""
-    setting = case.receiver.setting("lookup_timeout_ms")
-    limit = float(setting.value) / 1000 if setting and setting.value else LOOKUP_TIMEOUT_S
-    ttft = reuse.get("ttft_s")
-    if ttft is None or reuse.get("cached_tokens"):
-        return None
-    return ttft >= 0.95 * limit
-
-
-def _answer_lost(seen: Attempt, receiver: Side, trial: dict) -> bool:
-    """The controller knew the chunks a moment later, but this lookup got the empty answer.
+def _answer_lost(scene: _Scene, seen: Attempt, trial: dict) -> bool:
+    """The controller knew the holder's chunks a moment later, but this lookup got the empty answer.
 
     Knock-out and repeat ask for the same hashes.  LMCache 0.5.6 takes replies off one socket without
     matching them to requests, so an answer can go to the wrong lookup (worker.py, async_put_and_wait_msg).
     """
     if seen.asked or not seen.layouts or any(e.get("chunks") for e in seen.layouts):
         return False
-    others = [trial.get(role) or {} for role in ("knockout", "repeat")]
-    return any(e.get("chunks") for other in others for e in layouts_of(receiver, other.get("response_id")))
+    later = [e for role in ("knockout", "repeat") for e in layouts_of(scene, trial.get(role)) or []]
+    return any(e.get("chunks") and _is_holder(scene.case, e) for e in later)

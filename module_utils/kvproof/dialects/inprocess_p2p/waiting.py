@@ -1,0 +1,59 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests lost to the time-out of LMCache's asynchronous lookup, told by the log or by time alone."""
+
+from __future__ import annotations
+
+from ...case import Case
+
+LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
+NEAR = 0.95  # of the time-out: clocks and rounding
+
+
+def timeout_s(case: Case) -> float:
+    """The receiver's lookup time-out in seconds."""
+    return (case.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S
+
+
+def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
+    """(timed out, slow) of a reuse that no log line tells about.
+
+    Timed out: nothing reused, and the first token came later than a recompute by about the time-out.  Slow: it came
+    after the time-out, but so did every recompute, and the two cannot be told apart.
+    """
+    reuse = trial.get("reuse") or {}
+    ttft, limit = reuse.get("ttft_s"), NEAR * timeout_s(case)
+    if ttft is None or reuse.get("cached_tokens"):
+        return None, False
+    if ttft < limit:
+        return False, False
+    cold = _recompute_s(case)
+    if cold is None or cold >= limit:
+        return None, True
+    lost = ttft >= limit + 0.5 * cold
+    return (True, False) if lost else (None, True)
+
+
+def disturbed(case: Case) -> bool:
+    """Whether any request of this run on the receiver ran into the time-out, by its log where that shows it.
+
+    After one did, replies can go to the wrong lookups, and a plain miss proves nothing.
+    """
+    for request in case.requests():
+        if request.get("engine") != "receiver":
+            continue
+        lines = case.receiver.events_of(case.ids(request))
+        if any(e.get("kind") == "lookup_timed_out" for e in lines):
+            return True
+        if not lines and request.get("role") != "warmup" and (request.get("ttft_s") or 0) >= NEAR * timeout_s(case):
+            return True
+    return False
+
+
+def _recompute_s(case: Case) -> float | None:
+    """How long the receiver takes to recompute such a prompt, at its quickest; None where it never had to."""
+    controls = [trial.get("knockout") for trial in case.trials] + [
+        case.probe.get(name) for name in ("never_seen", "recompute")
+    ]
+    seen = [c["ttft_s"] for c in controls if c and not c.get("error") and c.get("ttft_s")]
+    return min(seen, default=None)
