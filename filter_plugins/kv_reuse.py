@@ -16,13 +16,14 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
 
 
 class FilterModule:
-    """kv_reuse_probes, kv_reuse_ids, kv_reuse_peers, kv_reuse_port."""
+    """kv_reuse_probes, kv_reuse_ids, kv_reuse_peers, kv_reuse_host, kv_reuse_port."""
 
     def filters(self):
         return {
             "kv_reuse_probes": probes,
             "kv_reuse_ids": ids,
             "kv_reuse_peers": assemble.peers_listed,
+            "kv_reuse_host": host,
             "kv_reuse_port": port,
         }
 
@@ -43,6 +44,11 @@ def probes(hostvars, pairs, host) -> list[dict]:
 def ids(seen: list[dict]) -> list[str]:
     """Response ids that the host's log should show."""
     return [one for entry in seen for one in assemble.wanted_ids([entry["probe"]], entry["role"])]
+
+
+def host(url: str) -> str:
+    """The host of an engine's URL; "" where there is none."""
+    return urlsplit(url).hostname or ""
 
 
 def port(url: str) -> int:
