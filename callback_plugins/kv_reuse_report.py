@@ -163,9 +163,11 @@ def _folder_by_inventory(play) -> str | None:
 
 
 def _message(found: dict) -> str:
-    """A task's own words; of a loop, those of its first failed item."""
+    """A task's own words; of a loop, those of its first failed item; of a module that did not run, its first words."""
     items = [item for item in found.get("results") or [] if item.get("failed") or item.get("unreachable")]
-    return str((items[0] if items else found).get("msg") or found.get("msg") or "")
+    told = items[0] if items else found
+    errors = str(told.get("module_stderr") or "").strip().splitlines()
+    return ": ".join([str(told.get("msg") or found.get("msg") or ""), *errors[:1]])
 
 
 def _plain(value):

@@ -173,8 +173,10 @@ def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
     passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
     count = f"{passed} of {len(judged) + missing} pairs proven" if judged or missing else "no pair was judged"
-    first = next((g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]), None)
-    found += _after_word("", _word(verdict), f"  {count}" + (f"; {_note(first)}" if first else ""), width)
+    reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
+    first = [f"{g.entry['slug']} on {_several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
+    more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
+    found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:
         found += _row("reports", text, width, indent=0)
     if doc["exit_code"] is not None:
