@@ -2,6 +2,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ansible module: the KV reuse experiment of one pair of engines."""
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -229,12 +230,19 @@ SHORTEST_SECRET = 4
 
 def engine_options():
     return {
-        "name": {"type": "str", "required": True}, "url": {"type": "str", "required": True},
-        "metrics_url": {"type": "str"}, "model": {"type": "str"},
-        "api_key": {"type": "str", "no_log": True}, "ca_cert": {"type": "path"},
-        "verify_tls": {"type": "bool", "default": True}, "headers": {"type": "dict", "default": {}, "no_log": True},
-        "proxy": {"type": "str"}, "internal_api_url": {"type": "str"}, "log_file": {"type": "path"},
-        "tokenizer": {"type": "path", "no_log": False}}
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "metrics_url": {"type": "str"},
+        "model": {"type": "str"},
+        "api_key": {"type": "str", "no_log": True},
+        "ca_cert": {"type": "path"},
+        "verify_tls": {"type": "bool", "default": True},
+        "headers": {"type": "dict", "default": {}, "no_log": True},
+        "proxy": {"type": "str"},
+        "internal_api_url": {"type": "str"},
+        "log_file": {"type": "path"},
+        "tokenizer": {"type": "path", "no_log": False},
+    }
 
 
 def checked_settings(params):
@@ -251,10 +259,17 @@ def checked_settings(params):
     if not re.fullmatch(r"[A-Za-z0-9]{4,40}", run_id):
         raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
     return experiment.Settings(
-        run_id=run_id, trials=params["trials"], extra_attempts=params["extra_attempts"], chunks=params["chunks"],
-        chunk_size=params["chunk_size"], wait_s=params["wait"], deadline_s=params["deadline"],
-        max_tokens=params["max_tokens"], max_probe_mb=params["max_probe_mb"],
-        wait_for_flush=params["wait_for_flush"])
+        run_id=run_id,
+        trials=params["trials"],
+        extra_attempts=params["extra_attempts"],
+        chunks=params["chunks"],
+        chunk_size=params["chunk_size"],
+        wait_s=params["wait"],
+        deadline_s=params["deadline"],
+        max_tokens=params["max_tokens"],
+        max_probe_mb=params["max_probe_mb"],
+        wait_for_flush=params["wait_for_flush"],
+    )
 
 
 def checked_engine(role, given):
@@ -264,8 +279,10 @@ def checked_engine(role, given):
     headers = {str(name): str(value) for name, value in given["headers"].items()}
     for name, value in [*headers.items(), ("Authorization", given["api_key"] or "")]:
         if re.search(r"[^\x20-\x7e]", name + value):
-            raise ValueError(f"{role} has a header or key ({name!r}) with line breaks or other characters that "
-                             "HTTP does not allow: correct it")
+            raise ValueError(
+                f"{role} has a header or key ({name!r}) with line breaks or other characters that "
+                "HTTP does not allow: correct it"
+            )
     return EngineSettings(role, **{**given, "headers": headers})
 
 
@@ -274,25 +291,36 @@ def main():
         argument_spec={
             "holder": {"type": "dict", "required": True, "options": engine_options()},
             "receiver": {"type": "dict", "required": True, "options": engine_options()},
-            "controller_url": {"type": "str"}, "cluster": {"type": "str"}, "run_id": {"type": "str"},
-            "trials": {"type": "int", "default": 3}, "extra_attempts": {"type": "int", "default": 2},
-            "chunks": {"type": "int", "default": 4}, "chunk_size": {"type": "int"},
-            "wait": {"type": "float", "default": 5.0}, "deadline": {"type": "float", "default": 120.0},
+            "controller_url": {"type": "str"},
+            "cluster": {"type": "str"},
+            "run_id": {"type": "str"},
+            "trials": {"type": "int", "default": 3},
+            "extra_attempts": {"type": "int", "default": 2},
+            "chunks": {"type": "int", "default": 4},
+            "chunk_size": {"type": "int"},
+            "wait": {"type": "float", "default": 5.0},
+            "deadline": {"type": "float", "default": 120.0},
             "max_tokens": {"type": "int", "default": 64},
-            "max_probe_mb": {"type": "int", "default": 4096}, "wait_for_flush": {"type": "bool", "default": False}},
-        supports_check_mode=True)
+            "max_probe_mb": {"type": "int", "default": 4096},
+            "wait_for_flush": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
     # A header such as "X-Shard: 1" is no secret, and hiding every 1 would destroy the evidence.
     module.no_log_values = {value for value in module.no_log_values if len(value) >= SHORTEST_SECRET}
-    for library, error in (("requests", httpclient.REQUESTS_IMPORT_ERROR),
-                           ("prometheus_client", metrics.PROMETHEUS_IMPORT_ERROR)):
+    for library, error in (
+        ("requests", httpclient.REQUESTS_IMPORT_ERROR),
+        ("prometheus_client", metrics.PROMETHEUS_IMPORT_ERROR),
+    ):
         if error:
             module.fail_json(msg=missing_required_lib(library), exception=str(error))
     params = module.params
     try:
         settings = checked_settings(params)
         holder, receiver = checked_engine("holder", params["holder"]), checked_engine("receiver", params["receiver"])
-        controller_url = httpclient.check_url(params["controller_url"], "controller_url") \
-            if params["controller_url"] else None
+        controller_url = (
+            httpclient.check_url(params["controller_url"], "controller_url") if params["controller_url"] else None
+        )
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     if module.check_mode:
@@ -307,8 +335,12 @@ def run(module, pair):
     try:
         return pair.run()
     except ImportError as exc:
-        module.fail_json(msg=missing_required_lib("transformers", reason="for the tokenizer that was given; the "
-                                                  "engine has no /tokenize"), exception=str(exc))
+        module.fail_json(
+            msg=missing_required_lib(
+                "transformers", reason="for the tokenizer that was given; the engine has no /tokenize"
+            ),
+            exception=str(exc),
+        )
     except experiment.TokenizerError as exc:
         module.fail_json(msg=str(exc))
 

@@ -171,9 +171,15 @@ from ..module_utils.kvproof import logs
 def main():
     module = AnsibleModule(
         argument_spec={
-            "log": {"type": "dict", "required": True, "options": {
-                "file": {"type": "path"}, "unit": {"type": "str"},
-                "command": {"type": "list", "elements": "str"}}},
+            "log": {
+                "type": "dict",
+                "required": True,
+                "options": {
+                    "file": {"type": "path"},
+                    "unit": {"type": "str"},
+                    "command": {"type": "list", "elements": "str"},
+                },
+            },
             "ids": {"type": "list", "elements": "str", "default": []},
             "run_marker": {"type": "str"},
             "since": {"type": "float"},
@@ -192,9 +198,16 @@ def main():
             problem = f"{name}: give a number above zero, not {params[name]}"
     if problem:
         module.fail_json(msg=problem)
-    want = logs.Want(params["ids"], params["run_marker"], params["since"], started_at=params["started_at"],
-                     head_bytes=params["head"], budget=params["budget"], max_events=params["max_events"],
-                     timeout=params["timeout"])
+    want = logs.Want(
+        params["ids"],
+        params["run_marker"],
+        params["since"],
+        started_at=params["started_at"],
+        head_bytes=params["head"],
+        budget=params["budget"],
+        max_events=params["max_events"],
+        timeout=params["timeout"],
+    )
     module.exit_json(changed=False, log=logs.read(params["log"], want))
 
 

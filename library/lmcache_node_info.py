@@ -248,16 +248,28 @@ def main():
         argument_spec={
             "port": {"type": "int", "default": 8000},
             "host": {"type": "str"},
-            "log": {"type": "dict", "options": {"file": {"type": "path"}, "unit": {"type": "str"},
-                                                "command": {"type": "list", "elements": "str"}}},
+            "log": {
+                "type": "dict",
+                "options": {
+                    "file": {"type": "path"},
+                    "unit": {"type": "str"},
+                    "command": {"type": "list", "elements": "str"},
+                },
+            },
             "config_file": {"type": "path"},
             "internal_api_url": {"type": "str"},
             "ids": {"type": "list", "elements": "str", "default": []},
             "run_marker": {"type": "str"},
             "since": {"type": "float"},
-            "peers": {"type": "list", "elements": "dict", "default": [], "options": {
-                "to": {"type": "str", "required": True},
-                "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"}}},
+            "peers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "to": {"type": "str", "required": True},
+                    "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"},
+                },
+            },
             "controller_url": {"type": "str"},
             "api_timeout": {"type": "float", "default": 2.0},
             "dial_timeout": {"type": "float", "default": 1.0},

@@ -1,4 +1,5 @@
 """Puts the core on the path, as the plugins do when the tree runs in place, and finds the recordings."""
+
 from __future__ import annotations
 
 import os

@@ -270,6 +270,7 @@ class Case:
         )
         self.sides = (self.holder, self.receiver)
         self.architecture = evidence.get("architecture") or "inprocess_p2p"
+        self.trouble: list[str] = []  # checks that could not be made, one sentence each
 
     @property
     def trials(self) -> list[dict]:

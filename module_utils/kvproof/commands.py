@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recognises the command lines of a vLLM engine and of an LMCache controller.  Pure, standard library only."""
+
 from __future__ import annotations
 
 import json
@@ -10,10 +11,10 @@ import re
 from . import allowlist
 from .procs import Command
 
-ENGINE_PORT = 8000      # vLLM's default
+ENGINE_PORT = 8000  # vLLM's default
 CONTROLLER_PORT = 9000  # lmcache_controller's default
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
-_LEADING_WORDS = 6      # interpreter, its options, -m and the module come first
+_LEADING_WORDS = 6  # interpreter, its options, -m and the module come first
 
 
 def _after(words, programs, modules):
@@ -29,10 +30,9 @@ def _after(words, programs, modules):
         if word == "-c":
             return None
         is_module = words[index - 1] == "-m" and word in modules
-        script = word.endswith(".py") and any(
-            word.endswith(module.replace(".", "/") + ".py") for module in modules)
+        script = word.endswith(".py") and any(word.endswith(module.replace(".", "/") + ".py") for module in modules)
         if is_module or script or os.path.basename(word) in programs:
-            return words[index + 1:]
+            return words[index + 1 :]
     return None
 
 
@@ -55,8 +55,11 @@ def engine(words):
 
 def controller(words):
     """A Command for LMCache's controller (`lmcache_controller`, `-m lmcache.v1.api_server`)."""
-    rest = _after(words, ("lmcache_controller",), ("lmcache.v1.api_server", "lmcache.v1.api_server.__main__",
-                                                   "lmcache.experimental.api_server"))
+    rest = _after(
+        words,
+        ("lmcache_controller",),
+        ("lmcache.v1.api_server", "lmcache.v1.api_server.__main__", "lmcache.experimental.api_server"),
+    )
     if rest is None:
         return None
     return _command(allowlist.options(rest, allowlist.CONTROLLER_OPTIONS), CONTROLLER_PORT)
@@ -93,5 +96,8 @@ def controller_options(options):
     if ports is None:
         ports = {"pull": _integer(options.get("monitor-port")) or 9001, "reply": None, "heartbeat": None}
     port = _integer(options.get("port"))
-    return {"host": options.get("host") if isinstance(options.get("host"), str) else "0.0.0.0",
-            "port": CONTROLLER_PORT if port is None else port, "monitor_ports": ports}
+    return {
+        "host": options.get("host") if isinstance(options.get("host"), str) else "0.0.0.0",
+        "port": CONTROLLER_PORT if port is None else port,
+        "monitor_ports": ports,
+    }

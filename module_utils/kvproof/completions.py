@@ -4,6 +4,7 @@
 
 Times are taken where bytes arrive on the socket.  Fields as vLLM 0.11 to 0.32 serves them.
 """
+
 from __future__ import annotations
 
 import json
@@ -89,9 +90,17 @@ class StreamReader:
         """TTFT and the summary of inter-token times, in seconds."""
         times = self.token_times
         gaps = [later - earlier for earlier, later in zip(times, times[1:])]
-        return {"ttft_s": round(times[0] - self.started, 6) if times else None,
-                "itl_s": {"n": len(gaps), "mean": round(statistics.fmean(gaps), 6),
-                          "p50": round(statistics.median(gaps), 6), "max": round(max(gaps), 6)} if gaps else None}
+        return {
+            "ttft_s": round(times[0] - self.started, 6) if times else None,
+            "itl_s": {
+                "n": len(gaps),
+                "mean": round(statistics.fmean(gaps), 6),
+                "p50": round(statistics.median(gaps), 6),
+                "max": round(max(gaps), 6),
+            }
+            if gaps
+            else None,
+        }
 
 
 @dataclass
@@ -104,16 +113,22 @@ class CompletionClient:
     timeout_s: float = 60.0
     takes_logprobs: bool = True
 
-    def ask(self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int,
-            extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    def ask(
+        self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int, extra: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """One request; returns REQUEST, whatever happens (``error`` says what went wrong).
 
         ``logprobs`` refused by the engine: sent again without, here and from then on.
         """
         request = self._ask(role, prompt, request_id, max_tokens, extra)
         error = request["error"]
-        if self.takes_logprobs and error and error["status"] in REFUSED and "logprob" in error["text"].lower() \
-                and "prompt_logprobs" not in (extra or {}):
+        if (
+            self.takes_logprobs
+            and error
+            and error["status"] in REFUSED
+            and "logprob" in error["text"].lower()
+            and "prompt_logprobs" not in (extra or {})
+        ):
             self.takes_logprobs = False
             request = self._ask(role, prompt, request_id, max_tokens, extra)
         return request
@@ -126,8 +141,9 @@ class CompletionClient:
             except RequestFailed:
                 pass  # the request itself will say what is wrong
 
-    def _ask(self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int,
-             extra: dict[str, Any] | None) -> dict[str, Any]:
+    def _ask(
+        self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int, extra: dict[str, Any] | None
+    ) -> dict[str, Any]:
         extra = dict(extra or {})
         payload = {"model": self.model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, **extra}
         if self.takes_logprobs:
@@ -139,9 +155,14 @@ class CompletionClient:
         request["sent_at"] = round(time.time(), 6)
         reader = StreamReader(time.perf_counter())
         try:
-            reply = self.http.exchange("POST", "/v1/completions", payload=payload, timeout=self.timeout_s,
-                                       headers={"X-Request-Id": request_id},
-                                       sink=reader.feed if payload.get("stream") else None)
+            reply = self.http.exchange(
+                "POST",
+                "/v1/completions",
+                payload=payload,
+                timeout=self.timeout_s,
+                headers={"X-Request-Id": request_id},
+                sink=reader.feed if payload.get("stream") else None,
+            )
             self._check_complete(reader, reply)
         except RequestFailed as exc:
             request["error"] = exc.error
@@ -160,11 +181,16 @@ class CompletionClient:
         if reader.server_error is not None:
             code = reader.server_error.get("code")
             said = self.http.scrub(str(reader.server_error.get("message") or "no reason given"))[:200]
-            raise RequestFailed("http", f"{self.http.base} stopped with an error ({said}); look at the engine's log",
-                                code if isinstance(code, int) else None)
+            raise RequestFailed(
+                "http",
+                f"{self.http.base} stopped with an error ({said}); look at the engine's log",
+                code if isinstance(code, int) else None,
+            )
         if not reader.done and reader.finish_reason is None:
-            raise RequestFailed("stream", f"{self.http.base} cut the stream before its end; "
-                                          "look at the engine's log, and at proxies between")
+            raise RequestFailed(
+                "stream",
+                f"{self.http.base} cut the stream before its end; look at the engine's log, and at proxies between",
+            )
 
     def _fill(self, request: dict[str, Any], reader: StreamReader) -> None:
         usage = reader.usage or {}
@@ -174,18 +200,36 @@ class CompletionClient:
         if request["ttft_s"] is not None and completion and completion > 1 and request["error"] is None:
             request["tpot_s"] = round((request["total_s"] - request["ttft_s"]) / (completion - 1), 6)
         request.update(
-            response_id=reader.response_id, prompt_tokens=_count(usage.get("prompt_tokens")),
+            response_id=reader.response_id,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
             cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
-            completion_tokens=completion, finish_reason=reader.finish_reason, text=reader.text[:TEXT_LIMIT],
-            logprobs=reader.logprobs[:LOGPROB_TOKENS] or None)
+            completion_tokens=completion,
+            finish_reason=reader.finish_reason,
+            text=reader.text[:TEXT_LIMIT],
+            logprobs=reader.logprobs[:LOGPROB_TOKENS] or None,
+        )
 
 
 def empty_request(role: str, engine: str, request_id: str) -> dict[str, Any]:
     """REQUEST before anything is known."""
-    return {"role": role, "engine": engine, "request_id": request_id, "response_id": None, "sent_at": None,
-            "ttft_s": None, "total_s": None, "itl_s": None, "tpot_s": None, "prompt_tokens": None,
-            "cached_tokens": None, "completion_tokens": None, "finish_reason": None, "text": "", "logprobs": None,
-            "error": None}
+    return {
+        "role": role,
+        "engine": engine,
+        "request_id": request_id,
+        "response_id": None,
+        "sent_at": None,
+        "ttft_s": None,
+        "total_s": None,
+        "itl_s": None,
+        "tpot_s": None,
+        "prompt_tokens": None,
+        "cached_tokens": None,
+        "completion_tokens": None,
+        "finish_reason": None,
+        "text": "",
+        "logprobs": None,
+        "error": None,
+    }
 
 
 def _logprobs(found: Any) -> list[dict[str, Any]]:
@@ -196,8 +240,13 @@ def _logprobs(found: Any) -> list[dict[str, Any]]:
     result = []
     for index, token in enumerate(found["tokens"]):
         top = tops[index] if index < len(tops) and isinstance(tops[index], dict) else {}
-        result.append({"token": str(token), "logprob": _logprob(values[index] if index < len(values) else None),
-                       "top": {str(key): _logprob(value) for key, value in top.items()}})
+        result.append(
+            {
+                "token": str(token),
+                "logprob": _logprob(values[index] if index < len(values) else None),
+                "top": {str(key): _logprob(value) for key, value in top.items()},
+            }
+        )
     return result
 
 

@@ -1,11 +1,20 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The shape of an LMCache controller's `GET /controller/workers`, whoever asks it.  Pure."""
+
 from __future__ import annotations
 
 WORKERS_PATH = "/controller/workers"
-_FIELDS = ("instance_id", "worker_id", "ip", "port", "peer_init_url", "registration_time",
-           "last_heartbeat_time", "key_count")
+_FIELDS = (
+    "instance_id",
+    "worker_id",
+    "ip",
+    "port",
+    "peer_init_url",
+    "registration_time",
+    "last_heartbeat_time",
+    "key_count",
+)
 _MAX_WORKERS = 1024
 
 

@@ -5,6 +5,7 @@
 Reads only: the process, its listening sockets, and `GET /controller/workers`.  Standard library only,
 Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 from . import commands, controller_api, localhttp, procs, sockets
@@ -21,13 +22,23 @@ def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/pro
     options = commands.controller_options(found.command.options) if found.command else None
     url = url or _url(found, options)
     http, workers = _workers(url, timeout)
-    return {"schema": "kvproof.controller/1", "name": name, "ssh": "ok", "url": url,
-            "http": http, "workers": workers,
-            "process": {"running": found.running, "pid": found.pid,
-                        "user": procs.owner(proc, found.pid) if found.pid else None,
-                        "found_by": found.found_by, "unseen": list(found.unseen)},
-            "options": options,
-            "listening": _listening(found, options, proc)}
+    return {
+        "schema": "kvproof.controller/1",
+        "name": name,
+        "ssh": "ok",
+        "url": url,
+        "http": http,
+        "workers": workers,
+        "process": {
+            "running": found.running,
+            "pid": found.pid,
+            "user": procs.owner(proc, found.pid) if found.pid else None,
+            "found_by": found.found_by,
+            "unseen": list(found.unseen),
+        },
+        "options": options,
+        "listening": _listening(found, options, proc),
+    }
 
 
 def _url(found, options):

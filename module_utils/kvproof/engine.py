@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What one engine tells over HTTP before any prompt is sent: the documents ENGINE and INTERNAL."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -71,8 +72,7 @@ class Engine:
             self._read_models()
             self._read_version()
         if self.settings.internal_api_url:
-            document["internal"] = read_internal(
-                self.settings.client(self._deadline, self.settings.internal_api_url))
+            document["internal"] = read_internal(self.settings.client(self._deadline, self.settings.internal_api_url))
 
     def scrape(self) -> dict[str, Any]:
         """METRICS of now; the key goes along only where the page is the engine's own."""
@@ -104,10 +104,15 @@ class Engine:
         card = next((one for one in cards if wanted in (None, one["id"])), None)
         if card is None:
             names = ", ".join(document["models"][:5]) or "none"
-            self._note(f"{self.settings.role}.models",
-                       {"kind": "http", "status": 200,
-                        "text": f"{self.http.base} does not serve the model {wanted or '(any)'} (it serves: {names}); "
-                                "correct kv_reuse_model or MODEL_NAME"})
+            self._note(
+                f"{self.settings.role}.models",
+                {
+                    "kind": "http",
+                    "status": 200,
+                    "text": f"{self.http.base} does not serve the model {wanted or '(any)'} (it serves: {names}); "
+                    "correct kv_reuse_model or MODEL_NAME",
+                },
+            )
             return
         document["model"] = card["id"]
         document["model_root"] = card["root"] if isinstance(card.get("root"), str) else None
@@ -125,17 +130,35 @@ class Engine:
 
 def empty_engine(settings: EngineSettings) -> dict[str, Any]:
     """ENGINE before anything is known; ``reachable`` None: not tried."""
-    return {"name": settings.name, "url": settings.url, "reachable": None, "error": None, "health": None,
-            "models": [], "model": None, "model_root": None, "max_model_len": None, "version": None,
-            "tokenize": False, "metrics": {"before": None, "after": None}, "internal": None}
+    return {
+        "name": settings.name,
+        "url": settings.url,
+        "reachable": None,
+        "error": None,
+        "health": None,
+        "models": [],
+        "model": None,
+        "model_root": None,
+        "max_model_len": None,
+        "version": None,
+        "tokenize": False,
+        "metrics": {"before": None, "after": None},
+        "internal": None,
+    }
 
 
 def read_internal(http: HttpClient) -> dict[str, Any]:
     """INTERNAL of LMCache's internal API server (0.5.6): only keys that cannot hold a secret, only GETs that
     change nothing.  A server that does not answer quickly is left alone.  vLLM's version is left to the engine's
     own /version: /inference_version fails in 0.5.6, and /inference_info tells more than it should."""
-    found: dict[str, Any] = {"url": http.base, "conf": None, "meta": None, "backends": None,
-                             "versions": {"lmcache": None, "vllm": None}, "error": None}
+    found: dict[str, Any] = {
+        "url": http.base,
+        "conf": None,
+        "meta": None,
+        "backends": None,
+        "versions": {"lmcache": None, "vllm": None},
+        "error": None,
+    }
     try:
         conf = http.get_json("/conf?names=" + ",".join(sorted(allowlist.LMCACHE_KEYS)), INTERNAL_TIMEOUT_S)
         found["conf"] = allowlist.lmcache_config(conf) or None

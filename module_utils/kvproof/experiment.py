@@ -7,6 +7,7 @@ prompt, made to miss and not stored), the two timed requests in alternating orde
 never-seen prompt, a second recompute.  Everything that happens ends in the document PROBE; a bad cluster
 never raises.
 """
+
 from __future__ import annotations
 
 import secrets
@@ -50,17 +51,36 @@ def new_run_id() -> str:
     return "k" + secrets.token_hex(4)
 
 
-def empty_probe(settings: Settings, holder: EngineSettings, receiver: EngineSettings,
-                skipped: str | None = None) -> dict[str, Any]:
+def empty_probe(
+    settings: Settings, holder: EngineSettings, receiver: EngineSettings, skipped: str | None = None
+) -> dict[str, Any]:
     """PROBE before anything is known."""
-    shown = {"trials": settings.trials, "extra_attempts": settings.extra_attempts, "chunks": settings.chunks,
-             "wait_s": settings.wait_s, "deadline_s": settings.deadline_s, "max_tokens": settings.max_tokens,
-             "flush_waited_s": None}
-    return {"schema": "kvproof.probe/1", "run_id": settings.run_id, "skipped": skipped,
-            "started_at": round(time.time(), 6), "duration_s": 0.0, "settings": shown,
-            "engines": {"holder": empty_engine(holder), "receiver": empty_engine(receiver)}, "controller": None,
-            "prompt": None, "warmup": [], "trials": [], "never_seen": None, "recompute": None, "reference": None,
-            "errors": []}
+    shown = {
+        "trials": settings.trials,
+        "extra_attempts": settings.extra_attempts,
+        "chunks": settings.chunks,
+        "wait_s": settings.wait_s,
+        "deadline_s": settings.deadline_s,
+        "max_tokens": settings.max_tokens,
+        "flush_waited_s": None,
+    }
+    return {
+        "schema": "kvproof.probe/1",
+        "run_id": settings.run_id,
+        "skipped": skipped,
+        "started_at": round(time.time(), 6),
+        "duration_s": 0.0,
+        "settings": shown,
+        "engines": {"holder": empty_engine(holder), "receiver": empty_engine(receiver)},
+        "controller": None,
+        "prompt": None,
+        "warmup": [],
+        "trials": [],
+        "never_seen": None,
+        "recompute": None,
+        "reference": None,
+        "errors": [],
+    }
 
 
 class TokenizerError(Exception):
@@ -74,15 +94,17 @@ class Experiment:
     the path holds no tokenizer: both are the operator's to mend.
     """
 
-    def __init__(self, settings: Settings, holder: EngineSettings, receiver: EngineSettings,
-                 controller_url: str | None = None):
+    def __init__(
+        self, settings: Settings, holder: EngineSettings, receiver: EngineSettings, controller_url: str | None = None
+    ):
         self.settings, self.deadline = settings, Deadline(settings.deadline_s)
         self.probe = empty_probe(settings, holder, receiver)
         self.holder = Engine(holder, self.deadline, self._note)
         self.receiver = Engine(receiver, self.deadline, self._note)
         self.probe["engines"] = {"holder": self.holder.document, "receiver": self.receiver.document}
-        self.controller = HttpClient(check_url(controller_url, "controller_url"), self.deadline) \
-            if controller_url else None
+        self.controller = (
+            HttpClient(check_url(controller_url, "controller_url"), self.deadline) if controller_url else None
+        )
         self._knockout_refused = False
         self._vain = False  # a full wait showed no store and led to no hit
         self._ended = time.monotonic()  # of the last request
@@ -110,9 +132,10 @@ class Experiment:
             self.probe["controller"] = read_controller(self.controller)
 
         side_by_side(self.holder.contact, self.receiver.contact, controller)
-        self.clients = {engine.settings.role: CompletionClient(engine.http, engine.settings.role,
-                                                               engine.document["model"] or "")
-                        for engine in (self.holder, self.receiver)}
+        self.clients = {
+            engine.settings.role: CompletionClient(engine.http, engine.settings.role, engine.document["model"] or "")
+            for engine in (self.holder, self.receiver)
+        }
 
     # ---- what is sent
 
@@ -122,14 +145,25 @@ class Experiment:
             return False
         self.material = self._tokenize()
         self.bounds = self._bounds()
-        self.watch = StoreWatch(self.holder, self.receiver, self.bounds.chunk_size, controller=self.controller,
-                                workers=(self.probe["controller"] or {}).get("workers"))
+        self.watch = StoreWatch(
+            self.holder,
+            self.receiver,
+            self.bounds.chunk_size,
+            controller=self.controller,
+            workers=(self.probe["controller"] or {}).get("workers"),
+        )
         if not self._size_up():
             return False
         refused = self._warm_up()
         if refused and self.material.source != "text":
-            self._note("prompt", {"kind": "http", "status": refused, "text":
-                                  "prompts as token ids are refused, so text is sent and counts are estimates"})
+            self._note(
+                "prompt",
+                {
+                    "kind": "http",
+                    "status": refused,
+                    "text": "prompts as token ids are refused, so text is sent and counts are estimates",
+                },
+            )
             self.material = prompts.Material("text")
             return self._size_up() and not self._warm_up()
         return not refused
@@ -139,8 +173,7 @@ class Experiment:
         found = []
         for engine in (self.holder, self.receiver):
             try:
-                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"],
-                                                          self.settings.run_id))
+                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"], self.settings.run_id))
                 engine.document["tokenize"] = True
             except RequestFailed as exc:
                 self._note(f"{engine.settings.role}.tokenize", exc.error)
@@ -152,18 +185,23 @@ class Experiment:
         try:
             return prompts.tokenize_with_transformers(path, self.settings.run_id)
         except (OSError, ValueError) as exc:
-            raise TokenizerError(f"tokenizer {path} cannot be loaded ({str(exc).splitlines()[0][:160]}): give the "
-                                 "folder of the model's tokenizer, or leave it out") from exc
+            raise TokenizerError(
+                f"tokenizer {path} cannot be loaded ({str(exc).splitlines()[0][:160]}): give the "
+                "folder of the model's tokenizer, or leave it out"
+            ) from exc
 
     def _bounds(self) -> sizing.Bounds:
         both = (self.holder, self.receiver)
-        known = {"chunk_size": [e.conf("chunk_size") for e in both],
-                 "max_model_len": [e.document["max_model_len"] for e in both],
-                 "min_retrieve": [e.conf("min_retrieve_tokens") for e in both],
-                 "pool": [e.conf("max_local_cpu_size") for e in both],
-                 "kv": [sizing.kv_bytes_per_token((e.document["internal"] or {}).get("meta")) for e in both]}
-        known = {name: [one for one in values if isinstance(one, (int, float)) and one > 0]
-                 for name, values in known.items()}
+        known = {
+            "chunk_size": [e.conf("chunk_size") for e in both],
+            "max_model_len": [e.document["max_model_len"] for e in both],
+            "min_retrieve": [e.conf("min_retrieve_tokens") for e in both],
+            "pool": [e.conf("max_local_cpu_size") for e in both],
+            "kv": [sizing.kv_bytes_per_token((e.document["internal"] or {}).get("meta")) for e in both],
+        }
+        known = {
+            name: [one for one in values if isinstance(one, (int, float)) and one > 0] for name, values in known.items()
+        }
         if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
             self.chunk_source, chunk = "internal_api", int(max(known["chunk_size"]))
         elif self.settings.chunk_size:
@@ -172,29 +210,45 @@ class Experiment:
             self.chunk_source, chunk = "default", sizing.DEFAULT_CHUNK_SIZE
         most = self.settings.max_probe_mb
         return sizing.Bounds(
-            chunk_size=chunk, chunks=self.settings.chunks, max_tokens=max(self.settings.max_tokens, FEW_TOKENS),
+            chunk_size=chunk,
+            chunks=self.settings.chunks,
+            max_tokens=max(self.settings.max_tokens, FEW_TOKENS),
             min_retrieve_tokens=int(max(known["min_retrieve"], default=0)),
             max_model_len=min(known["max_model_len"], default=None),
             kv_bytes_per_token=max(known["kv"], default=None),
             pool_bytes=min(known["pool"]) * 2**30 if known["pool"] else None,
-            max_probe_bytes=most * 2**20 if most is not None else None, prompts=self.settings.trials + 2)
+            max_probe_bytes=most * 2**20 if most is not None else None,
+            prompts=self.settings.trials + 2,
+        )
 
     def _size_up(self) -> bool:
         """PROMPT, from a first pair that is not sent; False where it must not be."""
         pair = self._build()
         self.probe["prompt"] = {
-            "source": self.material.source, "estimated": self.material.source == "text", "tokens": pair.tokens,
-            "prefix_tokens": pair.prefix_tokens, "chunk_size": self.bounds.chunk_size,
+            "source": self.material.source,
+            "estimated": self.material.source == "text",
+            "tokens": pair.tokens,
+            "prefix_tokens": pair.prefix_tokens,
+            "chunk_size": self.bounds.chunk_size,
             "chunk_size_source": self.chunk_source,
             "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
-            "refused": sizing.refusal(self.bounds, pair)}
+            "refused": sizing.refusal(self.bounds, pair),
+        }
         return self.probe["prompt"]["refused"] is None
 
     def _build(self, prefix_tokens: int | None = None) -> prompts.PromptPair:
         return prompts.build(self.material, self.settings.run_id, prefix_tokens or self.bounds.prefix_tokens())
 
-    def _ask(self, engine: str, role: str, prompt: Any, label: str, *,
-             max_tokens: int = FEW_TOKENS, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(
+        self,
+        engine: str,
+        role: str,
+        prompt: Any,
+        label: str,
+        *,
+        max_tokens: int = FEW_TOKENS,
+        extra: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         request_id = f"kvp-{self.settings.run_id}-{label}"
         request = self.clients[engine].ask(role, prompt, request_id, max_tokens, extra)
         self._ended = time.monotonic()
@@ -210,30 +264,37 @@ class Experiment:
         Returns the status with which an engine refused the prompt, None when both took it.
         Raises RequestFailed where an engine gave no answer at all.
         """
-        pair = self._build(max(1, self.bounds.min_retrieve_tokens // self.bounds.chunk_size + 1)
-                           * self.bounds.chunk_size + prompts.SLACK_TOKENS)
+        pair = self._build(
+            max(1, self.bounds.min_retrieve_tokens // self.bounds.chunk_size + 1) * self.bounds.chunk_size
+            + prompts.SLACK_TOKENS
+        )
         mark = self.watch.before()
         label = "warmup" if self.material.source != "text" else "warmup-text"
         for engine, prompt in (("holder", pair.seed), ("receiver", pair.reuse)):
-            request = self._ask(engine, "warmup", prompt, f"{label}-{engine}",
-                                max_tokens=WARMUP_TOKENS)
+            request = self._ask(engine, "warmup", prompt, f"{label}-{engine}", max_tokens=WARMUP_TOKENS)
             self.probe["warmup"].append(request)
             error = request["error"]
             if error and error["status"] in REFUSED:
                 return error["status"]
             if error:
-                raise RequestFailed(error["kind"], f"the warm-up of the {engine} failed, so no trial was made",
-                                    error["status"])
+                raise RequestFailed(
+                    error["kind"], f"the warm-up of the {engine} failed, so no trial was made", error["status"]
+                )
             if engine == "holder" and self.watch.sees:
                 self._wait(mark, request, pair)
         return None
 
-    def _wait(self, mark: dict[str, Any], seed: dict[str, Any], pair: prompts.PromptPair,
-              since: float | None = None) -> dict[str, Any]:
+    def _wait(
+        self, mark: dict[str, Any], seed: dict[str, Any], pair: prompts.PromptPair, since: float | None = None
+    ) -> dict[str, Any]:
         limit = min(VAIN_WAIT_S if self._vain else self.settings.wait_s, self.deadline.left(), self.settings.wait_s)
-        return self.watch.wait(mark, seed["response_id"] or seed["request_id"],
-                               pair.seed_tokens // self.bounds.chunk_size, limit=limit,
-                               since=self._ended if since is None else since)
+        return self.watch.wait(
+            mark,
+            seed["response_id"] or seed["request_id"],
+            pair.seed_tokens // self.bounds.chunk_size,
+            limit=limit,
+            since=self._ended if since is None else since,
+        )
 
     # ---- trials
 
@@ -266,8 +327,12 @@ class Experiment:
         lost = sum(self._timed_out(one["reuse"]) for one in trials)
         plain = len(trials) - hits - lost
         controller = (self.probe["controller"] or {}).get("http", {}).get("state", "ok")
-        return (plain < MISSES_ENOUGH and hits + self.settings.trials - index >= lost and controller == "ok"
-                and self._kv_left())
+        return (
+            plain < MISSES_ENOUGH
+            and hits + self.settings.trials - index >= lost
+            and controller == "ok"
+            and self._kv_left()
+        )
 
     def _seed(self, index: int, attempt: int) -> dict[str, Any]:
         """Sends a fresh prompt to the holder; all that the rest of the trial needs."""
@@ -275,19 +340,35 @@ class Experiment:
         name = str(index) if attempt == 0 else f"{index}.{attempt}"
         tokens = self.settings.max_tokens if (index, attempt) == (0, 0) else FEW_TOKENS
         seed = self._ask("holder", "seed", pair.seed, f"{name}-seed", max_tokens=tokens)
-        return {"index": index, "attempt": attempt, "name": name, "pair": pair, "mark": mark, "seed": seed,
-                "max_tokens": tokens, "ended": self._ended}
+        return {
+            "index": index,
+            "attempt": attempt,
+            "name": name,
+            "pair": pair,
+            "mark": mark,
+            "seed": seed,
+            "max_tokens": tokens,
+            "ended": self._ended,
+        }
 
     def _trial(self, begun: dict[str, Any]) -> dict[str, Any]:
         pair, seed = begun["pair"], begun["seed"]
         knockout_first = begun["index"] % 2 == 1 and begun["attempt"] == 0
-        trial = {"index": begun["index"], "attempt": begun["attempt"],
-                 "order": "knockout-first" if knockout_first else "reuse-first",
-                 "prefix_tokens": pair.prefix_tokens,
-                 "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
-                 "expected_text": pair.expected_text, "seed": seed, "visible": not_waited(),
-                 "reuse": None, "knockout": None, "repeat": None, "knockout_how": "none",
-                 "prompt_kv_tokens": seed["prompt_tokens"] or pair.tokens}
+        trial = {
+            "index": begun["index"],
+            "attempt": begun["attempt"],
+            "order": "knockout-first" if knockout_first else "reuse-first",
+            "prefix_tokens": pair.prefix_tokens,
+            "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
+            "expected_text": pair.expected_text,
+            "seed": seed,
+            "visible": not_waited(),
+            "reuse": None,
+            "knockout": None,
+            "repeat": None,
+            "knockout_how": "none",
+            "prompt_kv_tokens": seed["prompt_tokens"] or pair.tokens,
+        }
         self.probe["trials"].append(trial)
         if seed["error"]:
             return trial
@@ -305,8 +386,9 @@ class Experiment:
         return trial
 
     def _reuse(self, trial: dict[str, Any], begun: dict[str, Any]) -> None:
-        trial["reuse"] = self._ask("receiver", "reuse", begun["pair"].reuse, f"{begun['name']}-reuse",
-                                   max_tokens=begun["max_tokens"])
+        trial["reuse"] = self._ask(
+            "receiver", "reuse", begun["pair"].reuse, f"{begun['name']}-reuse", max_tokens=begun["max_tokens"]
+        )
 
     def _knock(self, trial: dict[str, Any], begun: dict[str, Any]) -> None:
         if self._knockout_refused:
@@ -321,9 +403,17 @@ class Experiment:
         """The reuse prompt, made to miss: a tag enters LMCache's key, a salt vLLM's own.  Values are strings:
         LMCache 0.5.6 stalls on a JSON true."""
         nonce = secrets.token_hex(16)
-        return self._ask("receiver", role, begun["pair"].reuse, label, max_tokens=begun["max_tokens"], extra={
-            "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
-            "cache_salt": nonce})
+        return self._ask(
+            "receiver",
+            role,
+            begun["pair"].reuse,
+            label,
+            max_tokens=begun["max_tokens"],
+            extra={
+                "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
+                "cache_salt": nonce,
+            },
+        )
 
     def _timed_out(self, reuse: dict[str, Any] | None) -> bool:
         """Whether a reuse looks lost to the lookup's time-out: no hit, and its first token came after the time-out
@@ -366,12 +456,24 @@ class Experiment:
         if any(not one["cached_tokens"] for one in knocked):
             self.probe["recompute"] = self._knockout("recompute", self._last, "recompute")
         elif self.probe["prompt"]["tokens"] <= REFERENCE_MOST_TOKENS:
-            self.probe["reference"] = self._ask("receiver", "reference", self._last["pair"].reuse, "reference",
-                                                max_tokens=self._last["max_tokens"], extra={"prompt_logprobs": 1})
+            self.probe["reference"] = self._ask(
+                "receiver",
+                "reference",
+                self._last["pair"].reuse,
+                "reference",
+                max_tokens=self._last["max_tokens"],
+                extra={"prompt_logprobs": 1},
+            )
         else:
-            self._note("receiver.reference", {"kind": "http", "status": None, "text":
-                       f"no knock-out worked and the prompt is longer than {REFERENCE_MOST_TOKENS} tokens, so "
-                       "there is no recompute to compare with; lower kv_reuse_chunks"})
+            self._note(
+                "receiver.reference",
+                {
+                    "kind": "http",
+                    "status": None,
+                    "text": f"no knock-out worked and the prompt is longer than {REFERENCE_MOST_TOKENS} tokens, so "
+                    "there is no recompute to compare with; lower kv_reuse_chunks",
+                },
+            )
 
     def _scrapes(self, when: str) -> list[Callable[[], None]]:
         def scrape(engine: Engine) -> None:

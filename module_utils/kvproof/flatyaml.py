@@ -8,6 +8,7 @@ make of them, since that is what LMCache reads with: `yes` is true, `"yes"` is a
 Nested mappings and block texts are kept as None (no listed key of LMCache has one).  What it does not
 understand is an error, never a guess.  Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import json
@@ -17,9 +18,12 @@ _KEY = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|([^\s#\-?:,\[\]{}&*!|>'"%@`][^#]*?
 _INTEGER = re.compile(r"^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
 _FLOAT = re.compile(r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?$")
 _SEXAGESIMAL = re.compile(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")
-_WORDS = {word: value for words, value in (
-    (("yes", "true", "on"), True), (("no", "false", "off"), False), (("null",), None))
-    for plain in words for word in (plain, plain.capitalize(), plain.upper())}
+_WORDS = {
+    word: value
+    for words, value in ((("yes", "true", "on"), True), (("no", "false", "off"), False), (("null",), None))
+    for plain in words
+    for word in (plain, plain.capitalize(), plain.upper())
+}
 _WORDS.update({"~": None, "": None})
 
 
@@ -134,7 +138,12 @@ def scalar(text):
         return (-1 if text[0] == "-" else 1) * int(digits, 8 if octal else 0)
     if _FLOAT.match(text):
         return float(text.replace("_", ""))
-    if text[:1] in "&*!%@`|>{}[]," or text[:2] in ("- ", "? ") or ": " in text or text.endswith(":") \
-            or _SEXAGESIMAL.match(text):
+    if (
+        text[:1] in "&*!%@`|>{}[],"
+        or text[:2] in ("- ", "? ")
+        or ": " in text
+        or text.endswith(":")
+        or _SEXAGESIMAL.match(text)
+    ):
         raise NotReadable("a value that only a YAML library can read; quote it, or install PyYAML")
     return text

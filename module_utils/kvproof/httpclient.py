@@ -5,6 +5,7 @@
 Every exchange runs in a thread of its own, so that even what has no time-out (a name lookup, a server that
 dribbles its header) cannot outlive the limit.  Redirects are never followed: a key cannot leave its host.
 """
+
 from __future__ import annotations
 
 import ipaddress
@@ -86,8 +87,9 @@ def check_url(url: Any, what: str = "URL") -> str:
         parts = urlsplit(url)
         host, port, user = parts.hostname, parts.port, parts.username
     except ValueError:
-        raise UrlError(f"{what} {_shown(url)} is not a URL: write http://host:port, "
-                       "the port a number up to 65535") from None
+        raise UrlError(
+            f"{what} {_shown(url)} is not a URL: write http://host:port, the port a number up to 65535"
+        ) from None
     if parts.scheme not in ("http", "https"):
         raise UrlError(f"{what} {_shown(url)} does not begin with http:// or https://: write http://host:port")
     if user is not None or parts.password is not None:
@@ -142,9 +144,17 @@ class HttpClient:
         """True when the next exchange opens a new connection (matters for timing)."""
         return self._session is None or time.monotonic() - self._last_used > IDLE_RECONNECT_S
 
-    def exchange(self, method: str, target: str, *, payload: Any = None, headers: dict[str, str] | None = None,
-                 timeout: float = 10.0, max_bytes: int = MAX_BYTES,
-                 sink: Callable[[bytes, float], None] | None = None) -> Reply:
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        payload: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 10.0,
+        max_bytes: int = MAX_BYTES,
+        sink: Callable[[bytes, float], None] | None = None,
+    ) -> Reply:
         """One request.  ``sink(piece, perf_counter)`` gets a good answer's bytes as they arrive on the socket.
 
         Raises RequestFailed with kind url, dns, connect, timeout, tls, http, stream or deadline.
@@ -155,8 +165,15 @@ class HttpClient:
         url = target if "://" in target else self.base + target
         if self.is_idle():
             self._renew_session()
-        work = _Work(self._session, method, url, _Limits(limit, max_bytes), sink=sink, payload=payload,
-                     headers={**self.headers, **self._auth(), **(headers or {})})
+        work = _Work(
+            self._session,
+            method,
+            url,
+            _Limits(limit, max_bytes),
+            sink=sink,
+            payload=payload,
+            headers={**self.headers, **self._auth(), **(headers or {})},
+        )
         thread = threading.Thread(target=work.run, daemon=True)
         thread.start()
         thread.join(limit + 0.25)
@@ -203,14 +220,20 @@ class HttpClient:
             raise RequestFailed("json", not_json_text(origin(self.base) + urlsplit(target).path, reply.body)) from None
 
     def deadline_error(self) -> RequestFailed:
-        return RequestFailed("deadline", f"the probe's deadline of {self.deadline.seconds:g} s has passed; "
-                                         "see which request was slow, or raise kv_reuse_deadline")
+        return RequestFailed(
+            "deadline",
+            f"the probe's deadline of {self.deadline.seconds:g} s has passed; "
+            "see which request was slow, or raise kv_reuse_deadline",
+        )
 
     def _timeout_error(self, url: str, limit: float) -> RequestFailed:
         if self.deadline.left() <= 0.05:
             return self.deadline_error()
-        return RequestFailed("timeout", f"{origin(url)} did not finish its answer within {limit:.1f} s; "
-                                        "see whether the engine hangs or a firewall drops packets")
+        return RequestFailed(
+            "timeout",
+            f"{origin(url)} did not finish its answer within {limit:.1f} s; "
+            "see whether the engine hangs or a firewall drops packets",
+        )
 
     def _status_error(self, reply: Reply, url: str) -> RequestFailed:
         status, where = reply.status, origin(url) + urlsplit(url).path
@@ -221,8 +244,11 @@ class HttpClient:
             to = origin(to) if "://" in to else "another path"
             text = f"{where} redirects to {to}, which is not followed; give that URL itself"
         elif status in (401, 403):
-            text = (f"{where} refused the API key{said}; correct kv_reuse_api_key" if self.api_key else
-                    f"{where} wants an API key{said}; set kv_reuse_api_key")
+            text = (
+                f"{where} refused the API key{said}; correct kv_reuse_api_key"
+                if self.api_key
+                else f"{where} wants an API key{said}; set kv_reuse_api_key"
+            )
         elif status == 404:
             text = f"{where} does not exist{said}; see that the URL is a vLLM server's own, and the model's name right"
         elif status >= 500:
@@ -238,29 +264,37 @@ class HttpClient:
         if isinstance(exc, (rex.InvalidURL, rex.InvalidSchema, rex.MissingSchema, UnicodeError)):
             return RequestFailed("url", f"{where} is not a URL that can be used; write http://host:port")
         if any(isinstance(one, socket.gaierror) or type(one).__name__ == "NameResolutionError" for one in chain):
-            return RequestFailed("dns", f"the name in {where} does not resolve on this machine; "
-                                        "correct the URL or the name service")
+            return RequestFailed(
+                "dns", f"the name in {where} does not resolve on this machine; correct the URL or the name service"
+            )
         if isinstance(exc, rex.SSLError) or any(type(one).__name__.startswith("SSL") for one in chain):
             return RequestFailed("tls", _tls_text(where, reason))
         if isinstance(exc, rex.ProxyError):
             return RequestFailed("connect", f"the proxy for {where} cannot be used ({reason}); correct kv_reuse_proxy")
         if isinstance(exc, (rex.Timeout, TimeoutError)) or any(isinstance(one, TimeoutError) for one in chain):
             if isinstance(exc, rex.ConnectTimeout):
-                return RequestFailed("timeout", f"{where} cannot be reached (no answer to the connection); "
-                                                "correct the URL or open the firewall")
+                return RequestFailed(
+                    "timeout",
+                    f"{where} cannot be reached (no answer to the connection); correct the URL or open the firewall",
+                )
             return self._timeout_error(url, limit)
         if any(isinstance(one, ConnectionRefusedError) for one in chain):
-            return RequestFailed("connect", f"nothing listens at {where} (connection refused); "
-                                            "start the server or correct the URL")
+            return RequestFailed(
+                "connect", f"nothing listens at {where} (connection refused); start the server or correct the URL"
+            )
         if any(type(one).__name__ == "NewConnectionError" for one in chain):
             return RequestFailed("connect", f"{where} cannot be reached ({reason}); check URL and network")
         if isinstance(exc, _TooLong):
-            return RequestFailed("stream", f"{where} answered with more than {exc.limit >> 20} MB, which is no answer "
-                                           "of a vLLM server; correct the URL")
+            return RequestFailed(
+                "stream",
+                f"{where} answered with more than {exc.limit >> 20} MB, which is no answer "
+                "of a vLLM server; correct the URL",
+            )
         if any(isinstance(one, (ValueError, HTTPException)) for one in chain):
             reason = "the connection was closed"  # http.client speaks of chunk sizes instead
-        return RequestFailed("stream", f"{where} broke the answer off ({reason}); look at the engine's log, "
-                                       "and at proxies between")
+        return RequestFailed(
+            "stream", f"{where} broke the answer off ({reason}); look at the engine's log, and at proxies between"
+        )
 
 
 def not_json_text(where: str, body: bytes) -> str:
@@ -288,8 +322,17 @@ class _Limits:
 class _Work:
     """One exchange, run in a thread; leaves ``reply`` or ``failure``."""
 
-    def __init__(self, session: Any, method: str, url: str, limits: _Limits, *, payload: Any,
-                 headers: dict[str, str], sink: Callable[[bytes, float], None] | None):
+    def __init__(
+        self,
+        session: Any,
+        method: str,
+        url: str,
+        limits: _Limits,
+        *,
+        payload: Any,
+        headers: dict[str, str],
+        sink: Callable[[bytes, float], None] | None,
+    ):
         self.session, self.method, self.url, self.headers = session, method, url, headers
         self.body = None if payload is None else json.dumps(payload).encode()
         self.limits, self.sink = limits, sink
@@ -307,8 +350,9 @@ class _Work:
     def _exchange(self) -> Reply:
         headers = {"Content-Type": "application/json", **self.headers} if self.body else self.headers
         limits = (min(CONNECT_TIMEOUT_S, self.limits.seconds), self.limits.seconds)
-        with self.session.request(self.method, self.url, data=self.body, headers=headers, stream=True,
-                                  allow_redirects=False, timeout=limits) as response:
+        with self.session.request(
+            self.method, self.url, data=self.body, headers=headers, stream=True, allow_redirects=False, timeout=limits
+        ) as response:
             reply = Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()})
             good = response.status_code < 300
             limit = self.limits.size if good else min(self.limits.size, MAX_ERROR_BYTES)

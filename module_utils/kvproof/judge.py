@@ -8,13 +8,15 @@ damaged, or the engines cannot be used.  INCONCLUSIVE: everything else; "no data
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from . import chain
+from . import chain, evidence
+from .attempt import REUSED
 from .case import Case
-from .dialects import observe
-from .findings import Finding, Sighting, all_findings
-from .outcomes import REUSED, case_output, case_speed, counter_delta
+from .dialects import never_seen_hit, observe
+from .findings import CHECK_FAILED, Finding, Sighting, all_findings
+from .outcomes import case_output, case_speed, counter_delta
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 DOC = "docs/findings.md#"
@@ -25,70 +27,73 @@ ROLES = ("failure", "cause", "validity", "warning", "note")
 @dataclass
 class _Seen:
     finding: Finding
-    sightings: list[Sighting]
+    sighting: Sighting
     role: str = "note"
 
 
-def judge(evidence: dict, waivers: dict[str, str] | None = None) -> dict:
+def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     """Verdict of one pair (``kvproof.verdict/1``, the "pairs" entry) from ``kvproof.evidence/1``.
 
-    waivers: finding slug → reason, already checked for reason and date.
+    Never raises for what stands in the document: parts that are not what docs/evidence.md promises count as not
+    seen, and ``check_errors`` says so.  waivers: finding slug → reason, already checked for reason and date.
     """
-    case = Case(evidence)
-    attempts = observe(case)
-    seen, errors = _look(case, attempts)
+    waivers = waivers or {}
+    document, errors = evidence.read(document)
+    case = Case(document)
+    attempts = _observe(case)
+    seen = _look(case, attempts)
     outcomes = {a.outcome for a in attempts}
-    if any(s.finding.slug in ("engine-unreachable", "engine-errors") for s in seen):
+    if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in seen):
         outcomes.add("engine-down")
     enough = _proven_enough(attempts)
     for item in seen:
-        item.role = _role(item.finding, outcomes, enough)
+        item.role = _role(item, outcomes, attempts, enough)
     shown = _uncovered(seen)
     verdict = _verdict(shown, enough)
-    decisive = [s for s in shown if s.role in ("failure", "cause")]
     broken = {}
-    for item in decisive:
-        broken.setdefault(item.finding.link, item.finding.title)
+    for item in shown:
+        if verdict == FAIL and item.role in ("failure", "cause"):
+            broken.setdefault(item.finding.link, item.finding.title)
     invalid = next((s.finding.title for s in shown if s.role == "validity" and s.finding.link == 6), None)
-    links = chain.build(case, attempts, broken if verdict == FAIL else {}, invalid)
+    links = chain.build(case, attempts, broken, invalid)
     return {
-        "cluster": evidence.get("cluster"),
+        "cluster": document.get("cluster") or "unknown",
         "holder": case.holder.name,
         "receiver": case.receiver.name,
         "verdict": verdict,
-        "waived": _waived(verdict, shown, waivers or {}),
-        "first_broken": next(({"link": n, "name": chain.NAMES[n][0]} for n in sorted(broken)), None)
-        if verdict == FAIL
-        else None,
+        "waived": _waived(verdict, shown, waivers),
+        "first_broken": next(({"link": n, "name": chain.NAMES[n][0]} for n in sorted(broken)), None),
         "links": [{"link": x.number, "name": x.name, "kind": x.kind, "state": x.state, "text": x.text} for x in links],
-        "findings": [_entry(item, sighting, waivers or {}) for item in shown for sighting in item.sightings],
+        "findings": [_entry(item, waivers) for item in shown],
         "trials": [_trial(trial, attempt) for trial, attempt in zip(case.trials, attempts)],
-        "counts": {
-            "fresh_prompts": len(attempts),
-            **{o: sum(1 for a in attempts if a.outcome == o) for o in sorted(outcomes - {"engine-down"})},
-        },
+        "counts": {"fresh_prompts": len(attempts), **dict(sorted(Counter(a.outcome for a in attempts).items()))},
         "performance": case_speed(case, attempts),
         "output": _output(case, attempts),
         "answer": _answer(case),
         "counters": _counters(case),
-        "check_errors": errors,
+        "check_errors": errors + case.trouble,
     }
 
 
-def _look(case: Case, attempts: list) -> tuple[list[_Seen], list[str]]:
+def _observe(case: Case) -> list:
+    try:
+        return observe(case)
+    except ValueError as error:  # an architecture of another version of kvproof
+        case.trouble.append(str(error))
+        return []
+
+
+def _look(case: Case, attempts: list) -> list[_Seen]:
     """Runs every finding's look; one that breaks is told and does not stop the others."""
-    seen, errors = [], []
-    for finding in all_findings():
+    seen = []
+    for finding in sorted(all_findings(), key=lambda f: f.slug == CHECK_FAILED):
         if finding.architectures and case.architecture not in finding.architectures:
             continue
         try:
-            sightings = list(finding.look(case, attempts))
-        except Exception as error:  # evidence comes from outside: a check must not take the verdict down
-            errors.append(f"{finding.slug}: {type(error).__name__}: {error}")
-            continue
-        if sightings:
-            seen.append(_Seen(finding, sightings))
-    return seen, errors
+            seen += [_Seen(finding, sighting) for sighting in finding.look(case, attempts)]
+        except Exception as error:  # a check must not take the verdict down, nor make it green
+            case.trouble.append(f"{finding.slug}: {type(error).__name__}: {error}")
+    return seen
 
 
 def _proven_enough(attempts: list) -> bool:
@@ -98,25 +103,33 @@ def _proven_enough(attempts: list) -> bool:
     return proven > 0 and proven * 2 >= len(attempts) and proven + lost == len(attempts)
 
 
-def _role(finding: Finding, outcomes: set[str], enough: bool) -> str:
+def _role(item: _Seen, outcomes: set[str], attempts: list, enough: bool) -> str:
+    finding = item.finding
     if finding.kind == "cause":
-        explains = bool(outcomes & finding.explains)
-        return "cause" if explains and not enough else "warning"
-    if finding.kind == "validity":
-        return "warning" if enough and finding.slug == "lookup-timed-out" else "validity"
+        explains = not enough and outcomes & item.sighting.explained(finding.explains)
+        return "cause" if explains and not _refuted(finding, attempts) else "warning"
+    if finding.kind == "validity" and enough and finding.slug == "lookup-timed-out":
+        return "warning"
     return finding.kind
+
+
+def _refuted(finding: Finding, attempts: list) -> bool:
+    """A condition that keeps KV from being reused is none where KV was.
+
+    What was seen of single requests stands beside others that worked, as long as most did not.
+    """
+    used = sum(1 for a in attempts if a.outcome in REUSED or a.outcome == "masked")
+    return used * 2 >= len(attempts) if finding.of_requests and used else used > 0
 
 
 def _verdict(seen: list[_Seen], enough: bool) -> str:
     roles = {item.role for item in seen}
-    invalid = any(item.role == "validity" and item.finding.link == 6 for item in seen)
     if "failure" in roles:
         return FAIL
     if enough:
         return INCONCLUSIVE if "validity" in roles else PASS
-    if "cause" in roles and not invalid:
-        return FAIL
-    return INCONCLUSIVE
+    void = any(item.role == "validity" and item.finding.voids for item in seen)
+    return FAIL if "cause" in roles and not void else INCONCLUSIVE
 
 
 def _uncovered(seen: list[_Seen]) -> list[_Seen]:
@@ -139,8 +152,8 @@ def _waived(verdict: str, shown: list[_Seen], waivers: dict[str, str]) -> bool:
     return verdict != PASS and bool(decisive) and all(item.finding.slug in waivers for item in decisive)
 
 
-def _entry(item: _Seen, sighting: Sighting, waivers: dict[str, str]) -> dict:
-    finding = item.finding
+def _entry(item: _Seen, waivers: dict[str, str]) -> dict:
+    finding, sighting = item.finding, item.sighting
     return {
         "slug": finding.slug,
         "role": item.role,

@@ -5,6 +5,7 @@
 No proxies, no redirects, no credentials.  Only GET is possible here; which paths are harmless is the
 caller's knowledge (LMCache's `GET /loglevel?level=` changes state, for example, and is never asked).
 """
+
 from __future__ import annotations
 
 import http.client
@@ -43,8 +44,9 @@ def get(url, timeout=2.0, max_bytes=MAX_BYTES):
 
 def _get(url, timeout, max_bytes):
     try:
-        with _OPENER.open(urllib.request.Request(url, headers={"Accept": "application/json"}),
-                          timeout=timeout) as response:
+        with _OPENER.open(
+            urllib.request.Request(url, headers={"Accept": "application/json"}), timeout=timeout
+        ) as response:
             body = response.read(max_bytes + 1)
             if len(body) > max_bytes:
                 return Answer("error", response.status, f"more than {max_bytes} bytes", None)

@@ -6,6 +6,7 @@ A large file is read in two windows: its head, where the start-up facts stand, a
 this run to the end.  That line is searched backwards from the end, block by block, so that a log of any
 size costs what its tail costs.  Small files are read whole.  Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import errno
@@ -20,9 +21,9 @@ from .logscan import Collector, document
 
 BLOCK = 1 << 20
 MAX_LINE = 64 << 10
-WHOLE_BYTES = 8 << 20   # a file up to this size is read once, as a whole
+WHOLE_BYTES = 8 << 20  # a file up to this size is read once, as a whole
 _LEAD_BYTES = 64 << 10  # read before the run's first line, for lines without an id that belong to it
-_QUIET = 4 << 20        # so many bytes without a line of the run end the search when all ids were seen
+_QUIET = 4 << 20  # so many bytes without a line of the run end the search when all ids were seen
 _MAX_SIBLINGS = 5
 _OLDER_START = "the log's start-up lines are of an earlier start of the engine"
 _ROTATED = re.compile(r"^(?:\.\d{1,3}|[-.]\d{4}-?\d{2}-?\d{2}(?:[-T_.]?\d{2,10})?)(?:\.gz)?$")
@@ -114,8 +115,10 @@ def _collect(log, source, want, collector):
         _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
         _feed(collector.feed, source, start, source.size)
         if collector.run_at is None and want.needles:
-            log["detail"] = (f"no line of this run in the last {source.size - searched} of {source.size} bytes, "
-                             "which is as far as was searched")
+            log["detail"] = (
+                f"no line of this run in the last {source.size - searched} of {source.size} bytes, "
+                "which is as far as was searched"
+            )
     return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, 4 * MAX_LINE))
 
 
@@ -159,7 +162,7 @@ def _find_run(source, want, clock):
             missing -= set(hits)
             nearest = min(hits.values())
             first = position + nearest
-            clock.calibrate(block[max(0, nearest - 300):nearest].rpartition(b"\n")[2])
+            clock.calibrate(block[max(0, nearest - 300) : nearest].rpartition(b"\n")[2])
         if engine_start is None:
             engine_start = _last_anchor(block, position)
         if clock.run_is_later(block) or (first is not None and quiet >= _QUIET and not missing):
@@ -196,7 +199,7 @@ def rotated(path):
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(name) and _ROTATED.match(entry.name[len(name):]):
+                if entry.name.startswith(name) and _ROTATED.match(entry.name[len(name) :]):
                     found.append((entry.stat().st_mtime, entry.path))
     except OSError:
         return []
@@ -214,8 +217,9 @@ def _read_rotated(log, path, want, clock, deadline):
             wants_run = wants_run and os.stat(sibling).st_mtime >= (want.since or 0) - 1
             if not wants_run and log["head"]:
                 return
-            part, begins_inside = _read_sibling(sibling, want, clock, wants_run=wants_run, budget=left,
-                                                deadline=deadline)
+            part, begins_inside = _read_sibling(
+                sibling, want, clock, wants_run=wants_run, budget=left, deadline=deadline
+            )
         except (OSError, EOFError) as error:
             log["detail"] = f"{sibling} could not be read: {error}"
             return
@@ -224,7 +228,7 @@ def _read_rotated(log, path, want, clock, deadline):
         if wants_run:
             room = want.max_events - len(log["events"])
             log["truncated"] = log["truncated"] or len(part["events"]) > room
-            log["events"] = part["events"][max(0, len(part["events"]) - room):] + log["events"]
+            log["events"] = part["events"][max(0, len(part["events"]) - room) :] + log["events"]
             wants_run = not begins_inside
 
 
@@ -236,7 +240,7 @@ def _read_sibling(path, want, clock, *, wants_run, budget, deadline):
     size = regular(path).st_size
     part = document({"file": path})
     compressed = path.endswith(".gz")
-    with (gzip.open(path, "rb") if compressed else open(path, "rb")) as handle:
+    with gzip.open(path, "rb") if compressed else open(path, "rb") as handle:
         source = Source(handle, budget if compressed else size, deadline)
         collector = Collector(part, want, clock)
         begins_inside = True

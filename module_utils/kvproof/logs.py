@@ -4,6 +4,7 @@
 
 Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import errno
@@ -27,7 +28,7 @@ def bad_source(source):
         return None
     if not isinstance(source, dict) or len([key for key in source if source[key]]) != 1:
         return "log: give exactly one of file, unit and command, for example {file: /var/log/vllm.log}"
-    (key, value), = [item for item in source.items() if item[1]]
+    ((key, value),) = [item for item in source.items() if item[1]]
     if key == "command":
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             return "log.command: give a list of words, for example [docker, logs, vllm]"
@@ -74,8 +75,7 @@ def _read_unit(log, unit, want):
     """A systemd unit's journal: the time around the engine's start for `head`, the run's for the rest."""
     base = ["journalctl", "--no-pager", "-q", "-o", "cat", "-u", unit]
     if want.started_at is not None:
-        around = [f"--since=@{want.started_at - 5:.0f}",
-                  f"--until=@{want.started_at + _STARTUP_SECONDS:.0f}"]
+        around = [f"--since=@{want.started_at - 5:.0f}", f"--until=@{want.started_at + _STARTUP_SECONDS:.0f}"]
         _stream(log, base + around, want, head_only=True)
     if log["state"] in ("unknown", "ok"):
         since = time.time() - 3600 if want.since is None else want.since - LEAD_SECONDS
@@ -83,8 +83,10 @@ def _read_unit(log, unit, want):
     log["whole"] = False
     if log["state"] == "ok" and not log["bytes_read"]:
         log["state"] = "empty"
-        log["detail"] = ("journalctl shows nothing for this unit: a wrong name, no lines, or a user who may "
-                         "not read the system journal")
+        log["detail"] = (
+            "journalctl shows nothing for this unit: a wrong name, no lines, or a user who may "
+            "not read the system journal"
+        )
 
 
 def _read_command(log, argv, want):
@@ -103,8 +105,13 @@ def _stream(log, argv, want, head_only=False):
     """Run `argv` without a shell and collect events from its output, within the byte and time budget."""
     limit = want.head_bytes if head_only else want.budget
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL="C"))
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, LC_ALL="C"),
+        )
     except OSError as error:
         log["state"] = "failed"
         log["detail"] = f"{argv[0]} could not be started: {error.strerror}"

@@ -4,6 +4,7 @@
 
 Reading files is in logfile.py, units and commands in logs.py.  Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import re
@@ -32,8 +33,18 @@ class Want:
     `head_bytes`, `budget` (bytes), `max_events` and `timeout` (seconds) bound the reading.
     """
 
-    def __init__(self, ids=(), marker=None, since=None, *, started_at=None, head_bytes=HEAD_BYTES,
-                 budget=BUDGET, max_events=MAX_EVENTS, timeout=TIMEOUT):
+    def __init__(
+        self,
+        ids=(),
+        marker=None,
+        since=None,
+        *,
+        started_at=None,
+        head_bytes=HEAD_BYTES,
+        budget=BUDGET,
+        max_events=MAX_EVENTS,
+        timeout=TIMEOUT,
+    ):
         self.ids = list(dict.fromkeys(ids))
         self.since = since
         self.started_at = started_at
@@ -81,8 +92,11 @@ class Clock:
     def run_is_later(self, block):
         """Whether the first time stamp in a block of bytes lies before the run for certain."""
         found = _AT.search(block)
-        return found is not None and self.since is not None \
+        return (
+            found is not None
+            and self.since is not None
             and self.is_before(found.group(1).decode(), self.since - LEAD_SECONDS)
+        )
 
 
 def _epoch(text):
@@ -94,10 +108,24 @@ def _epoch(text):
 
 def document(source, found_by=None, *, state="unknown", detail=None, ids=()):
     """A LOG document with nothing read yet."""
-    return {"schema": "kvproof.log/1", "source": source, "found_by": found_by, "state": state,
-            "detail": detail, "size": None, "mtime": None, "bytes_read": 0, "whole": False,
-            "ids_wanted": list(ids), "ids_found": [], "ids_missing": list(ids),
-            "head": [], "events": [], "levels": {"INFO": 0, "WARNING": 0, "ERROR": 0}, "truncated": False}
+    return {
+        "schema": "kvproof.log/1",
+        "source": source,
+        "found_by": found_by,
+        "state": state,
+        "detail": detail,
+        "size": None,
+        "mtime": None,
+        "bytes_read": 0,
+        "whole": False,
+        "ids_wanted": list(ids),
+        "ids_found": [],
+        "ids_missing": list(ids),
+        "head": [],
+        "events": [],
+        "levels": {"INFO": 0, "WARNING": 0, "ERROR": 0},
+        "truncated": False,
+    }
 
 
 class Collector:
@@ -137,7 +165,7 @@ class Collector:
         else:
             self._lead.append(event)
             if len(self._lead) > 2 * self.want.max_events:
-                del self._lead[:self.want.max_events]
+                del self._lead[: self.want.max_events]
 
     def _keep_head(self, event):
         head = self.log["head"]
@@ -164,7 +192,7 @@ class Collector:
 
     def finish(self):
         """Put the events that lead up to the run in front of it, and publish the level counts."""
-        self.log["events"][:0] = [event for event in self._lead if self._leads(event)][-self.want.max_events:]
+        self.log["events"][:0] = [event for event in self._lead if self._leads(event)][-self.want.max_events :]
         self._lead = []
         for scanner in (self._scanner, self._head_scanner):
             for level, count in scanner.levels.items():

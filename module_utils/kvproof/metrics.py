@@ -5,6 +5,7 @@
 Keys of ``values`` are sample names as exposed (with ``_total``, ``_sum``, ``_count``), summed over all labels
 but ``source``, which becomes part of the key: ``vllm:prompt_tokens_by_source_total{source=local_compute}``.
 """
+
 from __future__ import annotations
 
 import math
@@ -24,21 +25,43 @@ except ImportError as exc:  # reported by the module with missing_required_lib
 
 # Without _total: vLLM and LMCache expose counters with it, some exporters between do not.
 WANTED = (
-    "vllm:external_prefix_cache_queries", "vllm:external_prefix_cache_hits",
-    "vllm:prefix_cache_queries", "vllm:prefix_cache_hits",
-    "vllm:prompt_tokens", "vllm:prompt_tokens_by_source", "vllm:prompt_tokens_cached",
-    "vllm:prompt_tokens_cached_by_source", "vllm:request_success",
-    "vllm:num_requests_running", "vllm:num_requests_waiting",
-    "vllm:time_to_first_token_seconds_count", "vllm:time_to_first_token_seconds_sum",
-    "lmcache:num_hit_tokens", "lmcache:num_requested_tokens", "lmcache:num_stored_tokens",
-    "lmcache:num_lookup_tokens", "lmcache:num_lookup_hits", "lmcache:num_vllm_hit_tokens",
-    "lmcache:num_prompt_tokens", "lmcache:lookup_0_hit_requests", "lmcache:num_retrieve_requests",
-    "lmcache:num_store_requests", "lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate",
-    "lmcache:num_remote_read_requests", "lmcache:num_remote_read_bytes",
-    "lmcache:p2p_time_to_transfer_sum", "lmcache:p2p_time_to_transfer_count",
-    "lmcache:p2p_transfer_speed_sum", "lmcache:p2p_transfer_speed_count",
-    "lmcache:local_cpu_hot_cache_count", "lmcache:local_cpu_evict_count", "lmcache:local_cpu_evict_keys_count",
-    "lmcache:local_cpu_evict_failed_count", "lmcache:kv_msg_queue_size", "lmcache:lmcache_is_healthy",
+    "vllm:external_prefix_cache_queries",
+    "vllm:external_prefix_cache_hits",
+    "vllm:prefix_cache_queries",
+    "vllm:prefix_cache_hits",
+    "vllm:prompt_tokens",
+    "vllm:prompt_tokens_by_source",
+    "vllm:prompt_tokens_cached",
+    "vllm:prompt_tokens_cached_by_source",
+    "vllm:request_success",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:time_to_first_token_seconds_count",
+    "vllm:time_to_first_token_seconds_sum",
+    "lmcache:num_hit_tokens",
+    "lmcache:num_requested_tokens",
+    "lmcache:num_stored_tokens",
+    "lmcache:num_lookup_tokens",
+    "lmcache:num_lookup_hits",
+    "lmcache:num_vllm_hit_tokens",
+    "lmcache:num_prompt_tokens",
+    "lmcache:lookup_0_hit_requests",
+    "lmcache:num_retrieve_requests",
+    "lmcache:num_store_requests",
+    "lmcache:retrieve_hit_rate",
+    "lmcache:lookup_hit_rate",
+    "lmcache:num_remote_read_requests",
+    "lmcache:num_remote_read_bytes",
+    "lmcache:p2p_time_to_transfer_sum",
+    "lmcache:p2p_time_to_transfer_count",
+    "lmcache:p2p_transfer_speed_sum",
+    "lmcache:p2p_transfer_speed_count",
+    "lmcache:local_cpu_hot_cache_count",
+    "lmcache:local_cpu_evict_count",
+    "lmcache:local_cpu_evict_keys_count",
+    "lmcache:local_cpu_evict_failed_count",
+    "lmcache:kv_msg_queue_size",
+    "lmcache:lmcache_is_healthy",
 )
 _NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED)
 _GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
@@ -47,8 +70,13 @@ _SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s
 
 def scrape(http: HttpClient, url: str, timeout: float = 10.0) -> dict[str, Any]:
     """GET of a metrics page as METRICS.  Never raises: ``state`` and ``error`` say what went wrong."""
-    document: dict[str, Any] = {"state": "error", "error": None, "lmcache": False, "at": round(time.time(), 6),
-                                "values": {}}
+    document: dict[str, Any] = {
+        "state": "error",
+        "error": None,
+        "lmcache": False,
+        "at": round(time.time(), 6),
+        "values": {},
+    }
     try:
         body = http.get(url, timeout).body
     except RequestFailed as exc:

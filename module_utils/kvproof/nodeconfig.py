@@ -6,6 +6,7 @@ The file is no proof of the effective configuration (environment, connector opti
 stand above it), so that is asked from LMCache's internal API, else read from the engine's own log line.
 Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import errno
@@ -14,15 +15,23 @@ from urllib.parse import urlsplit
 from . import allowlist, flatyaml, localhttp, logfile
 
 MAX_FILE = 256 << 10
-API_PORT = 6999          # internal_api_server_port_start: the scheduler; worker N is N + 1 above it
-API_HOST = "127.0.0.1"   # internal_api_server_host since 0.5.6
+API_PORT = 6999  # internal_api_server_port_start: the scheduler; worker N is N + 1 above it
+API_HOST = "127.0.0.1"  # internal_api_server_host since 0.5.6
 API_TIMEOUT = 2.0
 
 
 def read_file(path, found_by, opened=None):
     """NODE.config_file of the YAML file at `path` (`opened`: where it is read, through a container's root)."""
-    result = {"path": path, "found_by": found_by, "state": "unknown", "detail": None,
-              "mtime": None, "size": 0, "values": {}, "keys_other": []}
+    result = {
+        "path": path,
+        "found_by": found_by,
+        "state": "unknown",
+        "detail": None,
+        "mtime": None,
+        "size": 0,
+        "values": {},
+        "keys_other": [],
+    }
     if path is None:
         result["detail"] = "no path is known: not given, and neither environment nor log show one"
         return result
@@ -46,8 +55,7 @@ def read_file(path, found_by, opened=None):
     except (flatyaml.NotReadable, UnicodeDecodeError) as error:
         result["state"], result["detail"] = "invalid", allowlist.redact(str(error))[:200]
         return result
-    result.update(state="ok", values=allowlist.lmcache_config(loaded),
-                  keys_other=allowlist.other_keys(loaded))
+    result.update(state="ok", values=allowlist.lmcache_config(loaded), keys_other=allowlist.other_keys(loaded))
     return result
 
 
@@ -85,12 +93,18 @@ def ask_api(url, values, timeout=API_TIMEOUT):
     scheduler has no storage and always answers it with 503, as does a worker whose LMCache failed to start.
     `internal_api.status` is the status of the worker's /backends.
     """
-    result = {"internal_api": {"url": None, "state": "unknown", "status": None},
-              "conf": None, "meta": None, "backends": None, "lmcache": None}
+    result = {
+        "internal_api": {"url": None, "state": "unknown", "status": None},
+        "conf": None,
+        "meta": None,
+        "backends": None,
+        "lmcache": None,
+    }
     first, second = api_urls(url, values)
     if first is None:
         if values.get("internal_api_server_enabled") is False or (
-                values and "internal_api_server_enabled" not in values):
+            values and "internal_api_server_enabled" not in values
+        ):
             result["internal_api"]["state"] = "off"
         return result
     api = result["internal_api"]

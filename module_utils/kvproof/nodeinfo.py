@@ -5,6 +5,7 @@
 Reads only.  What cannot be seen is None, with the reason in `engine.unseen` or in a `detail`.
 Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import os
@@ -15,11 +16,24 @@ import time
 from . import allowlist, commands, logs, nodeconfig, procs, sockets
 
 #: What to look at; `peers` are `{to: host:port, why: peer-init | peer-lookup}`.
-DEFAULTS = {"port": commands.ENGINE_PORT, "host": None, "log": None, "config_file": None,
-            "internal_api_url": None, "ids": (), "run_marker": None, "since": None, "peers": (),
-            "controller_url": None, "api_timeout": nodeconfig.API_TIMEOUT,
-            "dial_timeout": sockets.DIAL_TIMEOUT, "log_timeout": 10.0, "log_budget": 64 << 20,
-            "log_head": 2 << 20, "max_events": 5000}
+DEFAULTS = {
+    "port": commands.ENGINE_PORT,
+    "host": None,
+    "log": None,
+    "config_file": None,
+    "internal_api_url": None,
+    "ids": (),
+    "run_marker": None,
+    "since": None,
+    "peers": (),
+    "controller_url": None,
+    "api_timeout": nodeconfig.API_TIMEOUT,
+    "dial_timeout": sockets.DIAL_TIMEOUT,
+    "log_timeout": 10.0,
+    "log_budget": 64 << 20,
+    "log_head": 2 << 20,
+    "max_events": 5000,
+}
 
 
 def gather(proc="/proc", **wanted):
@@ -43,9 +57,17 @@ def gather(proc="/proc", **wanted):
     any_role = nodeconfig.last(logged, "initialized") or {}
     created = [event["name"] for event in logged if event["kind"] == "backend_created"]
     return {
-        "schema": "kvproof.node/1", "ssh": "ok", "ssh_reason": None,
-        "hostname": socket.gethostname(), "time": time.time(), "user": _user(), "uid": os.geteuid(),
-        "addresses": own, "engine": engine, "config_file": config_file, "effective": effective,
+        "schema": "kvproof.node/1",
+        "ssh": "ok",
+        "ssh_reason": None,
+        "hostname": socket.gethostname(),
+        "time": time.time(),
+        "user": _user(),
+        "uid": os.geteuid(),
+        "addresses": own,
+        "engine": engine,
+        "config_file": config_file,
+        "effective": effective,
         "meta": api["meta"] or worker.get("meta"),
         "backends": api["backends"] or sorted(set(created)) or None,
         "internal_api": api["internal_api"],
@@ -53,8 +75,10 @@ def gather(proc="/proc", **wanted):
         "p2p_host": _p2p_host(config.get("p2p_host"), own),
         "listening": _listening(engine["pid"], [ask["port"], *nodeconfig.p2p_ports(config)], proc),
         "dials": sockets.dial_all(_targets(config, ask, log["events"]), ask["dial_timeout"]),
-        "log": log, "bytes_read": log["bytes_read"] + config_file.pop("size"),
-        "duration_s": round(time.monotonic() - began, 3)}
+        "log": log,
+        "bytes_read": log["bytes_read"] + config_file.pop("size"),
+        "duration_s": round(time.monotonic() - began, 3),
+    }
 
 
 def _find(port, host, proc):
@@ -75,16 +99,26 @@ def _user():
 
 def _engine(found, port, proc):
     """NODE.engine of a procs.Found."""
-    engine = {"port": port, "running": found.running, "pid": found.pid, "user": None, "started_at": None,
-              "found_by": found.found_by, "listening": None if found.listeners is None else
-              bool(found.listeners), "options": {}, "env": None, "other_namespace": False,
-              "unseen": list(found.unseen)}
+    engine = {
+        "port": port,
+        "running": found.running,
+        "pid": found.pid,
+        "user": None,
+        "started_at": None,
+        "found_by": found.found_by,
+        "listening": None if found.listeners is None else bool(found.listeners),
+        "options": {},
+        "env": None,
+        "other_namespace": False,
+        "unseen": list(found.unseen),
+    }
     pid = found.pid
     if pid is None:
         return engine
     engine["user"], engine["started_at"] = procs.owner(proc, pid), procs.started_at(proc, pid)
-    engine["options"] = found.command.options if found.command else allowlist.options(
-        procs.cmdline(proc, pid), allowlist.VLLM_OPTIONS)
+    engine["options"] = (
+        found.command.options if found.command else allowlist.options(procs.cmdline(proc, pid), allowlist.VLLM_OPTIONS)
+    )
     try:
         engine["env"] = procs.environ(proc, pid)
     except OSError:
@@ -99,9 +133,16 @@ def _engine(found, port, proc):
 
 def _log(engine, ask, proc):
     """NODE.log: from the source given, else from where the engine writes to."""
-    want = logs.Want(ask["ids"], ask["run_marker"], ask["since"], started_at=engine["started_at"],
-                     head_bytes=ask["log_head"], budget=ask["log_budget"], max_events=ask["max_events"],
-                     timeout=ask["log_timeout"])
+    want = logs.Want(
+        ask["ids"],
+        ask["run_marker"],
+        ask["since"],
+        started_at=engine["started_at"],
+        head_bytes=ask["log_head"],
+        budget=ask["log_budget"],
+        max_events=ask["max_events"],
+        timeout=ask["log_timeout"],
+    )
     pid = engine["pid"]
     if ask["log"]:
         path = ask["log"].get("file")
@@ -146,8 +187,11 @@ def _in_effect(effective, config_file, engine):
     """The best guess at the configuration, for what to dial: effective, else file and environment over it."""
     if effective["source"]:
         return effective["values"]
-    env = {name[len("LMCACHE_"):].lower(): value for name, value in (engine["env"] or {}).items()
-           if name.startswith("LMCACHE_")}
+    env = {
+        name[len("LMCACHE_") :].lower(): value
+        for name, value in (engine["env"] or {}).items()
+        if name.startswith("LMCACHE_")
+    }
     return dict(config_file["values"], **env)
 
 

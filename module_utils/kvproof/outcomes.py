@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from . import output
+from .attempt import REUSED
 
-REUSED = ("proven", "unattributed", "local")
+LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 
 
 @dataclass(frozen=True)
@@ -25,44 +26,85 @@ class OutputVerdict:
 
 
 def case_output(case, attempts) -> OutputVerdict:
-    """Compares every reuse with its recompute.  "differs" needs two trials that agree on it."""
-    pairs = [
-        (trial.get("reuse"), trial.get("knockout") or case.probe.get("reference"))
-        for trial, attempt in zip(case.trials, attempts)
-        if attempt.outcome in REUSED
-    ]
+    """Compares every reuse with its recompute.
+
+    "differs" needs two trials that agree on it, and a third of all.  "equal" needs a comparison for every reuse; where
+    no knock-out was possible, for the one that the reference belongs to.
+    """
+    pairs = _comparisons(case, attempts)
     if not pairs:
         return OutputVerdict("none", "nothing was reused")
     floor, scale = _floor(case), _scale(case)
     dtype = case.receiver.meta("kv_dtype")
-    seen = [output.compare(reuse, recompute, floor, scale, dtype) for reuse, recompute in pairs]
+    seen = [output.compare(trial["reuse"], recompute, floor, scale, dtype) for trial, recompute in pairs]
     states = [c.state for c in seen]
     worst = max((c.difference for c in seen if c.difference is not None), default=None)
     limit = max((c.limit for c in seen if c.limit is not None), default=None)
     common = {"difference": worst, "limit": limit, "floor": floor}
-    if states.count("differs") >= 2:
-        return OutputVerdict("differs", f"apart by up to {worst}", states.count("differs"), **common)
-    if "differs" in states or states.count("unclear") * 2 > len(states):
+    apart = states.count("differs")
+    if apart >= 2 and apart * 3 >= len(states):
+        return OutputVerdict("differs", f"apart by up to {worst}", apart, **common)
+    if all(state == "unread" for state in states):
+        return _by_text(pairs)
+    if apart or states.count("unclear") * 2 > len(states):
         return OutputVerdict("unclear", f"apart by {worst}, damage would be above {limit}", len(states), **common)
-    if "equal" in states:
-        return OutputVerdict(
-            "equal", f"log-probabilities within {worst} of a recompute's", states.count("equal"), **common
-        )
-    return _by_text(case, seen, pairs)
+    if "unread" in states:
+        left = states.count("unread")
+        return OutputVerdict("unread", f"{left} of {len(states)} reuses have no recompute to compare with", left)
+    return OutputVerdict("equal", f"log-probabilities within {worst} of a recompute's", len(states), **common)
 
 
-def _by_text(case, seen, pairs) -> OutputVerdict:
-    """Without log-probabilities: equal texts count only where the answer depends on the prefix and is sensible."""
-    other = (case.probe.get("never_seen") or {}).get("text")
-    texts_equal = all(c.text_equal for c in seen) and all(not output.nonsense(reuse) for reuse, _ in pairs)
-    if texts_equal and other is not None and all(reuse.get("text") != other for reuse, _ in pairs):
-        return OutputVerdict("equal", "same text as a recompute, and another than with another prefix", len(seen))
-    return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(seen))
+def _comparisons(case, attempts) -> list[tuple[dict, dict | None]]:
+    """(trial, its recompute or None) of every reuse that has to be compared."""
+    reused = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome in REUSED]
+    if not any(trial.get("knockout") for trial in case.trials):
+        last = next((trial for trial in reversed(case.trials) if trial.get("reuse")), None)
+        reference = case.probe.get("reference")
+        mine = [(trial, reference) for trial, _ in reused if trial is last]
+        return mine or [(trial, None) for trial, _ in reused]
+    return [(trial, recompute_of(trial, a)) for trial, a in reused]
+
+
+def recompute_of(trial: dict, attempt) -> dict | None:
+    """The trial's knock-out where it is a recompute: one that was made to miss must be seen to have missed."""
+    if trial.get("knockout_how") == "none" or attempt.control_hits.get("knockout") == 0:
+        return trial.get("knockout")
+    return None
+
+
+def _by_text(pairs) -> OutputVerdict:
+    """Without log-probabilities only an answer counts that the prefix alone states: text alone is a weak witness."""
+    scores = [
+        (output.words_right(trial["reuse"], trial.get("expected_text")),
+         output.words_right(recompute, trial.get("expected_text")))
+        for trial, recompute in pairs
+    ]
+    told = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= output.WORDS_TELL]
+    wrong = sum(1 for reuse, _ in told if reuse == 0)
+    if wrong >= 2 and wrong * 3 >= len(pairs):
+        return OutputVerdict("differs", "the recompute continues the prefix, the reuse does not", wrong)
+    right = sum(1 for reuse, _ in told if reuse is not None and reuse >= output.WORDS_TELL)
+    if right == len(pairs):
+        return OutputVerdict("equal", "the answers state what only the prefix says, as the recomputes do", right)
+    return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(pairs))
+
+
+def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
+    """Names of the controls without which a proven reuse proves little, and that could not be read."""
+    proven = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
+    if not proven:
+        return []
+    left = ["never-seen"] if never_seen is None else []
+    if any(trial.get("knockout") for trial in case.trials):
+        unread = [a for trial, a in proven if trial.get("knockout_how") != "none" and a.control_hits.get("knockout") is None]
+        unread += [a for trial, a in proven if trial.get("knockout_how") == "none" and not trial.get("knockout")]
+        left += ["knock-out"] if unread else []
+    return left
 
 
 def _last_recompute(case) -> dict:
     """The recompute of the last trial that has one; the controls are made after its prompt."""
-    knocked = [trial["knockout"] for trial in case.trials if trial.get("knockout")]
+    knocked = [trial["knockout"] for trial in case.trials if trial.get("knockout") and not trial["knockout"].get("error")]
     return knocked[-1] if knocked else case.probe.get("reference") or {}
 
 
@@ -83,7 +125,7 @@ def case_speed(case, attempts) -> dict | None:
 
     A recompute that ran into the lookup time-out is no measure of prefill, so its trial is left out.
     """
-    slow = _lookup_timeout(case)
+    slow = lookup_timeout_s(case)
     pairs = []
     for trial, attempt in zip(case.trials, attempts):
         reuse, cold = trial.get("reuse") or {}, trial.get("knockout") or {}
@@ -101,18 +143,20 @@ def case_speed(case, attempts) -> dict | None:
     }
 
 
-def _lookup_timeout(case) -> float:
-    setting = case.receiver.setting("lookup_timeout_ms")
-    return float(setting.value) / 1000 if setting and setting.value else 3.0
+def lookup_timeout_s(case) -> float:
+    """After how many seconds the receiver gives a lookup up."""
+    return (case.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S
 
 
 def counter_delta(case, side, name: str) -> float | None:
-    """Rise of a counter over the probe; None when either page lacks it."""
+    """Rise of a counter over the probe; None when a page lacks it, or it fell (the engine was restarted)."""
     pages = side.engine.get("metrics") or {}
-    values = [(pages.get(when) or {}).get("values", {}).get(name) for when in ("before", "after")]
-    if values[1] is None or (values[0] is None and (pages.get("before") or {}).get("state") != "ok"):
+    before, after = (pages.get(when) or {} for when in ("before", "after"))
+    first, last = ((page.get("values") or {}).get(name) for page in (before, after))
+    if last is None or (first is None and before.get("state") != "ok"):
         return None
-    return values[1] - (values[0] or 0.0)
+    rise = last - (first or 0.0)
+    return rise if rise >= 0 else None
 
 
 def foreign_requests(case, side) -> float | None:

@@ -8,6 +8,9 @@ bit-identical either: its suffix has another shape, and a 16-bit logit moves in 
 token.  So the mean over tokens counts, against three things: the noise of two recomputes, an absolute tolerance of
 the dtype, and a share of what another prefix with the same ending does to this model.  On a trained model whose
 answer stands in the prefix that share is far above any rounding.
+
+What is not known makes both verdicts harder: without a dtype "equal" needs the fine tolerance and damage the coarse
+one; without the noise a larger share counts; without the other prefix nothing is told.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from dataclasses import dataclass
 from statistics import mean
 
 TOLERANCE = {"float32": 0.005, "bfloat16": 0.03, "float16": 0.03, "half": 0.03}
-TOLERANCE_COARSE = 0.1  # fp8, int8, unknown dtypes
+TOLERANCE_COARSE = 0.1  # fp8, int8
 NOISE_FACTOR = 3.0  # "well above" the difference of two recomputes
 SCALE_SHARE = 0.1  # of the difference that another prefix makes
+SCALE_SHARE_ALONE = 0.15  # where the noise was not measured
+WORDS_TELL = 3  # words in a row, each of 64 possible, are no chance
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,12 @@ class Comparison:
     text_equal: bool | None = None
 
 
-def tolerance(kv_dtype: str | None) -> float:
-    """Absolute tolerance in nats for a KV dtype such as "torch.bfloat16"."""
-    return TOLERANCE.get((kv_dtype or "").rsplit(".", maxsplit=1)[-1], TOLERANCE_COARSE)
+def tolerance(kv_dtype: str | None) -> tuple[float, float]:
+    """Absolute tolerances in nats for a KV dtype such as "torch.bfloat16": to be equal, and to be damaged."""
+    if kv_dtype is None:
+        return TOLERANCE["bfloat16"], TOLERANCE_COARSE
+    known = TOLERANCE.get(str(kv_dtype).rpartition(".")[2], TOLERANCE_COARSE)
+    return known, known
 
 
 def difference(one: list | None, other: list | None) -> float | None:
@@ -75,8 +83,7 @@ def compare(
 ) -> Comparison:
     """Judge one reuse against a recompute.  floor and scale as difference() gives them, in nats, or None.
 
-    Without a scale nothing is called damage, and where another prefix makes no more difference than the limit,
-    this model could not show damage at all: both are "unclear" at best.
+    Where another prefix makes no more difference than the limit, this model could not show damage at all.
     """
     if not reuse or not recompute or reuse.get("error") or recompute.get("error"):
         return Comparison("unread")
@@ -84,13 +91,21 @@ def compare(
     seen = difference(reuse.get("logprobs"), recompute.get("logprobs"))
     if seen is None:
         return Comparison("unread", text_equal=text_equal)
-    limit = max(tolerance(kv_dtype), NOISE_FACTOR * (floor or 0.0), SCALE_SHARE * (scale or 0.0))
-    blind = scale is not None and scale <= limit
-    if seen <= limit / 2:
-        state = "unclear" if blind else "equal"
-    else:
-        state = "differs" if seen > limit and scale is not None and not blind else "unclear"
+    share = SCALE_SHARE if floor is not None else SCALE_SHARE_ALONE
+    noise = max(NOISE_FACTOR * (floor or 0.0), share * (scale or 0.0))
+    quiet, limit = (max(absolute, noise) for absolute in tolerance(kv_dtype))
+    state = "equal" if seen <= quiet / 2 else "differs" if seen > limit else "unclear"
+    if scale is None or scale <= limit:
+        state = "unclear"
     return Comparison(state, round(seen, 4), round(limit, 4), text_equal)
+
+
+def words_right(request: dict | None, expected_text: str | None) -> int | None:
+    """How many words of the only right continuation an answer begins with; None: there is none to compare with."""
+    if not request or request.get("error") or request.get("text") is None or not expected_text:
+        return None
+    pairs = list(zip(request["text"].split(), expected_text.split()))
+    return next((n for n, (said, right) in enumerate(pairs) if said != right), len(pairs))
 
 
 def nonsense(request: dict | None) -> str | None:

@@ -6,6 +6,7 @@ The ladder: the listening socket's owner (needs the owner's rights), else a comm
 (world-readable, unless /proc is mounted with hidepid).  Everything takes the path of the process
 filesystem, so that tests can lay out their own.  Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import os
@@ -159,14 +160,17 @@ def find(port, host, recognise, proc="/proc"):
     # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
     matching = {} if recognised else _by_cmdline(proc, port, host, recognise)
     if len(matching) == 1:
-        (pid, command), = matching.items()
+        ((pid, command),) = matching.items()
         return Found(pid, "cmdline", command, here, True, unseen)
     if len(owners) == 1 and not matching:
         return Found(next(iter(owners)), "socket", None, here, True, unseen)
     several = recognised or list(matching) or list(owners)
     if several:
-        unseen.append("which of the processes {} is meant by port {}: give the host, too".format(
-            ", ".join(str(pid) for pid in several), port))
+        unseen.append(
+            "which of the processes {} is meant by port {}: give the host, too".format(
+                ", ".join(str(pid) for pid in several), port
+            )
+        )
         return Found(None, None, None, here, True, unseen)
     if not sees_all(proc):
         unseen.append("other users' processes")
@@ -202,8 +206,9 @@ def _fits(command, port, host):
 def _by_cmdline(proc, port, host, recognise):
     """Commands, by pid, of the processes that would serve `port` at `host` by their command line."""
     found = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
-    matching = topmost(proc, [pid for pid, command in found.items()
-                              if command is not None and _fits(command, port, host)])
+    matching = topmost(
+        proc, [pid for pid, command in found.items() if command is not None and _fits(command, port, host)]
+    )
     if len(matching) > 1:
         matching = [pid for pid in matching if _listens_in_its_namespace(proc, pid, port)] or matching
     return {pid: found[pid] for pid in matching}

@@ -9,6 +9,7 @@ copies what follows the quotation in the prefix, so KV that is damaged or of ano
 As token ids, prompts are put together from pieces the server tokenised once: what counts is the ids sent.
 As text (no tokenizer at hand) every count is a bound: a word has at least one token and at most ``MOST_TOKENS``.
 """
+
 from __future__ import annotations
 
 import random
@@ -19,13 +20,70 @@ from typing import Any
 from .httpclient import HttpClient, RequestFailed
 
 WORDS = [
-    "apple", "river", "stone", "lamp", "cloud", "maple", "tiger", "window", "garden", "silver", "paper",
-    "bridge", "candle", "forest", "mirror", "ocean", "pepper", "rabbit", "saddle", "temple", "basket",
-    "button", "copper", "dragon", "engine", "feather", "ginger", "hammer", "island", "jacket", "kettle",
-    "ladder", "marble", "needle", "orange", "pencil", "quartz", "ribbon", "shadow", "timber", "velvet",
-    "walnut", "yellow", "zebra", "anchor", "barrel", "castle", "desert", "falcon", "harbor", "insect",
-    "jungle", "lemon", "monkey", "napkin", "oyster", "pillow", "rocket", "spider", "tunnel", "violin",
-    "whistle", "butter", "canyon",
+    "apple",
+    "river",
+    "stone",
+    "lamp",
+    "cloud",
+    "maple",
+    "tiger",
+    "window",
+    "garden",
+    "silver",
+    "paper",
+    "bridge",
+    "candle",
+    "forest",
+    "mirror",
+    "ocean",
+    "pepper",
+    "rabbit",
+    "saddle",
+    "temple",
+    "basket",
+    "button",
+    "copper",
+    "dragon",
+    "engine",
+    "feather",
+    "ginger",
+    "hammer",
+    "island",
+    "jacket",
+    "kettle",
+    "ladder",
+    "marble",
+    "needle",
+    "orange",
+    "pencil",
+    "quartz",
+    "ribbon",
+    "shadow",
+    "timber",
+    "velvet",
+    "walnut",
+    "yellow",
+    "zebra",
+    "anchor",
+    "barrel",
+    "castle",
+    "desert",
+    "falcon",
+    "harbor",
+    "insect",
+    "jungle",
+    "lemon",
+    "monkey",
+    "napkin",
+    "oyster",
+    "pillow",
+    "rocket",
+    "spider",
+    "tunnel",
+    "violin",
+    "whistle",
+    "butter",
+    "canyon",
 ]
 OPENING = "Words of run {run_id}:"
 ENDING = "\nThe same words again, from a place in the middle:"
@@ -79,7 +137,7 @@ def material_from_ids(ids: list[int], pieces: int, source: str) -> Material:
     if len(cut) == pieces and all(cut):
         return Material(source, cut[0], cut[1:-1], cut[-1])
     step = max(1, len(ids) // pieces)
-    sliced = [ids[at:at + step] for at in range(0, len(ids) - step + 1, step)]
+    sliced = [ids[at : at + step] for at in range(0, len(ids) - step + 1, step)]
     return Material(source, sliced[0], sliced[1:-1], sliced[-1], spelled=False)
 
 
@@ -116,7 +174,7 @@ def build(material: Material, run_id: str, prefix_tokens: int) -> PromptPair:
 
 def with_other_prefix(pair: PromptPair, other: PromptPair) -> list[int] | str:
     """The prefix of ``other`` with the ending of ``pair``: a control that differs from the reuse in nothing else."""
-    return other.reuse[:len(other.reuse) - len(other.ending)] + pair.ending
+    return other.reuse[: len(other.reuse) - len(other.ending)] + pair.ending
 
 
 def expected_hit(prefix_tokens: int, chunk_size: int) -> int:
@@ -146,13 +204,12 @@ def _build_ids(material: Material, nonce: list[int], prefix_tokens: int, chance:
     prefix = prefix[:prefix_tokens] if len(body) > NONCE_WORDS else prefix
     ends, answer = [], None
     for place in _places(body, chance):
-        quoted = body[place:place + QUOTED_WORDS]
+        quoted = body[place : place + QUOTED_WORDS]
         ends.append(material.ending + [token for index in quoted for token in material.words[index]])
         if material.spelled:
             answer = _answer(body, place)
     seed, reuse = prefix + ends[0], prefix + ends[1]
-    return PromptPair(seed, reuse, common_prefix(seed, reuse), len(reuse), len(reuse), len(seed), answer,
-                      ends[1])
+    return PromptPair(seed, reuse, common_prefix(seed, reuse), len(reuse), len(reuse), len(seed), answer, ends[1])
 
 
 def _build_text(run_id: str, nonce: list[int], prefix_tokens: int, chance: random.Random) -> PromptPair:
@@ -161,12 +218,20 @@ def _build_text(run_id: str, nonce: list[int], prefix_tokens: int, chance: rando
         body.append(chance.randrange(len(WORDS)))
     prefix = " ".join([OPENING.format(run_id=run_id), *(WORDS[index] for index in body)])
     first, second = _places(body, chance)
-    ends = [" ".join([ENDING, *(WORDS[index] for index in body[place:place + QUOTED_WORDS])])
-            for place in (first, second)]
+    ends = [
+        " ".join([ENDING, *(WORDS[index] for index in body[place : place + QUOTED_WORDS])]) for place in (first, second)
+    ]
     least = len(body) + QUOTED_WORDS
-    return PromptPair(prefix + ends[0], prefix + ends[1], len(body), least,
-                      MOST_TOKENS * (least + len((OPENING + ENDING).split())), least, _answer(body, second),
-                      ends[1])
+    return PromptPair(
+        prefix + ends[0],
+        prefix + ends[1],
+        len(body),
+        least,
+        MOST_TOKENS * (least + len((OPENING + ENDING).split())),
+        least,
+        _answer(body, second),
+        ends[1],
+    )
 
 
 def _places(body: list[int], chance: random.Random) -> tuple[int, int]:
@@ -181,4 +246,4 @@ def _places(body: list[int], chance: random.Random) -> tuple[int, int]:
 
 def _answer(body: list[int], place: int) -> str:
     start = place + QUOTED_WORDS
-    return " ".join(WORDS[index] for index in body[start:start + ANSWER_WORDS])
+    return " ".join(WORDS[index] for index in body[start : start + ANSWER_WORDS])

@@ -128,7 +128,9 @@ def where(pair: dict) -> str:
 def reason(pair: dict, title: bool = True) -> str:
     """Why the verdict is what it is, in a few words."""
     if pair["verdict"] == PASS:
-        return f"{pair['counts'].get('proven', 0)} of {pair['counts']['fresh_prompts']} fresh prompts proven to be reused"
+        return (
+            f"{pair['counts'].get('proven', 0)} of {pair['counts']['fresh_prompts']} fresh prompts proven to be reused"
+        )
     first = next(iter(decisive(pair)), None)
     if not first:
         return "the proof is incomplete"

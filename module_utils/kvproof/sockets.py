@@ -4,6 +4,7 @@
 
 A dial connects and closes, nothing is sent: a ZeroMQ socket drops such a connection without a trace.
 """
+
 from __future__ import annotations
 
 import errno
@@ -48,7 +49,7 @@ def listeners(proc="/proc", pid=None):
 
 
 def _address(words):
-    raw = b"".join(struct.pack("=I", int(words[at:at + 8], 16)) for at in range(0, len(words), 8))
+    raw = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
     if len(raw) == 4:
         return socket.inet_ntop(socket.AF_INET, raw)
     address = ipaddress.IPv6Address(raw)
@@ -106,8 +107,9 @@ def resolve(name, timeout=2.0):
 
     def ask():
         try:
-            found.append(list(dict.fromkeys(item[4][0] for item in socket.getaddrinfo(
-                name, None, type=socket.SOCK_STREAM))))
+            found.append(
+                list(dict.fromkeys(item[4][0] for item in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)))
+            )
         except (OSError, UnicodeError):
             found.append([])
 

@@ -5,6 +5,7 @@
 Witnesses, best first: the controller's key_count of the holder, the holder's log line for this very request,
 the holder's hot-cache gauge.  Whichever says so first ends the wait.
 """
+
 from __future__ import annotations
 
 import os
@@ -34,11 +35,22 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
     try:
         workers = read_workers(http)
     except RequestFailed as exc:
-        state = {"state": _HTTP_STATES.get(exc.error["kind"], "error"), "status": exc.error["status"],
-                 "text": exc.error["text"]}
-    return {"schema": "kvproof.controller/1", "name": None, "ssh": "not-used", "url": http.base, "http": state,
-            "workers": workers, "process": {"running": None, "pid": None, "user": None, "found_by": None,
-                                            "unseen": ["process"]}, "options": None, "listening": None}
+        state = {
+            "state": _HTTP_STATES.get(exc.error["kind"], "error"),
+            "status": exc.error["status"],
+            "text": exc.error["text"],
+        }
+    return {
+        "schema": "kvproof.controller/1",
+        "name": None,
+        "ssh": "not-used",
+        "url": http.base,
+        "http": state,
+        "workers": workers,
+        "process": {"running": None, "pid": None, "user": None, "found_by": None, "unseen": ["process"]},
+        "options": None,
+        "listening": None,
+    }
 
 
 def read_workers(http: HttpClient) -> list[dict[str, Any]]:
@@ -46,10 +58,21 @@ def read_workers(http: HttpClient) -> list[dict[str, Any]]:
     said = http.get_json("/controller/workers", POLL_TIMEOUT_S)
     found = said.get("workers") if isinstance(said, dict) else None
     if not isinstance(found, list):
-        raise RequestFailed("json", f"{http.base}/controller/workers names no workers; "
-                                    "see that kv_reuse_controller_url is that of lmcache_controller")
-    names = ("instance_id", "worker_id", "ip", "port", "peer_init_url", "registration_time",
-             "last_heartbeat_time", "key_count")
+        raise RequestFailed(
+            "json",
+            f"{http.base}/controller/workers names no workers; "
+            "see that kv_reuse_controller_url is that of lmcache_controller",
+        )
+    names = (
+        "instance_id",
+        "worker_id",
+        "ip",
+        "port",
+        "peer_init_url",
+        "registration_time",
+        "last_heartbeat_time",
+        "key_count",
+    )
     return [{name: one.get(name) for name in names} for one in found if isinstance(one, dict)]
 
 
@@ -60,8 +83,15 @@ class StoreWatch:
     at all: then every wait lasts its full time.
     """
 
-    def __init__(self, holder: Engine, receiver: Engine, chunk_size: int, *, controller: HttpClient | None,
-                 workers: list[dict[str, Any]] | None):
+    def __init__(
+        self,
+        holder: Engine,
+        receiver: Engine,
+        chunk_size: int,
+        *,
+        controller: HttpClient | None,
+        workers: list[dict[str, Any]] | None,
+    ):
         self._chunk_size = chunk_size
         self._holder, self._receiver = holder, receiver
         self._controller = controller if workers is not None else None
@@ -81,11 +111,13 @@ class StoreWatch:
 
     def before(self) -> dict[str, Any]:
         """What the witnesses say before the seed is sent."""
-        return {"keys": self._keys(), "log": os.path.getsize(self._log) if self._log else 0,
-                "gauge": self._gauge_value()}
+        return {
+            "keys": self._keys(),
+            "log": os.path.getsize(self._log) if self._log else 0,
+            "gauge": self._gauge_value(),
+        }
 
-    def wait(self, mark: dict[str, Any], request_id: str, chunks: int, *, limit: float,
-             since: float) -> dict[str, Any]:
+    def wait(self, mark: dict[str, Any], request_id: str, chunks: int, *, limit: float, since: float) -> dict[str, Any]:
         """VISIBLE: polls until so many chunks of the seed are seen stored, at most ``limit`` seconds.
 
         ``since`` is time.monotonic() of the seed's end, from which the wait counts.
@@ -97,8 +129,7 @@ class StoreWatch:
             follower = LogFollower(self._log, mark["log"], request_id)
             checks.append(("log", POLL_S, lambda: follower.stored() >= chunks * self._chunk_size))
         if mark["gauge"] is not None:
-            checks.append(("counter", POLL_METRICS_S,
-                           lambda: (self._gauge_value() or 0) >= mark["gauge"] + chunks))
+            checks.append(("counter", POLL_METRICS_S, lambda: (self._gauge_value() or 0) >= mark["gauge"] + chunks))
         due = {how: 0.0 for how, _pause, _check in checks}
         while True:
             for how, pause, check in checks:
@@ -179,8 +210,11 @@ def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:
     if own in names:
         return own
     addresses = _addresses(urlsplit(engine.settings.url).hostname or "")
-    found = {str(worker["instance_id"]) for worker in workers
-             if addresses & {str(worker["ip"]), str(worker["peer_init_url"]).rpartition(":")[0]}}
+    found = {
+        str(worker["instance_id"])
+        for worker in workers
+        if addresses & {str(worker["ip"]), str(worker["peer_init_url"]).rpartition(":")[0]}
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -201,5 +235,9 @@ def not_waited() -> dict[str, Any]:
 
 
 def _visible(how: str | None, reached: bool, started: float, limit: float) -> dict[str, Any]:
-    return {"how": how, "reached": reached, "waited_s": round(max(0.0, time.monotonic() - started), 6),
-            "limit_s": round(limit, 3)}
+    return {
+        "how": how,
+        "reached": reached,
+        "waited_s": round(max(0.0, time.monotonic() - started), 6),
+        "limit_s": round(limit, 3),
+    }

@@ -137,15 +137,18 @@ class Cluster:
             return
         for role in ROLES.values():
             self._until(lambda role=role: self._answers(f"http://{self.addresses[role]}:8000/health"), f"{role} up")
-        wanted = self.plan.get("registered", 0 if self.plan.get("no_controller") else len(ROLES))
+        everybody = [] if self.plan.get("no_controller") else [f"{role}-1" for role in ROLES.values()]
+        wanted = set(self.plan.get("registered", everybody))
         if wanted:
-            self._until(lambda: len(self.workers()) >= wanted, f"{wanted} registered")
+            self._until(lambda: wanted <= self.registered(), f"{', '.join(sorted(wanted))} registered")
 
-    def workers(self) -> list[dict[str, Any]]:
+    def registered(self) -> set[str]:
+        """Instance ids that the controller lists; none when it does not answer."""
         try:
-            return self._get(f"http://{self.addresses['controller']}:9000/controller/workers").json()["workers"]
+            found = self._get(f"http://{self.addresses['controller']}:9000/controller/workers").json()
         except (requests.RequestException, ValueError):
-            return []
+            return set()
+        return {worker["instance_id"] for worker in found["workers"]}
 
     @staticmethod
     def _get(url: str) -> requests.Response:

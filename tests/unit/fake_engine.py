@@ -5,6 +5,7 @@
 KV is modelled as sets of chunk hashes, so that hits follow from what was sent.  ``on[path]`` replaces what an
 engine does for a path; it gets the request handler and its JSON payload.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -105,17 +106,25 @@ class FakeEngine(Server):
         self.corrupt = False
         self.max_model_len = 8192
         self.log = None
-        self.on = {"/health": lambda h, _p: h.reply(200, b""),
-                   "/v1/models": lambda h, _p: h.reply(200, {"data": [
-                       {"id": "fake", "root": "/opt/fake", "max_model_len": self.max_model_len}]}),
-                   "/version": lambda h, _p: h.reply(200, {"version": "0.32.0"}),
-                   "/tokenize": lambda h, p: h.reply(200, {"tokens": [1, *words_as_ids(p["prompt"])]}),
-                   "/metrics": self.metrics, "/v1/completions": self.complete}
+        self.on = {
+            "/health": lambda h, _p: h.reply(200, b""),
+            "/v1/models": lambda h, _p: h.reply(
+                200, {"data": [{"id": "fake", "root": "/opt/fake", "max_model_len": self.max_model_len}]}
+            ),
+            "/version": lambda h, _p: h.reply(200, {"version": "0.32.0"}),
+            "/tokenize": lambda h, p: h.reply(200, {"tokens": [1, *words_as_ids(p["prompt"])]}),
+            "/metrics": self.metrics,
+            "/v1/completions": self.complete,
+        }
 
     def metrics(self, handler, _payload):
-        handler.reply(200, "# TYPE vllm:request_success_total counter\n"
-                           f'vllm:request_success_total{{model_name="fake"}} {self.served}\n'
-                           f'vllm:external_prefix_cache_hits_total{{model_name="fake"}} {self.hits}\n', "text/plain")
+        handler.reply(
+            200,
+            "# TYPE vllm:request_success_total counter\n"
+            f'vllm:request_success_total{{model_name="fake"}} {self.served}\n'
+            f'vllm:external_prefix_cache_hits_total{{model_name="fake"}} {self.hits}\n',
+            "text/plain",
+        )
 
     def lookup(self, payload, ids):
         """Tokens reused; stores what the request allows to be stored."""
@@ -147,17 +156,35 @@ class FakeEngine(Server):
         identity = "cmpl-" + handler.headers["X-Request-Id"]
         if self.log:
             with open(self.log, "a", encoding="utf-8") as log:
-                log.write(f"\x1b[32m[2026-11-24 02:24:29,175] LMCache INFO:\x1b[0m [req_id={identity}-0-1a2b3c4d] "
-                          f"Stored {len(ids) // CHUNK * CHUNK} out of total {len(ids)} tokens. size: 0.1 GB, "
-                          "cost 1 ms (cache_engine.py:1:lmcache.v1.cache_engine)\n")
+                log.write(
+                    f"\x1b[32m[2026-11-24 02:24:29,175] LMCache INFO:\x1b[0m [req_id={identity}-0-1a2b3c4d] "
+                    f"Stored {len(ids) // CHUNK * CHUNK} out of total {len(ids)} tokens. size: 0.1 GB, "
+                    "cost 1 ms (cache_engine.py:1:lmcache.v1.cache_engine)\n"
+                )
         count = payload["max_tokens"]
         value = -1.0 - int(digest(ids)[:4], 16) / 65536 - (0.5 if self.corrupt and hit else 0.0)
         usage = {"prompt_tokens": len(ids), "completion_tokens": count}
         if self.cached_details:
             usage["prompt_tokens_details"] = {"cached_tokens": hit}
-        chunks = [{"id": identity, "choices": [{"text": f" w{index}", "finish_reason": None, "logprobs": {
-            "tokens": [f" w{index}"], "token_logprobs": [value], "top_logprobs": [{f" w{index}": value, "x": -5.0}]}
-            if payload.get("logprobs") else None}]} for index in range(count)]
+        chunks = [
+            {
+                "id": identity,
+                "choices": [
+                    {
+                        "text": f" w{index}",
+                        "finish_reason": None,
+                        "logprobs": {
+                            "tokens": [f" w{index}"],
+                            "token_logprobs": [value],
+                            "top_logprobs": [{f" w{index}": value, "x": -5.0}],
+                        }
+                        if payload.get("logprobs")
+                        else None,
+                    }
+                ],
+            }
+            for index in range(count)
+        ]
         chunks[-1]["choices"][0]["finish_reason"] = "length"
         if not payload.get("stream"):
             merged = {"text": "".join(one["choices"][0]["text"] for one in chunks), "finish_reason": "length"}
@@ -184,9 +211,19 @@ class FakeCluster:
         return other.chunks if self.p2p else set()
 
     def workers(self):
-        return [{"instance_id": engine.name, "worker_id": 0, "ip": "10.9.9.9", "port": 1, "peer_init_url": "10.9.9.9:1",
-                 "registration_time": 1.0, "last_heartbeat_time": 1.0, "key_count": len(engine.chunks)}
-                for engine in (self.prefill, self.decode)]
+        return [
+            {
+                "instance_id": engine.name,
+                "worker_id": 0,
+                "ip": "10.9.9.9",
+                "port": 1,
+                "peer_init_url": "10.9.9.9:1",
+                "registration_time": 1.0,
+                "last_heartbeat_time": 1.0,
+                "key_count": len(engine.chunks),
+            }
+            for engine in (self.prefill, self.decode)
+        ]
 
     def close(self):
         for server in (self.prefill, self.decode, self.controller):

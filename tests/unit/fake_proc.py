@@ -1,4 +1,5 @@
 """Lays out a process filesystem in a folder, as far as the node side reads one."""
+
 from __future__ import annotations
 
 import os
@@ -34,29 +35,44 @@ class FakeProc:
             "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n"
             "     +-- 127.0.0.0/8 2 0 2\n        |-- 127.0.0.1\n           /32 host LOCAL\n"
             "        |-- 127.255.255.255\n           /32 link BROADCAST\n"
-            "     |-- 10.0.0.17\n        /32 host LOCAL\n")
+            "     |-- 10.0.0.17\n        /32 host LOCAL\n"
+        )
         (self.folder / "net" / "if_inet6").write_text(
             "00000000000000000000000000000001 01 80 10 80       lo\n"
-            "fe80000000000000025056fffe000001 02 40 20 80     eth0\n")
+            "fe80000000000000025056fffe000001 02 40 20 80     eth0\n"
+        )
 
     def listen(self, address: str, port: int, inode: int, state: str = "0A") -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         raw = socket.inet_pton(family, address)
         words = "".join(f"{word:08X}" for word in struct.unpack(f"={len(raw) // 4}I", raw))
-        row = (f"   0: {words}:{port:04X} {'0' * len(words)}:0000 {state} 00000000:00000000 00:00000000 00000000 "
-               f"1000        0 {inode} 1 0000000000000000 100 0 0 10 0\n")
+        row = (
+            f"   0: {words}:{port:04X} {'0' * len(words)}:0000 {state} 00000000:00000000 00:00000000 00000000 "
+            f"1000        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
+        )
         (self.tcp6 if ":" in address else self.tcp).append(row)
         self._write_net()
 
-    def add(self, pid: int, words: list[str], *, ppid: int = 1, env: dict | None = None, sockets=(),
-            fds: dict | None = None, mnt: str = "mnt:[1]", nspid: str | None = None, link_self: bool = False,
-            environ: bool = True, cgroup: str = "0::/system.slice/x.scope\n") -> None:
+    def add(
+        self,
+        pid: int,
+        words: list[str],
+        *,
+        ppid: int = 1,
+        env: dict | None = None,
+        sockets=(),
+        fds: dict | None = None,
+        mnt: str = "mnt:[1]",
+        nspid: str | None = None,
+        link_self: bool = False,
+        environ: bool = True,
+        cgroup: str = "0::/system.slice/x.scope\n",
+    ) -> None:
         folder = self.folder / str(pid)
         (folder / "ns").mkdir(parents=True)
         (folder / "fd").mkdir()
         (folder / "cmdline").write_bytes(b"\0".join(word.encode() for word in words) + b"\0")
-        (folder / "stat").write_text(
-            f"{pid} (a b) c) S {ppid} " + " ".join(["0"] * 17) + f" {100 * TICKS} 0 0\n")
+        (folder / "stat").write_text(f"{pid} (a b) c) S {ppid} " + " ".join(["0"] * 17) + f" {100 * TICKS} 0 0\n")
         (folder / "status").write_text(f"Name:\tx\nNSpid:\t{nspid or pid}\n")
         (folder / "cgroup").write_text(cgroup)
         if mnt:
@@ -68,7 +84,8 @@ class FakeProc:
             (folder / "fd" / str(number)).symlink_to(target)
         if environ:
             (folder / "environ").write_bytes(
-                b"\0".join(f"{name}={value}".encode() for name, value in (env or {}).items()) + b"\0")
+                b"\0".join(f"{name}={value}".encode() for name, value in (env or {}).items()) + b"\0"
+            )
         net = folder / "net"
         net.symlink_to(self.folder / "net")
         if link_self:
@@ -82,6 +99,6 @@ class FakeProc:
         (folder / "fd").rmdir()
         (folder / "fd").write_text("")  # listing it fails, as it does without permission
         (folder / "environ").unlink()
-        (folder / "environ").mkdir()    # reading it fails
+        (folder / "environ").mkdir()  # reading it fails
         (folder / "ns" / "mnt").unlink()
         (folder / "cwd").unlink()

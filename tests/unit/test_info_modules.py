@@ -1,4 +1,5 @@
 """The node side's three modules, run by Ansible itself: in place by short name, and as a collection."""
+
 from __future__ import annotations
 
 import json
@@ -66,20 +67,49 @@ def results(request, tmp_path_factory, controller_port) -> dict:
         tree.symlink_to(ROOT)
         environ["ANSIBLE_COLLECTIONS_PATH"] = str(folder)
         prefix, options = "kvproof.cluster.", ["--check"]
-    wanted = {"log": ("lmcache_log_info", LOG), "node": ("lmcache_node_info", NODE),
-              "controller": ("lmcache_controller_info", {"url": f"http://127.0.0.1:{controller_port}", "name": "c"}),
-              **{label: (module, arguments) for label, (module, arguments, _said) in BAD.items()}}
+    wanted = {
+        "log": ("lmcache_log_info", LOG),
+        "node": ("lmcache_node_info", NODE),
+        "controller": ("lmcache_controller_info", {"url": f"http://127.0.0.1:{controller_port}", "name": "c"}),
+        **{label: (module, arguments) for label, (module, arguments, _said) in BAD.items()},
+    }
     names = {label: f"result_{number}" for number, label in enumerate(wanted)}
-    tasks = [{"name": label, f"{prefix}{module}": arguments, "register": names[label], "ignore_errors": True}
-             for label, (module, arguments) in wanted.items()]
-    tasks.append({"name": "Keep the results", "check_mode": False, "ansible.builtin.copy": {
-        "content": "{{ dict(" + repr(list(names)) + " | zip([" + ", ".join(names.values()) + "])) | to_json }}",
-        "dest": str(folder / "results.json"), "mode": "0600"}})
-    (folder / "play.yml").write_text(json.dumps([{
-        "hosts": "localhost", "gather_facts": False, "tasks": tasks,
-        "vars": {"ansible_python_interpreter": sys.executable}}]))
-    done = subprocess.run([PLAYBOOK, "-i", "localhost,", "-c", "local", *options, "play.yml"], env=environ, cwd=folder,
-                          capture_output=True, text=True, timeout=240, check=False)
+    tasks = [
+        {"name": label, f"{prefix}{module}": arguments, "register": names[label], "ignore_errors": True}
+        for label, (module, arguments) in wanted.items()
+    ]
+    tasks.append(
+        {
+            "name": "Keep the results",
+            "check_mode": False,
+            "ansible.builtin.copy": {
+                "content": "{{ dict(" + repr(list(names)) + " | zip([" + ", ".join(names.values()) + "])) | to_json }}",
+                "dest": str(folder / "results.json"),
+                "mode": "0600",
+            },
+        }
+    )
+    (folder / "play.yml").write_text(
+        json.dumps(
+            [
+                {
+                    "hosts": "localhost",
+                    "gather_facts": False,
+                    "tasks": tasks,
+                    "vars": {"ansible_python_interpreter": sys.executable},
+                }
+            ]
+        )
+    )
+    done = subprocess.run(
+        [PLAYBOOK, "-i", "localhost,", "-c", "local", *options, "play.yml"],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert (folder / "results.json").exists(), done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return json.loads((folder / "results.json").read_text())
@@ -115,8 +145,14 @@ def test_bad_input_gets_one_sentence(results, label):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_documentation_fits_the_module(tmp_path, module):
-    done = subprocess.run([DOC, "-M", str(ROOT / "library"), "-j", module], capture_output=True, text=True,
-                          env=dict(os.environ, ANSIBLE_HOME=str(tmp_path)), timeout=60, check=True)
+    done = subprocess.run(
+        [DOC, "-M", str(ROOT / "library"), "-j", module],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, ANSIBLE_HOME=str(tmp_path)),
+        timeout=60,
+        check=True,
+    )
     described = json.loads(done.stdout)[module]
     assert described["doc"]["attributes"]["check_mode"]["support"] == "full"
     assert f"kvproof.cluster.{module}:" in described["examples"]
@@ -128,8 +164,22 @@ def test_the_documentation_fits_the_module(tmp_path, module):
 
 # ------------------------------------------------------------------ the oldest Python of a node
 
-NODE_SIDE = ("allowlist", "commands", "controller_api", "controllerinfo", "flatyaml", "localhttp", "logfile", "logs",
-             "logscan", "nodeconfig", "nodeinfo", "procs", "sockets", "dialects.inprocess_p2p.lines")
+NODE_SIDE = (
+    "allowlist",
+    "commands",
+    "controller_api",
+    "controllerinfo",
+    "flatyaml",
+    "localhttp",
+    "logfile",
+    "logs",
+    "logscan",
+    "nodeconfig",
+    "nodeinfo",
+    "procs",
+    "sockets",
+    "dialects.inprocess_p2p.lines",
+)
 SCRIPT = """
 import importlib, json, sys
 before = set(sys.modules)
@@ -155,8 +205,14 @@ def test_the_node_side_runs_on_python_3_8_with_nothing_installed():
     if python is None:
         pytest.skip("no Python 3.8 here")
     script = SCRIPT.format(names=NODE_SIDE, log=str(FIXTURE))
-    done = subprocess.run([python, "-S", "-c", script], capture_output=True, text=True, timeout=60, check=False,
-                          env={"PYTHONPATH": str(ROOT / "module_utils"), "PATH": os.environ["PATH"]})
+    done = subprocess.run(
+        [python, "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PYTHONPATH": str(ROOT / "module_utils"), "PATH": os.environ["PATH"]},
+    )
     assert done.returncode == 0, done.stderr
     version, found, http, flat, _modules = json.loads(done.stdout)
     assert (version, found, http, flat) == ([3, 8], ["probe-mwbbucwy-B"], "unset", {"a": [1, "x"]})
@@ -165,7 +221,8 @@ def test_the_node_side_runs_on_python_3_8_with_nothing_installed():
 def test_the_node_side_needs_the_standard_library_only():
     script = SCRIPT.format(names=NODE_SIDE, log=str(FIXTURE))
     path = f"import sys; sys.path.append({str(ROOT / 'module_utils')!r})"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", path + script], capture_output=True,
-                          text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", path + script], capture_output=True, text=True, timeout=60, check=True
+    )
     modules = {name.partition(".")[0] for name in json.loads(done.stdout)[-1]}
     assert modules - set(sys.stdlib_module_names) - {"kvproof"} == set()

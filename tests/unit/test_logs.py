@@ -1,4 +1,5 @@
 """Bounded reading of logs: windows, budgets, rotated files, commands, and every way a log can be unreadable."""
+
 from __future__ import annotations
 
 import gzip
@@ -47,9 +48,11 @@ def padding(total: int) -> bytes:
 
 # ------------------------------------------------------------------ a small file, read whole
 
+
 def test_a_small_log_is_read_whole():
-    log = logs.read({"file": str(FIXTURE)}, logs.Want(
-        ["probe-mwbbucwy-B", "cmpl-probe-mwbbucwy-X", "probe-never"], "probe-"))
+    log = logs.read(
+        {"file": str(FIXTURE)}, logs.Want(["probe-mwbbucwy-B", "cmpl-probe-mwbbucwy-X", "probe-never"], "probe-")
+    )
     assert (log["schema"], log["state"], log["whole"], log["detail"]) == ("kvproof.log/1", "ok", True, None)
     assert log["size"] == FIXTURE.stat().st_size
     assert log["ids_found"] == ["probe-mwbbucwy-B", "cmpl-probe-mwbbucwy-X"]
@@ -58,7 +61,7 @@ def test_a_small_log_is_read_whole():
     assert log["levels"]["INFO"] > 20
     assert log["levels"]["WARNING"] == 10
     offset = next(event["offset"] for event in log["events"] if event["kind"] == "responded")
-    assert b"Responding" in FIXTURE.read_bytes()[offset:offset + 200]
+    assert b"Responding" in FIXTURE.read_bytes()[offset : offset + 200]
 
 
 def test_the_layout_line_before_the_first_id_belongs_to_the_run():
@@ -84,6 +87,7 @@ def test_an_appended_log_shows_the_last_start_only(tmp_path):
 
 
 # ------------------------------------------------------------------ where the run is in a large file
+
 
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
 def test_the_run_is_found_wherever_it_is(tmp_path, monkeypatch, place):
@@ -157,8 +161,7 @@ def test_a_log_in_another_time_zone_is_found_too(tmp_path, monkeypatch):
     monkeypatch.setattr(logfile, "BLOCK", 8192)
     begin = time.time() - 60
     far = begin - 9 * 3600
-    source = written(tmp_path / "log", noise(500, far - 300), stored("kvp-RUN42-0-seed", far + 1),
-                     noise(500, far + 30))
+    source = written(tmp_path / "log", noise(500, far - 300), stored("kvp-RUN42-0-seed", far + 1), noise(500, far + 30))
     log = logs.read(source, logs.Want(["kvp-RUN42-0-seed"], MARKER, begin))
     assert log["ids_found"] == ["kvp-RUN42-0-seed"]
     assert len(ids_of(log)) == 501
@@ -199,7 +202,9 @@ def test_start_up_facts_come_from_the_rotated_file_that_has_them(tmp_path):
     source = written(tmp_path / "vllm.log", noise(3, now - 900), stored("kvp-RUN42-0-seed", now - 5))
     log = logs.read(source, logs.Want(["kvp-RUN42-0-seed"], MARKER, now - 30))
     assert [(event["kind"], event["file"]) for event in log["head"]] == [
-        ("engine_started", "vllm.log.3"), ("none_hash", "vllm.log.3")]
+        ("engine_started", "vllm.log.3"),
+        ("none_hash", "vllm.log.3"),
+    ]
     assert ids_of(log) == ["cmpl-kvp-RUN42-0-seed-0-0123abcd"]
 
 
@@ -212,6 +217,7 @@ def test_others_traffic_cannot_crowd_out_the_run(tmp_path):
 
 
 # ------------------------------------------------------------------ states
+
 
 def test_an_empty_log(tmp_path):
     log = logs.read(written(tmp_path / "log"), logs.Want(["a"]))
@@ -240,8 +246,10 @@ def test_an_unreadable_log(tmp_path, monkeypatch):
     path.write_bytes(b"x")
     path.chmod(0)
     if os.geteuid() == 0:  # root reads everything: refuse as the kernel would for others
+
         def refuse(*args, **_kwargs):
             raise PermissionError(13, "Permission denied", args[0])
+
         monkeypatch.setattr("builtins.open", refuse)
     log = logs.read({"file": str(path)}, logs.Want())
     assert log["state"] == "unreadable"
@@ -249,6 +257,7 @@ def test_an_unreadable_log(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------ strange content
+
 
 def test_strange_bytes_do_not_break_it(tmp_path):
     junk = bytes(range(256)) * 40 + b"\n\x00\x00\x00\n" + b"\xff\xfe LMCache \xc3\x28\n"
@@ -283,8 +292,18 @@ def test_reading_stops_at_its_time_limit(tmp_path):
 
 # ------------------------------------------------------------------ rotated files
 
-@pytest.mark.parametrize("name", ["vllm.log.1", "vllm.log-20261124", "vllm.log.1.gz", "vllm.log-20261124.gz",
-                                  "vllm.log.2026-11-24", "vllm.log-20261124-1200"])
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vllm.log.1",
+        "vllm.log-20261124",
+        "vllm.log.1.gz",
+        "vllm.log-20261124.gz",
+        "vllm.log.2026-11-24",
+        "vllm.log-20261124-1200",
+    ],
+)
 def test_the_run_may_begin_in_a_rotated_file(tmp_path, name):
     now = time.time()
     old = START + noise(3, now - 900) + stored("kvp-RUN42-0-seed", now - 20)
@@ -301,8 +320,12 @@ def test_the_run_may_begin_in_a_rotated_file(tmp_path, name):
 def test_rotated_files_are_left_alone_where_they_are_not_needed(tmp_path):
     now = time.time()
     (tmp_path / "vllm.log.1").write_bytes(stored("kvp-RUN42-9-seed", now - 5))
-    source = written(tmp_path / "vllm.log", START, line("Initialized NONE_HASH=1 from vLLM", now - 90000),
-                     stored("kvp-RUN42-0-seed", now - 5))
+    source = written(
+        tmp_path / "vllm.log",
+        START,
+        line("Initialized NONE_HASH=1 from vLLM", now - 90000),
+        stored("kvp-RUN42-0-seed", now - 5),
+    )
     log = logs.read(source, logs.Want(["kvp-RUN42-9-seed"], MARKER, now - 30))
     assert log["ids_missing"] == ["kvp-RUN42-9-seed"]
 
@@ -323,6 +346,7 @@ def test_a_broken_archive_is_said_and_survived(tmp_path):
 
 # ------------------------------------------------------------------ commands and units
 
+
 def test_a_commands_output_is_a_log():
     log = logs.read({"command": ["cat", str(FIXTURE)]}, logs.Want(["probe-mwbbucwy-B"], "probe-"))
     assert (log["state"], log["whole"], log["ids_found"]) == ("ok", True, ["probe-mwbbucwy-B"])
@@ -336,8 +360,9 @@ def test_standard_error_belongs_to_it():
 
 
 def test_a_command_is_told_when_the_run_began():
-    log = logs.read({"command": ["sh", "-c", "echo $0 $1 >&2; exit 3", "{since}", "{since_time}"]},
-                    logs.Want(since=1795487065.0))
+    log = logs.read(
+        {"command": ["sh", "-c", "echo $0 $1 >&2; exit 3", "{since}", "{since_time}"]}, logs.Want(since=1795487065.0)
+    )
     assert log["state"] == "failed"
     assert log["detail"] == "sh ended with code 3: 1795487060 2026-11-24T02:24:20Z"
 
@@ -345,7 +370,9 @@ def test_a_command_is_told_when_the_run_began():
 def test_a_command_that_does_not_exist():
     log = logs.read({"command": ["no-such-command-here"]}, logs.Want())
     assert (log["state"], log["detail"]) == (
-        "failed", "no-such-command-here could not be started: No such file or directory")
+        "failed",
+        "no-such-command-here could not be started: No such file or directory",
+    )
 
 
 def test_a_command_that_hangs_is_ended():
@@ -354,8 +381,10 @@ def test_a_command_that_hangs_is_ended():
 
 
 def test_a_command_that_prints_without_end_is_ended():
-    log = logs.read({"command": ["yes", stored("kvp-RUN42-0-seed").decode().strip()]},
-                    logs.Want([], MARKER, budget=100_000, max_events=5))
+    log = logs.read(
+        {"command": ["yes", stored("kvp-RUN42-0-seed").decode().strip()]},
+        logs.Want([], MARKER, budget=100_000, max_events=5),
+    )
     assert (log["state"], log["whole"], log["truncated"]) == ("ok", False, True)
     assert log["bytes_read"] < 300_000
     assert "only the first 100000 bytes" in log["detail"]
@@ -367,15 +396,18 @@ def test_a_command_that_prints_nothing():
 
 def test_a_units_journal(tmp_path, monkeypatch):
     script = tmp_path / "journalctl"
-    script.write_text("#!/bin/sh\n"
-                      f'echo "$@" >> {tmp_path}/calls\n'
-                      f'case "$*" in *--until*) cat {tmp_path}/start ;; *) cat {tmp_path}/run ;; esac\n')
+    script.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/calls\n'
+        f'case "$*" in *--until*) cat {tmp_path}/start ;; *) cat {tmp_path}/run ;; esac\n'
+    )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     (tmp_path / "start").write_bytes(START + line("Initialized NONE_HASH=7 from vLLM"))
     (tmp_path / "run").write_bytes(stored("kvp-RUN42-0-seed"))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    log = logs.read({"unit": "vllm.service"}, logs.Want(
-        ["kvp-RUN42-0-seed"], MARKER, 1795487065.0, started_at=1795480000.0))
+    log = logs.read(
+        {"unit": "vllm.service"}, logs.Want(["kvp-RUN42-0-seed"], MARKER, 1795487065.0, started_at=1795480000.0)
+    )
     assert (log["state"], log["ids_missing"]) == ("ok", [])
     assert [event["kind"] for event in log["head"]] == ["engine_started", "none_hash"]
     calls = (tmp_path / "calls").read_text().splitlines()
@@ -388,14 +420,17 @@ def test_a_units_journal(tmp_path, monkeypatch):
     assert "may not read the system journal" in log["detail"]
 
 
-@pytest.mark.parametrize(("source", "said"), [
-    ({}, "exactly one of file, unit and command"),
-    ({"file": "/a", "unit": "b"}, "exactly one of file, unit and command"),
-    ({"path": "/a"}, "exactly one of file, unit and command"),
-    ({"command": "docker logs x"}, "a list of words"),
-    ({"unit": "--directory=/x"}, "the name of a systemd unit"),
-    ("file", "exactly one of file, unit and command"),
-])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({}, "exactly one of file, unit and command"),
+        ({"file": "/a", "unit": "b"}, "exactly one of file, unit and command"),
+        ({"path": "/a"}, "exactly one of file, unit and command"),
+        ({"command": "docker logs x"}, "a list of words"),
+        ({"unit": "--directory=/x"}, "the name of a systemd unit"),
+        ("file", "exactly one of file, unit and command"),
+    ],
+)
 def test_a_source_that_is_none(source, said):
     assert said in logs.bad_source(source)
 

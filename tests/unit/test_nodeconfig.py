@@ -1,4 +1,5 @@
 """The configuration file, read with and without PyYAML, and the internal API."""
+
 from __future__ import annotations
 
 import json
@@ -55,13 +56,19 @@ def test_the_usual_style_reads_the_same_with_and_without_a_library():
 
 
 SCALAR = st.one_of(
-    st.integers(-10**9, 10**9), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False),
-    st.text(alphabet="abcXYZ019 .,:;#'\"-_/@[]{}yesno~", max_size=16))
+    st.integers(-(10**9), 10**9),
+    st.booleans(),
+    st.none(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(alphabet="abcXYZ019 .,:;#'\"-_/@[]{}yesno~", max_size=16),
+)
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z"), st.one_of(SCALAR, st.lists(SCALAR, max_size=4))),
-       st.booleans())
+@given(
+    st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z"), st.one_of(SCALAR, st.lists(SCALAR, max_size=4))),
+    st.booleans(),
+)
 def test_what_is_understood_is_understood_as_the_library_does(mapping, flow):
     text = yaml.safe_dump(mapping, default_flow_style=None if flow else False, width=10**6, sort_keys=False)
     try:
@@ -88,8 +95,21 @@ def test_any_text_is_read_alike_or_refused(text):
             assert value == library[key]
 
 
-@pytest.mark.parametrize("text", ["a: [1, 2", "just words", "a: 1\n   b: 2", "a: *ref", "a: !tag x", "a: 'open",
-                                  "a: 12:30:45", "{a: 1", "a: [[1], 2]", "- a\n- b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1, 2",
+        "just words",
+        "a: 1\n   b: 2",
+        "a: *ref",
+        "a: !tag x",
+        "a: 'open",
+        "a: 12:30:45",
+        "{a: 1",
+        "a: [[1], 2]",
+        "- a\n- b",
+    ],
+)
 def test_what_is_not_understood_is_refused_with_its_line(text):
     with pytest.raises(flatyaml.NotReadable, match=r"^line \d+: "):
         flatyaml.read_flat(text)
@@ -102,8 +122,10 @@ def test_the_library_is_used_where_it_is(monkeypatch):
         flatyaml.load("a: 12:30")
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("a: [1", "line 1: "), ("- 1", "holds no mapping"), ("a: \x00", ""), ("plain", "holds no mapping")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: [1", "line 1: "), ("- 1", "holds no mapping"), ("a: \x00", ""), ("plain", "holds no mapping")],
+)
 def test_a_file_that_is_no_configuration(tmp_path, text, said):
     path = tmp_path / "lmcache.yaml"
     path.write_text(text)
@@ -132,8 +154,10 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "latin").write_bytes(b"a: \xff")
     assert nodeconfig.read_file(str(tmp_path / "latin"), "log")["state"] == "invalid"
     if os.geteuid() == 0:
+
         def refuse(*args, **_kwargs):
             raise PermissionError(13, "Permission denied", args[0])
+
         monkeypatch.setattr("builtins.open", refuse)
     else:
         (tmp_path / "latin").chmod(0)
@@ -150,6 +174,7 @@ def test_where_the_path_comes_from():
 
 
 # ------------------------------------------------------------------ the internal API
+
 
 class Api:
     """A little HTTP server on a loopback address: path to (status, body)."""
@@ -202,16 +227,25 @@ def apis():
         api.close()
 
 
-CONF = json.dumps({"chunk_size": 256, "enable_p2p": True, "remote_url": "redis://u:s3cret@h:1",
-                   "extra_config": {"token": "s3cret"}, "pd_allocation_timeout_sec": float("inf")})
+CONF = json.dumps(
+    {
+        "chunk_size": 256,
+        "enable_p2p": True,
+        "remote_url": "redis://u:s3cret@h:1",
+        "extra_config": {"token": "s3cret"},
+        "pd_allocation_timeout_sec": float("inf"),
+    }
+)
 META = json.dumps({"model_name": "/m", "kv_dtype": "torch.bfloat16", "kv_connector_extra_config": {"a": "s3cret"}})
 COMMON = {"/conf": (200, CONF), "/meta": (200, META), "/lmc_version": (200, '"0.5.6"')}
 UNAVAILABLE = (503, '{"error": "/backends API is unavailable"}')
 
 
 def test_scheduler_and_worker_are_asked(apis):
-    port, asked = apis({**COMMON, "/backends": UNAVAILABLE},
-                       {**COMMON, "/backends": (200, '{"P2PBackend": "P2PBackend", "LocalCPUBackend": "x"}')})
+    port, asked = apis(
+        {**COMMON, "/backends": UNAVAILABLE},
+        {**COMMON, "/backends": (200, '{"P2PBackend": "P2PBackend", "LocalCPUBackend": "x"}')},
+    )
     found = nodeconfig.ask_api(None, {"internal_api_server_enabled": True, "internal_api_server_port_start": port})
     assert found["internal_api"] == {"url": f"http://127.0.0.1:{port}", "state": "ok", "status": 200}
     assert found["conf"] == {"chunk_size": 256, "enable_p2p": True, "remote_url": "redis://h:1"}
@@ -240,18 +274,31 @@ def test_the_url_given_may_be_the_workers(apis):
     assert found["backends"] == ["P2PBackend"]
 
 
-@pytest.mark.parametrize(("answers", "state"), [
-    ({"/conf": (200, "<html>")}, "error"), ({"/conf": (500, "")}, "error"), ({"/conf": (200, "[]")}, "error"),
-    ({"/conf": (302, "http://127.0.0.1:1/conf")}, "error"), (None, "refused")])
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ({"/conf": (200, "<html>")}, "error"),
+        ({"/conf": (500, "")}, "error"),
+        ({"/conf": (200, "[]")}, "error"),
+        ({"/conf": (302, "http://127.0.0.1:1/conf")}, "error"),
+        (None, "refused"),
+    ],
+)
 def test_an_api_that_is_none(apis, answers, state):
     port, _asked = apis(answers, answers)
     found = nodeconfig.ask_api(f"http://127.0.0.1:{port}", {})
     assert (found["internal_api"]["state"], found["conf"]) == (state, None)
 
 
-@pytest.mark.parametrize(("values", "state"), [
-    ({}, "unknown"), ({"chunk_size": 256}, "off"), ({"internal_api_server_enabled": False}, "off"),
-    ({"internal_api_server_enabled": True, "internal_api_server_port_start": "x"}, "unknown")])
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        ({}, "unknown"),
+        ({"chunk_size": 256}, "off"),
+        ({"internal_api_server_enabled": False}, "off"),
+        ({"internal_api_server_enabled": True, "internal_api_server_port_start": "x"}, "unknown"),
+    ],
+)
 def test_an_api_that_is_not_asked(values, state):
     assert nodeconfig.ask_api(None, values)["internal_api"] == {"url": None, "state": state, "status": None}
 
@@ -295,8 +342,16 @@ def test_environment_proxies_are_ignored(apis, monkeypatch):
     assert localhttp.get_json(f"http://127.0.0.1:{port}/conf")[0].state == "ok"
 
 
-@pytest.mark.parametrize(("url", "state"), [("ftp://h/", "error"), ("http://", "error"), ("http://[::1", "error"),
-                                            ("http://127.0.0.1:1/", "refused"), ("http://no.invalid/", "error")])
+@pytest.mark.parametrize(
+    ("url", "state"),
+    [
+        ("ftp://h/", "error"),
+        ("http://", "error"),
+        ("http://[::1", "error"),
+        ("http://127.0.0.1:1/", "refused"),
+        ("http://no.invalid/", "error"),
+    ],
+)
 def test_urls_that_give_nothing(url, state):
     assert localhttp.get(url, timeout=2.0).state == state
 
@@ -308,5 +363,6 @@ def test_more_than_wanted_is_not_read(apis):
 
 
 def test_p2p_ports():
-    assert nodeconfig.p2p_ports({"p2p_init_ports": [8200, 8201], "p2p_lookup_ports": 8300,
-                                 "lmcache_worker_ports": None}) == [8200, 8201, 8300]
+    assert nodeconfig.p2p_ports(
+        {"p2p_init_ports": [8200, 8201], "p2p_lookup_ports": 8300, "lmcache_worker_ports": None}
+    ) == [8200, 8201, 8300]

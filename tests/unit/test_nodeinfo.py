@@ -1,4 +1,5 @@
 """One pass over a node, and over a controller's, on a process filesystem laid out for the test."""
+
 from __future__ import annotations
 
 import json
@@ -33,9 +34,13 @@ def node(tmp_path):
     proc = FakeProc(tmp_path)
     proc.listen("127.0.0.97", 8000, 70)
     proc.listen("127.0.0.97", 8200, 71)
-    proc.add(50, ["vllm", "serve", "/opt/kv/model", "--host", "127.0.0.97", "--api-key", "sk-s3cret"],
-             env={"LMCACHE_CONFIG_FILE": str(config), "HF_TOKEN": "s3cret"}, sockets=[70],
-             fds={"2": str(log)})
+    proc.add(
+        50,
+        ["vllm", "serve", "/opt/kv/model", "--host", "127.0.0.97", "--api-key", "sk-s3cret"],
+        env={"LMCACHE_CONFIG_FILE": str(config), "HF_TOKEN": "s3cret"},
+        sockets=[70],
+        fds={"2": str(log)},
+    )
     return proc, config, log
 
 
@@ -51,8 +56,13 @@ def gather(proc: FakeProc, **wanted) -> dict:
 
 def test_everything_visible(node):
     proc, config, log = node
-    seen = gather(proc, ids=["probe-mwbbucwy-B"], run_marker="probe-mwbbucwy", controller_url="http://127.0.0.1:3",
-                  peers=[{"to": "127.0.0.1:4", "why": "peer-lookup"}])
+    seen = gather(
+        proc,
+        ids=["probe-mwbbucwy-B"],
+        run_marker="probe-mwbbucwy",
+        controller_url="http://127.0.0.1:3",
+        peers=[{"to": "127.0.0.1:4", "why": "peer-lookup"}],
+    )
     assert seen["schema"] == "kvproof.node/1"
     assert (seen["ssh"], seen["uid"], seen["hostname"]) == ("ok", os.geteuid(), socket.gethostname())
     engine = seen["engine"]
@@ -72,8 +82,12 @@ def test_everything_visible(node):
     assert seen["addresses"] == ["127.0.0.1", "10.0.0.17", "::1", "fe80::250:56ff:fe00:1"]
     assert seen["listening"] == [{"address": "127.0.0.97", "port": 8000}, {"address": "127.0.0.97", "port": 8200}]
     assert {(dial["to"], dial["why"]) for dial in seen["dials"]} == {
-        ("127.0.0.1:4", "peer-lookup"), ("127.0.0.13:8200", "peer-from-log"), ("127.0.0.1:3", "controller-http"),
-        ("127.0.0.1:8300", "controller-pull"), ("127.0.0.1:8400", "controller-reply")}
+        ("127.0.0.1:4", "peer-lookup"),
+        ("127.0.0.13:8200", "peer-from-log"),
+        ("127.0.0.1:3", "controller-http"),
+        ("127.0.0.1:8300", "controller-pull"),
+        ("127.0.0.1:8400", "controller-reply"),
+    }
     assert (seen["log"]["source"], seen["log"]["found_by"]) == ({"file": str(log)}, "stdout")
     assert seen["log"]["ids_missing"] == []
     assert seen["bytes_read"] >= log.stat().st_size + len(YAML)
@@ -85,8 +99,12 @@ def test_as_another_user_only_what_is_world_readable(node):
     proc.hide_descriptors(50)
     seen = gather(proc)
     assert (seen["engine"]["pid"], seen["engine"]["found_by"], seen["engine"]["env"]) == (50, "cmdline", None)
-    assert seen["engine"]["unseen"] == ["pid of the socket", "environ", "mount namespace",
-                                        "where the engine writes its log"]
+    assert seen["engine"]["unseen"] == [
+        "pid of the socket",
+        "environ",
+        "mount namespace",
+        "where the engine writes its log",
+    ]
     assert (seen["log"]["state"], seen["log"]["source"]) == ("unknown", None)
     assert "kv_reuse_log" in seen["log"]["detail"]
     assert (seen["config_file"]["state"], seen["effective"]["source"]) == ("unknown", None)
@@ -141,8 +159,7 @@ def test_an_address_that_is_not_ours(node):
 def test_the_environment_stands_above_the_file(node):
     proc, config, _log = node
     (proc.folder / "50" / "fd" / "2").unlink()
-    (proc.folder / "50" / "environ").write_bytes(
-        f"LMCACHE_CONFIG_FILE={config}\0LMCACHE_P2P_HOST=10.0.0.17\0".encode())
+    (proc.folder / "50" / "environ").write_bytes(f"LMCACHE_CONFIG_FILE={config}\0LMCACHE_P2P_HOST=10.0.0.17\0".encode())
     assert gather(proc)["p2p_host"]["value"] == "10.0.0.17"
 
 
@@ -188,9 +205,22 @@ def test_a_deleted_log_is_read_while_it_is_open(node):
 
 # ------------------------------------------------------------------ the controller
 
-WORKERS = {"workers": [{"instance_id": "decode_1", "worker_id": 0, "ip": "127.0.0.97", "port": 8501,
-                        "peer_init_url": "127.0.0.97:8200", "registration_time": 1.5, "last_heartbeat_time": 1.5,
-                        "key_count": 8, "new_field": "x"}], "total_count": 1}
+WORKERS = {
+    "workers": [
+        {
+            "instance_id": "decode_1",
+            "worker_id": 0,
+            "ip": "127.0.0.97",
+            "port": 8501,
+            "peer_init_url": "127.0.0.97:8200",
+            "registration_time": 1.5,
+            "last_heartbeat_time": 1.5,
+            "key_count": 8,
+            "new_field": "x",
+        }
+    ],
+    "total_count": 1,
+}
 
 
 @pytest.fixture
@@ -198,8 +228,11 @@ def controller(tmp_path):
     proc = FakeProc(tmp_path)
     for port, inode in ((9000, 80), (8300, 81), (8400, 82), (9999, 83)):
         proc.listen("0.0.0.0", port, inode)
-    proc.add(60, ["python3", "/opt/venv/bin/lmcache_controller", "--monitor-ports", '{"pull": 8300, "reply": 8400}'],
-             sockets=[80, 81, 82, 83])
+    proc.add(
+        60,
+        ["python3", "/opt/venv/bin/lmcache_controller", "--monitor-ports", '{"pull": 8300, "reply": 8400}'],
+        sockets=[80, 81, 82, 83],
+    )
     return proc
 
 
@@ -218,22 +251,38 @@ def test_a_controller(controller, monkeypatch):
     asked = answering(monkeypatch, Answer("ok", 200, None, json.dumps(WORKERS).encode()))
     seen = controllerinfo.gather(name="controller-1", proc=str(controller))
     assert asked == [("http://127.0.0.1:9000/controller/workers", 2.0)]
-    assert (seen["schema"], seen["name"], seen["url"]) == ("kvproof.controller/1", "controller-1", "http://127.0.0.1:9000")
+    assert (seen["schema"], seen["name"], seen["url"]) == (
+        "kvproof.controller/1",
+        "controller-1",
+        "http://127.0.0.1:9000",
+    )
     assert seen["http"] == {"state": "ok", "status": 200, "text": None}
     assert seen["workers"][0]["key_count"] == 8
-    assert set(seen["workers"][0]) == {"instance_id", "worker_id", "ip", "port", "peer_init_url",
-                                       "registration_time", "last_heartbeat_time", "key_count"}
+    assert set(seen["workers"][0]) == {
+        "instance_id",
+        "worker_id",
+        "ip",
+        "port",
+        "peer_init_url",
+        "registration_time",
+        "last_heartbeat_time",
+        "key_count",
+    }
     assert (seen["process"]["running"], seen["process"]["pid"], seen["process"]["found_by"]) == (True, 60, "socket")
     assert seen["options"]["monitor_ports"] == {"pull": 8300, "reply": 8400, "heartbeat": None}
     assert seen["listening"] == [{"address": "0.0.0.0", "port": port} for port in (8300, 8400, 9000)]
 
 
-@pytest.mark.parametrize(("answer", "state"), [
-    (Answer("refused", None, "connection refused", None), "refused"),
-    (Answer("timeout", None, "no answer in time", None), "timeout"),
-    (Answer("error", 500, "HTTP 500", None), "error"),
-    (Answer("ok", 200, None, b"<html>"), "not-json"),
-    (Answer("ok", 200, None, b'{"workers": 5}'), "error")])
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (Answer("refused", None, "connection refused", None), "refused"),
+        (Answer("timeout", None, "no answer in time", None), "timeout"),
+        (Answer("error", 500, "HTTP 500", None), "error"),
+        (Answer("ok", 200, None, b"<html>"), "not-json"),
+        (Answer("ok", 200, None, b'{"workers": 5}'), "error"),
+    ],
+)
 def test_a_controller_that_does_not_list_its_workers(controller, monkeypatch, answer, state):
     answering(monkeypatch, answer)
     seen = controllerinfo.gather(url="http://127.0.0.5:9000", proc=str(controller))

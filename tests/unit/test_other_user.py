@@ -1,4 +1,5 @@
 """What a user who is not the engine's sees of a real process: root starts it, nobody looks."""
+
 from __future__ import annotations
 
 import json
@@ -31,7 +32,8 @@ print(json.dumps(nodeinfo.gather(port=int(sys.argv[2]), host="127.0.0.1", log=js
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or PYTHON is None or shutil.which("runuser") is None,
-    reason="needs root, runuser and a Python that every user may run")
+    reason="needs root, runuser and a Python that every user may run",
+)
 
 
 @pytest.fixture
@@ -39,8 +41,9 @@ def place():
     """A folder that every user may enter, with a copy of the core: the tree itself may be closed to others."""
     folder = Path(tempfile.mkdtemp(prefix="kvproof-"))
     folder.chmod(0o755)
-    shutil.copytree(ROOT / "module_utils" / "kvproof", folder / "core" / "kvproof",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "module_utils" / "kvproof", folder / "core" / "kvproof", ignore=shutil.ignore_patterns("__pycache__")
+    )
     yield folder
     shutil.rmtree(folder)
 
@@ -54,7 +57,9 @@ def engine(place):
     with open(place / "engine.log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(place / "vllm"), "serve", "/m", "--host", "127.0.0.1", "--port", str(port)],
-            stderr=log, env={"PYTHONHASHSEED": "0", "HF_TOKEN": "s3cret"})
+            stderr=log,
+            env={"PYTHONHASHSEED": "0", "HF_TOKEN": "s3cret"},
+        )
     deadline = time.monotonic() + 20
     while b"LMCache" not in (place / "engine.log").read_bytes() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -64,8 +69,14 @@ def engine(place):
 
 
 def look(place: Path, port: int, log: dict | None, *before: str) -> dict:
-    done = subprocess.run([*before, PYTHON, "-c", LOOK, str(place / "core"), str(port), json.dumps(log)],
-                          capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    done = subprocess.run(
+        [*before, PYTHON, "-c", LOOK, str(place / "core"), str(port), json.dumps(log)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd="/",
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

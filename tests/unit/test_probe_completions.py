@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One streamed completion as evidence, in whatever shape it arrives."""
+
 from __future__ import annotations
 
 import json
@@ -17,8 +18,10 @@ def event(text, **more):
 
 
 LAST = event("c", finish_reason="stop")
-USAGE = ('data: {"id": "cmpl-1", "choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 3, '
-         '"prompt_tokens_details": {"cached_tokens": 32}}}\n\n')
+USAGE = (
+    'data: {"id": "cmpl-1", "choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 3, '
+    '"prompt_tokens_details": {"cached_tokens": 32}}}\n\n'
+)
 DONE = "data: [DONE]\n\n"
 
 
@@ -61,14 +64,21 @@ def test_a_stream_in_the_usual_shape(server):
     path, payload, headers = server.requests[-1]
     assert path == "/v1/completions"
     assert headers["X-Request-Id"] == "kvp-r-0-reuse"
-    assert payload == {"model": "fake", "prompt": [1, 2, 3], "max_tokens": 16, "temperature": 0, "logprobs": 5,
-                       "stream": True, "stream_options": {"include_usage": True}}
+    assert payload == {
+        "model": "fake",
+        "prompt": [1, 2, 3],
+        "max_tokens": 16,
+        "temperature": 0,
+        "logprobs": 5,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 def test_shapes_that_proxies_make_of_it(server):
     whole = ": keep-alive\r\n\r\nevent: x\r\n" + (event("ä") + event("b") + LAST + USAGE + DONE).replace("\n", "\r\n")
     data = whole.encode().replace(b"\\u00e4", "ä".encode())
-    serve(server, *[data[at:at + 7] for at in range(0, len(data), 7)])
+    serve(server, *[data[at : at + 7] for at in range(0, len(data), 7)])
     request = ask(server)
     assert request["error"] is None
     assert request["text"] == "äbc"
@@ -100,8 +110,10 @@ def test_details_of_the_usage_may_be_missing(server):
 
 
 def test_log_probabilities(server):
-    lines = [event("a", logprobs={"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5, "b": -2}]})
-             for _unused in range(20)]
+    lines = [
+        event("a", logprobs={"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5, "b": -2}]})
+        for _unused in range(20)
+    ]
     odd = event("x", logprobs={"tokens": ["x", "y"], "token_logprobs": [None, 3], "top_logprobs": None})
     serve(server, odd, *lines, LAST, DONE)
     found = ask(server)["logprobs"]
@@ -112,8 +124,11 @@ def test_log_probabilities(server):
 
 def test_minus_infinity_stays_valid_json():
     reader = StreamReader(0.0)
-    reader.feed(b'data: {"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [-Infinity], '
-                b'"top_logprobs": [{"a": NaN}]}}]}\n', 1.0)
+    reader.feed(
+        b'data: {"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [-Infinity], '
+        b'"top_logprobs": [{"a": NaN}]}}]}\n',
+        1.0,
+    )
     assert reader.logprobs == [{"token": "a", "logprob": -9999.0, "top": {"a": -9999.0}}]
 
 
@@ -127,7 +142,9 @@ def test_refused_logprobs_are_left_out_from_then_on(server):
     stream = server.on["/v1/completions"]
     server.on["/v1/completions"] = lambda h, p: (
         h.reply(400, {"message": "Requested sample logprobs of 5, which is greater than max allowed: 0"})
-        if "logprobs" in p else stream(h, p))
+        if "logprobs" in p
+        else stream(h, p)
+    )
     client = CompletionClient(HttpClient(server.url, Deadline(10)), "receiver", "fake")
     for _unused in range(2):
         request = client.ask("reuse", [1], "kvp-r-0-reuse", 16)
@@ -174,16 +191,18 @@ def test_an_event_that_is_not_json(server):
 
 
 def test_an_answer_in_one_piece_has_no_time_to_first_token(server):
-    server.on["/v1/completions"] = lambda h, _p: h.reply(200, {
-        "id": "cmpl-2", "choices": [{"text": "abc", "finish_reason": "stop"}], "usage": {"prompt_tokens": 4}})
+    server.on["/v1/completions"] = lambda h, _p: h.reply(
+        200, {"id": "cmpl-2", "choices": [{"text": "abc", "finish_reason": "stop"}], "usage": {"prompt_tokens": 4}}
+    )
     request = ask(server)
     assert request["error"] is None
     assert (request["text"], request["ttft_s"], request["itl_s"]) == ("abc", None, None)
 
 
 def test_prompt_logprobs_are_asked_without_streaming(server):
-    server.on["/v1/completions"] = lambda h, _p: h.reply(200, {
-        "id": "cmpl-2", "choices": [{"text": "a", "finish_reason": "length"}]})
+    server.on["/v1/completions"] = lambda h, _p: h.reply(
+        200, {"id": "cmpl-2", "choices": [{"text": "a", "finish_reason": "length"}]}
+    )
     assert ask(server, extra={"prompt_logprobs": 1})["error"] is None
     payload = server.requests[-1][1]
     assert payload["prompt_logprobs"] == 1

@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The experiment against fake engines whose hits follow from what was sent."""
+
 from __future__ import annotations
 
 import json
@@ -23,12 +24,20 @@ def cluster():
 
 
 def run(cluster, settings=None, controller=True, holder=None, receiver=None):
-    wanted = {"run_id": "kabc12345", "chunks": 4, "chunk_size": CHUNK, "wait_s": 0.3, "deadline_s": 20.0,
-              **(settings or {})}
+    wanted = {
+        "run_id": "kabc12345",
+        "chunks": 4,
+        "chunk_size": CHUNK,
+        "wait_s": 0.3,
+        "deadline_s": 20.0,
+        **(settings or {}),
+    }
     pair = Experiment(
-        Settings(**wanted), EngineSettings("holder", "p1", **{"url": cluster.prefill.url, **(holder or {})}),
+        Settings(**wanted),
+        EngineSettings("holder", "p1", **{"url": cluster.prefill.url, **(holder or {})}),
         EngineSettings("receiver", "d1", **{"url": cluster.decode.url, **(receiver or {})}),
-        cluster.controller.url if controller else None)
+        cluster.controller.url if controller else None,
+    )
     probe = pair.run()
     json.dumps(probe, allow_nan=False)
     assert set(probe) == set(experiment.empty_probe(pair.settings, pair.holder.settings, pair.receiver.settings))
@@ -38,8 +47,9 @@ def run(cluster, settings=None, controller=True, holder=None, receiver=None):
 def internal_api(**conf):
     server = Server()
     server.on["/conf"] = lambda h, _p: h.reply(200, json.dumps({"chunk_size": CHUNK, "extra_config": "secret", **conf}))
-    server.on["/meta"] = lambda h, _p: h.reply(200, json.dumps({
-        "kv_shape": [4, 2, CHUNK, 4, 64], "kv_dtype": "torch.bfloat16", "world_size": 1}))
+    server.on["/meta"] = lambda h, _p: h.reply(
+        200, json.dumps({"kv_shape": [4, 2, CHUNK, 4, 64], "kv_dtype": "torch.bfloat16", "world_size": 1})
+    )
     server.on["/backends"] = lambda h, _p: h.reply(503, {"error": "unavailable"})
     server.on["/lmc_version"] = lambda h, _p: h.reply(200, '"0.5.6"')
     return server
@@ -218,7 +228,10 @@ def test_refused_token_ids_are_replaced_by_text(cluster):
     probe = run(cluster)
     assert probe["prompt"]["estimated"] is True
     assert [w["request_id"].split("-", 2)[2] for w in probe["warmup"]] == [
-        "warmup-holder", "warmup-text-holder", "warmup-text-receiver"]
+        "warmup-holder",
+        "warmup-text-holder",
+        "warmup-text-receiver",
+    ]
     assert all(t["reuse"]["cached_tokens"] >= t["expected_hit"] for t in probe["trials"])
 
 
@@ -320,7 +333,8 @@ def test_a_failing_warm_up_ends_it(cluster):
 def test_an_engine_that_dies_on_the_way(cluster):
     complete = cluster.decode.complete
     cluster.decode.on["/v1/completions"] = lambda h, p: (
-        complete(h, p) if cluster.decode.served < 3 else h.reply(500, {"message": "engine dead"}))
+        complete(h, p) if cluster.decode.served < 3 else h.reply(500, {"message": "engine dead"})
+    )
     probe = run(cluster)
     assert [bool(t["reuse"]["error"]) for t in probe["trials"]] == [False, True, True]
     assert probe["never_seen"] is None
@@ -329,8 +343,10 @@ def test_an_engine_that_dies_on_the_way(cluster):
 def test_a_failed_seed_has_no_reuse(cluster):
     complete = cluster.prefill.complete
     cluster.prefill.on["/v1/completions"] = lambda h, p: (
-        complete(h, p) if cluster.prefill.served != 2 else (
-            setattr(cluster.prefill, "served", 3), h.reply(500, {"message": "once"})))
+        complete(h, p)
+        if cluster.prefill.served != 2
+        else (setattr(cluster.prefill, "served", 3), h.reply(500, {"message": "once"}))
+    )
     probe = run(cluster)
     assert [t["reuse"] is None for t in probe["trials"]] == [False, True, False]
     assert probe["trials"][1]["visible"] == {"how": None, "reached": False, "waited_s": 0.0, "limit_s": 0.0}
@@ -338,8 +354,7 @@ def test_a_failed_seed_has_no_reuse(cluster):
 
 def test_an_engine_that_hangs_is_left_at_the_deadline(cluster):
     complete = cluster.decode.complete
-    cluster.decode.on["/v1/completions"] = lambda h, p: (
-        complete(h, p) if cluster.decode.served < 3 else time.sleep(4))
+    cluster.decode.on["/v1/completions"] = lambda h, p: complete(h, p) if cluster.decode.served < 3 else time.sleep(4)
     probe = run(cluster, settings={"deadline_s": 1.5})
     assert probe["errors"][-1]["kind"] == "deadline"
     assert probe["trials"]

@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bad input and bad servers: each gives one sentence that says what to do, in bounded time, without the key."""
+
 from __future__ import annotations
 
 import datetime
@@ -37,12 +38,33 @@ def client_of(server, **options):
     return HttpClient(server.url, Deadline(options.pop("seconds", 10)), **options)
 
 
-@pytest.mark.parametrize("url", [
-    "", None, 7, "node-1", "node-1:8000", "localhost", "ftp://node-1", "http://", "http://:8000", "http://node:port",
-    "http://node:99999", "http://node:0", "http://no de:80", "http://-node", "http://10.0.0.999:80", "http://a..b",
-    "http://[::1", "http://node/?q=1", "http://node/#x", "http://user:pw@node:80", "http://node\n:80",
-    "http://{{ host }}:8000",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        None,
+        7,
+        "node-1",
+        "node-1:8000",
+        "localhost",
+        "ftp://node-1",
+        "http://",
+        "http://:8000",
+        "http://node:port",
+        "http://node:99999",
+        "http://node:0",
+        "http://no de:80",
+        "http://-node",
+        "http://10.0.0.999:80",
+        "http://a..b",
+        "http://[::1",
+        "http://node/?q=1",
+        "http://node/#x",
+        "http://user:pw@node:80",
+        "http://node\n:80",
+        "http://{{ host }}:8000",
+    ],
+)
 def test_a_url_that_is_none_is_refused_in_one_sentence(url):
     with pytest.raises(UrlError) as caught:
         check_url(url, "holder.url")
@@ -52,11 +74,17 @@ def test_a_url_that_is_none_is_refused_in_one_sentence(url):
     assert "pw" not in text
 
 
-@pytest.mark.parametrize(("given", "used"), [
-    ("http://node-1:8000/", "http://node-1:8000"), ("https://node.example.com", "https://node.example.com"),
-    (" http://10.0.0.1:8000/v1 ", "http://10.0.0.1:8000"), ("http://[::1]:80/v1/completions", "http://[::1]:80"),
-    ("http://gateway/prefill/v1/", "http://gateway/prefill"), ("http://my_node:1", "http://my_node:1"),
-])
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://node-1:8000/", "http://node-1:8000"),
+        ("https://node.example.com", "https://node.example.com"),
+        (" http://10.0.0.1:8000/v1 ", "http://10.0.0.1:8000"),
+        ("http://[::1]:80/v1/completions", "http://[::1]:80"),
+        ("http://gateway/prefill/v1/", "http://gateway/prefill"),
+        ("http://my_node:1", "http://my_node:1"),
+    ],
+)
 def test_the_api_path_many_give_is_taken_off(given, used):
     assert check_engine_url(given) == used
 
@@ -75,13 +103,22 @@ def test_a_name_that_does_not_resolve():
     assert error["kind"] == "dns"
 
 
-@pytest.mark.parametrize(("status", "key", "advice"), [
-    (401, None, "set kv_reuse_api_key"), (401, KEY, "correct kv_reuse_api_key"), (403, KEY, "refused the API key"),
-    (404, None, "does not exist"), (500, None, "look at the engine's log"), (503, None, "HTTP 503"), (418, None, "418"),
-])
+@pytest.mark.parametrize(
+    ("status", "key", "advice"),
+    [
+        (401, None, "set kv_reuse_api_key"),
+        (401, KEY, "correct kv_reuse_api_key"),
+        (403, KEY, "refused the API key"),
+        (404, None, "does not exist"),
+        (500, None, "look at the engine's log"),
+        (503, None, "HTTP 503"),
+        (418, None, "418"),
+    ],
+)
 def test_http_errors_say_what_to_do_and_quote_the_server_without_the_key(server, status, key, advice):
     server.on["/x"] = lambda h, _p: h.reply(
-        status, {"error": {"message": f"no, {h.headers.get('Authorization')}, really"}})
+        status, {"error": {"message": f"no, {h.headers.get('Authorization')}, really"}}
+    )
     error = failure(client_of(server, api_key=key, headers={"X-Tenant": "tenant-secret"}))
     assert (error["kind"], error["status"]) == ("http", status)
     assert advice in error["text"]
@@ -214,13 +251,20 @@ def self_signed(folder):
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)
     certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True).sign(key, hashes.SHA256()))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
     pem = folder / "server.pem"
-    pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                      serialization.NoEncryption())
-                    + certificate.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
     return pem

@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Metrics pages as the probe reads them; the fixtures are excerpts of a real pair's pages."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -46,10 +47,12 @@ def test_a_real_holders_page(server):
 
 
 def test_counters_without_total_ranks_and_odd_values():
-    page = metrics.read_page(b"# TYPE vllm:prompt_tokens counter\n"
-                             b'vllm:prompt_tokens{engine="0"} 5\nvllm:prompt_tokens{engine="1"} 7\n'
-                             b'lmcache:retrieve_hit_rate{worker_id="0"} 1\nlmcache:retrieve_hit_rate{worker_id="1"} 0\n'
-                             b"lmcache:num_stored_tokens NaN\nsecret_series 3\n")
+    page = metrics.read_page(
+        b"# TYPE vllm:prompt_tokens counter\n"
+        b'vllm:prompt_tokens{engine="0"} 5\nvllm:prompt_tokens{engine="1"} 7\n'
+        b'lmcache:retrieve_hit_rate{worker_id="0"} 1\nlmcache:retrieve_hit_rate{worker_id="1"} 0\n'
+        b"lmcache:num_stored_tokens NaN\nsecret_series 3\n"
+    )
     assert page["values"] == {"vllm:prompt_tokens": 12.0, "lmcache:retrieve_hit_rate": 0.5}
     assert page["lmcache"] is True
 

@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prompts: never seen, long enough, equal up to the ending, and refused where they do not fit."""
+
 from __future__ import annotations
 
 import pytest
@@ -87,16 +88,22 @@ def pair_of(tokens, prefix):
     return prompts.PromptPair([], [], prefix, tokens, tokens, tokens, None, [])
 
 
-@pytest.mark.parametrize(("bounds", "tokens", "slug"), [
-    ({}, 1060, None),
-    ({"max_model_len": 1124}, 1060, None),
-    ({"max_model_len": 1123}, 1060, "prompt-too-long"),
-    ({"max_model_len": 300}, 1060, "prompt-shorter-than-chunk"),
-    ({"kv_bytes_per_token": 131072, "pool_bytes": 2**27}, 1060, "probe-exceeds-pool"),
-    ({"kv_bytes_per_token": 131072, "pool_bytes": 2**30, "max_probe_bytes": 2**29, "prompts": 5}, 1060,
-     "probe-too-big"),
-    ({"kv_bytes_per_token": None, "max_probe_bytes": 1}, 1060, None),
-])
+@pytest.mark.parametrize(
+    ("bounds", "tokens", "slug"),
+    [
+        ({}, 1060, None),
+        ({"max_model_len": 1124}, 1060, None),
+        ({"max_model_len": 1123}, 1060, "prompt-too-long"),
+        ({"max_model_len": 300}, 1060, "prompt-shorter-than-chunk"),
+        ({"kv_bytes_per_token": 131072, "pool_bytes": 2**27}, 1060, "probe-exceeds-pool"),
+        (
+            {"kv_bytes_per_token": 131072, "pool_bytes": 2**30, "max_probe_bytes": 2**29, "prompts": 5},
+            1060,
+            "probe-too-big",
+        ),
+        ({"kv_bytes_per_token": None, "max_probe_bytes": 1}, 1060, None),
+    ],
+)
 def test_what_does_not_fit_is_refused(bounds, tokens, slug):
     made = sizing.Bounds(**{"chunk_size": 256, "chunks": 4, "max_tokens": 64, **bounds})
     refused = sizing.refusal(made, pair_of(tokens, 1040))
@@ -122,12 +129,15 @@ def test_the_prefix_exceeds_min_retrieve_tokens(least, chunk):
     assert prompts.expected_hit(bounds.prefix_tokens(), chunk) > least
 
 
-@pytest.mark.parametrize(("meta", "size"), [
-    ({"kv_shape": [32, 2, 256, 8, 128], "kv_dtype": "torch.bfloat16", "world_size": 1}, 131072),
-    ({"kv_shape": "(4, 2, 256, 4, 64)", "kv_dtype": "torch.float32", "world_size": 2}, 16384),
-    ({"kv_shape": [4, 2, 256], "kv_dtype": "torch.bfloat16"}, None),
-    ({"kv_shape": [4, 2, 256, 4, 64], "kv_dtype": "torch.odd"}, None),
-    (None, None),
-])
+@pytest.mark.parametrize(
+    ("meta", "size"),
+    [
+        ({"kv_shape": [32, 2, 256, 8, 128], "kv_dtype": "torch.bfloat16", "world_size": 1}, 131072),
+        ({"kv_shape": "(4, 2, 256, 4, 64)", "kv_dtype": "torch.float32", "world_size": 2}, 16384),
+        ({"kv_shape": [4, 2, 256], "kv_dtype": "torch.bfloat16"}, None),
+        ({"kv_shape": [4, 2, 256, 4, 64], "kv_dtype": "torch.odd"}, None),
+        (None, None),
+    ],
+)
 def test_kv_bytes_per_token(meta, size):
     assert sizing.kv_bytes_per_token(meta) == size

@@ -1,4 +1,5 @@
 """The ladder from a port to a process, on a process filesystem laid out for the test."""
+
 from __future__ import annotations
 
 import os
@@ -65,31 +66,37 @@ def test_an_unprivileged_user_finds_it_by_its_command_line(tmp_path):
     assert procs.namespace(str(proc), 60) == (False, False)
 
 
-@pytest.mark.parametrize("words", [
-    [*SERVE],                                   # 8000 is the default
-    [*SERVE, "--port", "8000"],
-    [*SERVER, "--port=8000"],
-    ["vllm", "serve", "m"],
-    ["python3.12", "-u", "-m", "vllm.entrypoints.openai.api_server"],
-    ["/usr/bin/python3", "/x/vllm/entrypoints/openai/api_server.py"],
-    [*SERVE, "--config", "/etc/vllm.yaml"],     # the port may stand there
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*SERVE],  # 8000 is the default
+        [*SERVE, "--port", "8000"],
+        [*SERVER, "--port=8000"],
+        ["vllm", "serve", "m"],
+        ["python3.12", "-u", "-m", "vllm.entrypoints.openai.api_server"],
+        ["/usr/bin/python3", "/x/vllm/entrypoints/openai/api_server.py"],
+        [*SERVE, "--config", "/etc/vllm.yaml"],  # the port may stand there
+    ],
+)
 def test_command_lines_of_an_engine_on_port_8000(tmp_path, words):
     proc = FakeProc(tmp_path)
     proc.add(50, words)
     assert engine(proc).pid == 50
 
 
-@pytest.mark.parametrize("words", [
-    [*SERVE, "--port", "8001"],
-    [*SERVE[:2], "bench", "serve", "--port", "8000"],
-    ["sh", "-c", "vllm serve m --port 8000"],
-    ["ssh", "node", "vllm", "serve", "m", "--port", "8000"],
-    ["grep", "vllm.entrypoints.openai.api_server"],
-    ["python3", "-c", "import vllm.entrypoints.openai.api_server"],
-    ["VLLM::EngineCore"],
-    [""],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*SERVE, "--port", "8001"],
+        [*SERVE[:2], "bench", "serve", "--port", "8000"],
+        ["sh", "-c", "vllm serve m --port 8000"],
+        ["ssh", "node", "vllm", "serve", "m", "--port", "8000"],
+        ["grep", "vllm.entrypoints.openai.api_server"],
+        ["python3", "-c", "import vllm.entrypoints.openai.api_server"],
+        ["VLLM::EngineCore"],
+        [""],
+    ],
+)
 def test_command_lines_that_are_no_engine_on_port_8000(tmp_path, words):
     proc = FakeProc(tmp_path)
     proc.add(50, words)
@@ -156,18 +163,32 @@ def test_a_host_behind_nat_is_no_reason_to_see_nothing(tmp_path):
 
 def test_the_environment_passes_the_allow_list(tmp_path):
     proc = FakeProc(tmp_path)
-    proc.add(50, SERVE, env={"PYTHONHASHSEED": "0", "HF_TOKEN": "hf_x", "LMCACHE_P2P_HOST": "10.0.0.17",
-                             "LMCACHE_REMOTE_URL": "redis://u:p@h:1"})
+    proc.add(
+        50,
+        SERVE,
+        env={
+            "PYTHONHASHSEED": "0",
+            "HF_TOKEN": "hf_x",
+            "LMCACHE_P2P_HOST": "10.0.0.17",
+            "LMCACHE_REMOTE_URL": "redis://u:p@h:1",
+        },
+    )
     assert procs.environ(str(proc), 50) == {
-        "PYTHONHASHSEED": "0", "LMCACHE_P2P_HOST": "10.0.0.17", "LMCACHE_REMOTE_URL": "redis://h:1"}
+        "PYTHONHASHSEED": "0",
+        "LMCACHE_P2P_HOST": "10.0.0.17",
+        "LMCACHE_REMOTE_URL": "redis://h:1",
+    }
 
 
-@pytest.mark.parametrize(("fds", "target"), [
-    ({"1": "/var/log/out.log", "2": "/var/log/vllm.log"}, ("file", "/var/log/vllm.log")),
-    ({"1": "/var/log/out.log", "2": "pipe:[4]"}, ("file", "/var/log/out.log")),
-    ({"1": "/dev/pts/0", "2": "/var/log/gone.log (deleted)"}, ("file", "/var/log/gone.log")),
-    ({"1": "socket:[9]", "2": "socket:[9]"}, ("unit", "vllm@0.service")),
-])
+@pytest.mark.parametrize(
+    ("fds", "target"),
+    [
+        ({"1": "/var/log/out.log", "2": "/var/log/vllm.log"}, ("file", "/var/log/vllm.log")),
+        ({"1": "/var/log/out.log", "2": "pipe:[4]"}, ("file", "/var/log/out.log")),
+        ({"1": "/dev/pts/0", "2": "/var/log/gone.log (deleted)"}, ("file", "/var/log/gone.log")),
+        ({"1": "socket:[9]", "2": "socket:[9]"}, ("unit", "vllm@0.service")),
+    ],
+)
 def test_where_the_engine_writes_its_log(tmp_path, fds, target):
     proc = FakeProc(tmp_path)
     proc.add(50, SERVE, fds=fds, cgroup="0::/system.slice/system-vllm.slice/vllm@0.service\n")
@@ -189,17 +210,36 @@ def test_paths_of_another_namespace_go_through_its_root(tmp_path):
     assert procs.resolve_path(str(proc), 50, "a.yaml", False) == "/srv/engine/a.yaml"
 
 
-@pytest.mark.parametrize(("words", "options"), [
-    (["python3", "/opt/venv/bin/lmcache_controller", "--host", "127.0.0.5", "--port", "9100", "--monitor-ports",
-      '{"pull": 8300, "reply": 8400, "heartbeat": 8500}'],
-     {"host": "127.0.0.5", "port": 9100, "monitor_ports": {"pull": 8300, "reply": 8400, "heartbeat": 8500}}),
-    (["python3", "-m", "lmcache.v1.api_server", '--monitor-ports={"pull":8300,"reply":8400}'],
-     {"host": "0.0.0.0", "port": 9000, "monitor_ports": {"pull": 8300, "reply": 8400, "heartbeat": None}}),
-    (["lmcache_controller", "--host", "localhost", "--monitor-port", "9002"],
-     {"host": "localhost", "port": 9000, "monitor_ports": {"pull": 9002, "reply": None, "heartbeat": None}}),
-    (["lmcache_controller", "--monitor-ports", "not json"],
-     {"host": "0.0.0.0", "port": 9000, "monitor_ports": {"pull": 9001, "reply": None, "heartbeat": None}}),
-])
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (
+            [
+                "python3",
+                "/opt/venv/bin/lmcache_controller",
+                "--host",
+                "127.0.0.5",
+                "--port",
+                "9100",
+                "--monitor-ports",
+                '{"pull": 8300, "reply": 8400, "heartbeat": 8500}',
+            ],
+            {"host": "127.0.0.5", "port": 9100, "monitor_ports": {"pull": 8300, "reply": 8400, "heartbeat": 8500}},
+        ),
+        (
+            ["python3", "-m", "lmcache.v1.api_server", '--monitor-ports={"pull":8300,"reply":8400}'],
+            {"host": "0.0.0.0", "port": 9000, "monitor_ports": {"pull": 8300, "reply": 8400, "heartbeat": None}},
+        ),
+        (
+            ["lmcache_controller", "--host", "localhost", "--monitor-port", "9002"],
+            {"host": "localhost", "port": 9000, "monitor_ports": {"pull": 9002, "reply": None, "heartbeat": None}},
+        ),
+        (
+            ["lmcache_controller", "--monitor-ports", "not json"],
+            {"host": "0.0.0.0", "port": 9000, "monitor_ports": {"pull": 9001, "reply": None, "heartbeat": None}},
+        ),
+    ],
+)
 def test_command_lines_of_a_controller(words, options):
     assert commands.controller_options(commands.controller(words).options) == options
 

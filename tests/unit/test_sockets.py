@@ -1,4 +1,5 @@
 """Addresses, listening sockets and dials of a node."""
+
 from __future__ import annotations
 
 import socket
@@ -15,8 +16,7 @@ def test_listening_sockets_are_read_from_both_tables(tmp_path):
     proc.listen("::", 8000, 6)
     proc.listen("::ffff:10.0.0.17", 9000, 7)
     proc.listen("10.0.0.17", 5000, 8, state="06")
-    assert sockets.listeners(str(proc)) == [
-        ("127.0.0.97", 8200, "5"), ("::", 8000, "6"), ("10.0.0.17", 9000, "7")]
+    assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5"), ("::", 8000, "6"), ("10.0.0.17", 9000, "7")]
     (proc.folder / "net" / "tcp6").unlink()  # a kernel without IPv6
     assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5")]
     (proc.folder / "net" / "tcp").unlink()
@@ -37,9 +37,20 @@ def test_addresses(tmp_path):
     assert sockets.addresses(str(tmp_path / "nothing")) == []
 
 
-@pytest.mark.parametrize(("address", "ours"), [
-    ("10.0.0.17", True), ("127.0.0.13", True), ("127.255.0.1", True), ("10.0.0.18", False), ("::1", True),
-    ("0:0:0:0:0:0:0:1", True), ("fd00::2", False), ("gpu-17", False), ("", False)])
+@pytest.mark.parametrize(
+    ("address", "ours"),
+    [
+        ("10.0.0.17", True),
+        ("127.0.0.13", True),
+        ("127.255.0.1", True),
+        ("10.0.0.18", False),
+        ("::1", True),
+        ("0:0:0:0:0:0:0:1", True),
+        ("fd00::2", False),
+        ("gpu-17", False),
+        ("", False),
+    ],
+)
 def test_is_ours(address, ours):
     assert sockets.is_ours(address, ["127.0.0.1", "10.0.0.17", "::1"]) is ours
 
@@ -65,11 +76,23 @@ def test_resolve(monkeypatch):
     assert sockets.resolve("gpu-17", timeout=0.05) is None
 
 
-@pytest.mark.parametrize(("text", "pair"), [
-    ("10.0.0.13:8200", ("10.0.0.13", 8200)), ("http://10.0.0.5:9000/x", ("10.0.0.5", 9000)),
-    ("[fd00::1]:8200", ("fd00::1", 8200)), ("http://user:pw@h:1", ("h", 1)), ("tcp://h:2", ("h", 2)),
-    ("h", (None, None)), ("h:x", (None, None)), (":80", (None, None)), ("h:0", (None, None)),
-    ("h:70000", (None, None)), ("", (None, None)), (None, (None, None))])
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("10.0.0.13:8200", ("10.0.0.13", 8200)),
+        ("http://10.0.0.5:9000/x", ("10.0.0.5", 9000)),
+        ("[fd00::1]:8200", ("fd00::1", 8200)),
+        ("http://user:pw@h:1", ("h", 1)),
+        ("tcp://h:2", ("h", 2)),
+        ("h", (None, None)),
+        ("h:x", (None, None)),
+        (":80", (None, None)),
+        ("h:0", (None, None)),
+        ("h:70000", (None, None)),
+        ("", (None, None)),
+        (None, (None, None)),
+    ],
+)
 def test_split(text, pair):
     assert sockets.split(text) == pair
 
@@ -82,20 +105,33 @@ def test_split_with_a_default_port():
 def test_dials(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        dials = sockets.dial_all([(f"127.0.0.1:{port}", "peer-init"), (f"127.0.0.1:{port}", "peer-init"),
-                                  ("127.0.0.1:1", "controller-pull"), ("nonsense", "peer-lookup")])
+        dials = sockets.dial_all(
+            [
+                (f"127.0.0.1:{port}", "peer-init"),
+                (f"127.0.0.1:{port}", "peer-init"),
+                ("127.0.0.1:1", "controller-pull"),
+                ("nonsense", "peer-lookup"),
+            ]
+        )
     assert [(entry["to"], entry["why"], entry["state"]) for entry in dials] == [
-        (f"127.0.0.1:{port}", "peer-init", "open"), ("127.0.0.1:1", "controller-pull", "refused")]
+        (f"127.0.0.1:{port}", "peer-init", "open"),
+        ("127.0.0.1:1", "controller-pull", "refused"),
+    ]
     assert all(entry["ms"] >= 0 for entry in dials)
 
     def raises(error):
         def connect(*_args):
             raise error
+
         monkeypatch.setattr(socket, "create_connection", connect)
 
-    for error, state in ((TimeoutError(), "timeout"), (OSError(101, "Network is unreachable"), "unreachable"),
-                         (OSError(113, "No route to host"), "unreachable"), (OSError(24, "files"), "error"),
-                         (socket.gaierror(-2, "unknown"), "error")):
+    for error, state in (
+        (TimeoutError(), "timeout"),
+        (OSError(101, "Network is unreachable"), "unreachable"),
+        (OSError(113, "No route to host"), "unreachable"),
+        (OSError(24, "files"), "error"),
+        (socket.gaierror(-2, "unknown"), "error"),
+    ):
         raises(error)
         assert sockets.dial("h", 1)[0] == state
 

@@ -21,13 +21,13 @@ MODULES = {
 
 
 def observe(case) -> list:
-    """The Attempts of a case, as the dialect of its architecture sees them."""
+    """The Attempts of a case, as the dialect of its architecture sees them.  Raises ValueError for an unknown one."""
     return _witnesses(case).observe(case)
 
 
 def never_seen_hit(case) -> int | None:
     """Tokens hit by the never-seen control; None when it was not sent or could not be read."""
-    return _witnesses(case).never_seen_hit(case)
+    return _witnesses(case).never_seen_hit(case) if case.architecture in MODULES else None
 
 
 def _witnesses(case):

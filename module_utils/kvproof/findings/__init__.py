@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-MISSES = frozenset({"missed", "timed-out", "load-failed"})
+MISSES = frozenset({"missed", "timed-out", "slow", "load-failed"})
+# How sure a sighting of a cause is.  CERTAIN: it is so.  LIKELY: it may not be what is in force, so it explains
+# a plain miss, but not a time-out, which LMCache as shipped has on healthy clusters.  HINT: it explains nothing.
+CERTAIN, LIKELY, HINT = "certain", "likely", "hint"
+CHECK_FAILED = "check-failed"  # looked at last: it tells of the others
+LOST_LATE = frozenset({"timed-out", "slow"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,16 @@ class Sighting:
     observed: str
     reason: str
     remedy: str | None = None  # where the finding's own needs the particulars
+    strength: str = CERTAIN
+
+    def explained(self, explains: frozenset) -> frozenset:
+        """The outcomes that this sighting explains, of those that its finding can."""
+        return {CERTAIN: explains, LIKELY: explains - LOST_LATE, HINT: frozenset()}[self.strength]
+
+
+def strength(*settings) -> str:
+    """How sure a conclusion from these settings is."""
+    return CERTAIN if all(s.certain for s in settings) else LIKELY
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class Finding:
           "failure" is a failure by itself; "validity" keeps the experiment from proving anything;
           "note" is for the reader, and tells what could not be seen.
     explains: trial outcomes (attempt.py) that this cause leads to.
+    of_requests: seen in single requests, so one that was reused does not refute it for the others.
+    voids: a validity that makes the misses of the experiment say nothing either.
     covers: slugs that follow from this one, and are not shown beside it as causes of their own.
     architectures: where it can happen, empty for everywhere.
     rank: order among findings of one link, lower first: the more specific the evidence, the lower.
@@ -52,6 +69,8 @@ class Finding:
     source: str
     look: Callable[..., Iterable[Sighting]]
     explains: frozenset = MISSES
+    of_requests: bool = False
+    voids: bool = False
     covers: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     rank: int = 50

@@ -6,29 +6,20 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    refused = case.prompt.get("refused") or {}
-    minimum = case.receiver.setting("min_retrieve_tokens")
+    refused, host = case.prompt.get("refused") or {}, case.receiver.name
+    expected, least = "a prefix above min_retrieve_tokens", case.receiver.count("min_retrieve_tokens")
+    short = [a for a in attempts if a.outcome == "below-min"]
+    missed = [a for a in attempts if a.outcome == "missed" and a.expected and a.expected < (least or 0)]
     if refused.get("slug") == "below-min-retrieve":
+        yield Sighting(host, expected, str(refused.get("text")), "nothing was sent")
+    elif short:
+        shown = f" (min_retrieve_tokens: {case.receiver.setting('min_retrieve_tokens')})" if least else ""
+        yield Sighting(host, expected, f"{short[0].hit} tokens found, not loaded{shown}", "LMCache does not load so few")
+    elif missed and len(missed) == len(attempts):
         yield Sighting(
-            case.receiver.name, "a prefix above min_retrieve_tokens", str(refused.get("text")), "nothing was sent"
-        )
-    elif attempts and all(a.outcome == "below-min" for a in attempts):
-        yield Sighting(
-            case.receiver.name,
-            "a prefix above min_retrieve_tokens",
-            f"{attempts[0].hit} tokens found, not loaded (min_retrieve_tokens: {minimum})",
-            "LMCache does not load so few",
-        )
-    elif (
-        attempts
-        and minimum
-        and any(a.expected and a.expected < int(minimum.value or 0) for a in attempts)
-        and all(a.outcome in ("missed", "unknown") for a in attempts)
-    ):
-        yield Sighting(
-            case.receiver.name,
-            f"a prefix above min_retrieve_tokens: {minimum}",
-            f"{attempts[0].expected} tokens",
+            host,
+            f"{expected}: {case.receiver.setting('min_retrieve_tokens')}",
+            f"{missed[0].expected} tokens",
             "LMCache does not load so few",
         )
 
@@ -44,5 +35,6 @@ FINDING = Finding(
     remedy="Raise kv_reuse_chunks so that the prefix exceeds min_retrieve_tokens.",
     source="LMCache 0.5.6 vllm_v1_adapter.py:1465",
     look=look,
+    voids=True,
     covers=("reuse-absent", "experiment-incomplete"),
 )

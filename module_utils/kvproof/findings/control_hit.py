@@ -15,16 +15,14 @@ def look(case, attempts):
             f"{never} tokens hit",
             "hits are reported where there can be none",
         )
-    for attempt in attempts:
-        hit = attempt.control_hits.get("knockout")
-        if hit:
-            yield Sighting(
-                case.receiver.name,
-                "no hit for the knocked-out prompt",
-                f"{hit} tokens hit",
-                "the knock-out was not honoured, so it is no recompute to compare with",
-            )
-            return
+    hit = next((a.control_hits["knockout"] for a in attempts if a.control_hits.get("knockout")), None)
+    if hit:
+        yield Sighting(
+            case.receiver.name,
+            "no hit for the knocked-out prompt",
+            f"{hit} tokens hit",
+            "the knock-out was not honoured, so it is no recompute to compare with",
+        )
 
 
 FINDING = Finding(
@@ -44,4 +42,5 @@ FINDING = Finding(
     ),
     source="kvproof",
     look=look,
+    voids=True,
 )

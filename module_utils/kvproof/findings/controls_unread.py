@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from ..dialects import never_seen_hit
+from ..outcomes import unread_controls
 from . import Finding, Sighting
 
 
 def look(case, attempts):
-    if (
-        any(a.outcome == "proven" for a in attempts)
-        and never_seen_hit(case) is None
-        and all(a.control_hits.get("knockout") is None for a in attempts)
-    ):
+    unread = unread_controls(case, attempts, never_seen_hit(case))
+    if unread:
         yield Sighting(
             case.receiver.name,
-            "a control request with a readable outcome",
-            "neither cached_tokens nor a log line",
-            "the controls could not be read",
+            "a readable outcome of the never-seen and of every knock-out request",
+            f"none of the {' and the '.join(unread)} control",
+            "the control was not sent, failed, or neither cached_tokens nor a log line tells of it",
         )
 
 
@@ -25,7 +23,7 @@ FINDING = Finding(
     link=6,
     kind="validity",
     rank=55,
-    title="No control request could be read",
+    title="A control request could not be read",
     meaning=("Without a control that shows no hit, a hit proves little: the server might report hits always."),
     evidence="Lookup line or cached_tokens of the never-seen and the knock-out request.",
     remedy=("Start the engine with --enable-prompt-tokens-details, or let kvproof read the receiver's log."),

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-BROKEN = ("stream", "timeout", "deadline", "json", "connect")
+
+ALWAYS = ("stream", "json", "connect")  # these say that the engine failed; time-outs may be a slow one
+LATE = ("timeout", "deadline")
 
 
 def look(case, attempts):
     for side in case.sides:
+        done = [r for r in case.requests() if r.get("engine") == side.role]
+        failed = [r["error"] for r in done if r.get("error")]
+        answered = len(failed) < len(done)
+        work = [r for r in done if r.get("role") in ("seed", "reuse")] or done
+        broken = [r["error"] for r in work if r.get("error") and _broken(r["error"], answered)]
         first = side.engine.get("error") or {}
-        if side.engine.get("reachable") and (first.get("status") or 0) >= 404:
+        if work and len(broken) == len(work):
+            yield Sighting(
+                side.name, "a completion", str(broken[0].get("text")), f"{len(broken)} of {len(work)} requests failed"
+            )
+        elif not (answered or side.engine.get("model")) and (first.get("kind") in ALWAYS or _refused(first)):
             yield Sighting(
                 side.name,
                 "an answer with status 200",
                 str(first.get("text")),
                 "the API answers, but not as an engine does",
             )
-            continue
-        mine = [r for r in case.requests() if r.get("engine") == side.role and r.get("role") in ("seed", "reuse")]
-        failed = [r["error"] for r in mine if r.get("error")]
-        broken = [e for e in failed if (e.get("status") or 0) >= 404 or e.get("kind") in BROKEN]
-        if mine and len(broken) == len(mine):
-            yield Sighting(
-                side.name, "a completion", str(broken[0].get("text")), f"{len(broken)} of {len(mine)} requests failed"
-            )
+
+
+def _broken(error: dict, answered: bool) -> bool:
+    return _refused(error) or error.get("kind") in ALWAYS or (error.get("kind") in LATE and not answered)
+
+
+def _refused(error: dict) -> bool:
+    """404 and 5xx; 429 is a limit of the probe's rate and 401 and 403 are a matter of its key."""
+    return (error.get("status") or 0) >= 404 and error.get("status") != 429
 
 
 FINDING = Finding(
@@ -36,7 +48,7 @@ FINDING = Finding(
     meaning="The API is there, but completions fail, so nothing was proven.",
     evidence=(
         "Every completion of a role failed: status 404 or 5xx, a stream cut in the middle, or no "
-        "end before the deadline."
+        "answer at all before the deadline."
     ),
     remedy="Look into the engine's log at the time of the probe; try the same request with curl.",
     source="kvproof",

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-UNREACHED = ("url", "dns", "connect", "timeout", "tls", "deadline")
-
 
 def look(case, attempts):
     for side in case.sides:
-        error = side.engine.get("error") or {}
-        if side.engine and side.engine.get("reachable") is False and error.get("kind") in UNREACHED:
+        if side.engine.get("reachable") is False:
             yield Sighting(
                 side.name,
                 "an HTTP answer from " + str(side.engine.get("url")),
-                str(error.get("text")),
+                str((side.engine.get("error") or {}).get("text") or "none"),
                 "the engine's API could not be reached",
             )
 

@@ -6,18 +6,30 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    if not case.probe:
-        yield Sighting(case.receiver.name, "a probe", "none was sent", "the pair was not probed")
-    elif case.probe.get("skipped"):
+    probe, host = case.probe, case.receiver.name
+    if not probe:
+        yield Sighting(host, "a probe", "none was sent", "the pair was not probed")
+        return
+    if probe.get("skipped"):
+        yield Sighting(host, "a probe", f"nothing was sent: {probe['skipped']}", "check mode sends nothing")
+        return
+    wanted = (probe.get("settings") or {}).get("trials")
+    begun = {trial.get("index") for trial in case.trials if trial.get("reuse") or (trial.get("seed") or {}).get("error")}
+    if not any(a.outcome not in ("error", "unsent") for a in attempts):
+        yield Sighting(host, "at least one complete trial", _error(case) or "no trial was run", "no trial was completed")
+    elif wanted is None or len(begun) < wanted or any(a.outcome == "unsent" for a in attempts):
         yield Sighting(
-            case.receiver.name, "a probe", f"nothing was sent: {case.probe['skipped']}", "check mode sends nothing"
+            host,
+            f"{'the' if wanted is None else wanted} trials asked for",
+            f"{len(begun)} were sent" + (f": {_error(case)}" if _error(case) else ""),
+            "the probe was cut off",
         )
-    elif not any(a.outcome != "error" for a in attempts):
-        errors = [e for e in case.probe.get("errors") or [] if e] + [
-            r["error"] for r in case.requests() if r.get("error")
-        ]
-        text = errors[0].get("text") if errors else "no trial was run"
-        yield Sighting(case.receiver.name, "at least one complete trial", str(text), "no trial was completed")
+
+
+def _error(case) -> str | None:
+    """The probe's last word on what stopped it."""
+    errors = [e for e in case.probe.get("errors") or [] if e] + [r["error"] for r in case.requests() if r.get("error")]
+    return str(errors[0].get("text")) if errors else None
 
 
 FINDING = Finding(

@@ -8,10 +8,12 @@ from . import Finding, Sighting
 def look(case, attempts):
     for side in case.sides:
         engine = side.engine
-        if engine.get("reachable") and engine.get("models") is not None and engine.get("model") is None:
-            served = ", ".join(engine["models"]) or "none"
+        if engine.get("reachable") and engine.get("models") and engine.get("model") is None:
             yield Sighting(
-                side.name, "the model in /v1/models", "served: " + served, "another model is deployed on this engine"
+                side.name,
+                "the model in /v1/models",
+                "served: " + ", ".join(str(name) for name in engine["models"]),
+                "another model is deployed on this engine",
             )
 
 

@@ -22,5 +22,6 @@ FINDING = Finding(
     remedy="Lower kv_reuse_chunks or kv_reuse_max_tokens, or raise kv_reuse_max_probe_mb.",
     source="kvproof",
     look=look,
+    voids=True,
     covers=("reuse-absent", "experiment-incomplete"),
 )

@@ -6,7 +6,7 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    refused = case.prompt.get("refused") or {}
+    refused, chunk = case.prompt.get("refused") or {}, case.chunk_size()
     if refused.get("slug") == "prompt-shorter-than-chunk":
         yield Sighting(
             case.receiver.name, "a common prefix of at least one chunk", str(refused.get("text")), "nothing was sent"
@@ -14,7 +14,7 @@ def look(case, attempts):
     elif attempts and all(a.expected == 0 for a in attempts):
         yield Sighting(
             case.receiver.name,
-            f"a common prefix of at least {case.chunk_size()} tokens",
+            f"a common prefix of at least {chunk} tokens",
             f"{case.trials[0].get('prefix_tokens')} tokens",
             "the cluster's chunks are larger than the prompt",
         )
@@ -33,5 +33,6 @@ FINDING = Finding(
     remedy="Raise kv_reuse_chunks, or set kv_reuse_chunk_size to the cluster's chunk_size.",
     source="LMCache 0.5.6",
     look=look,
+    voids=True,
     covers=("reuse-absent", "experiment-incomplete", "not-announced", "nothing-stored"),
 )

@@ -9,7 +9,7 @@ def look(case, attempts):
     for side in case.sides:
         errors = [side.engine.get("error")] + [r.get("error") for r in case.requests() if r.get("engine") == side.role]
         refused = next((e for e in errors if e and e.get("status") in (401, 403)), None)
-        if refused:
+        if refused and not any(a.outcome == "proven" for a in attempts):
             yield Sighting(
                 side.name, "an answer with status 200", str(refused.get("text")), "the key is missing or wrong"
             )

@@ -7,6 +7,7 @@ v1/token_database.py, v1/storage_backend/*.py, v1/cache_controller/worker.py, v1
 integration/vllm/*.py), recordings of a real cluster, and the older forms noted at each pattern.
 The kinds and their fields are listed in docs/evidence.md.  Standard library only, Python 3.8 and later.
 """
+
 from __future__ import annotations
 
 import ast
@@ -19,17 +20,32 @@ from ... import allowlist
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_HEAD = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\] LMCache "
-                   r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): ?(.*)", re.DOTALL)
+_HEAD = re.compile(
+    r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\] LMCache "
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): ?(.*)",
+    re.DOTALL,
+)
 _ORIGIN = re.compile(r"\s*\([\w./<>-]+:\d+:[\w.]+\)\s*$")
 _CHILD = re.compile(r"^\([^()]*pid=\d+\) ?")
 _VLLM_HEAD = re.compile(r"^(?:\([^()]*pid=\d+\) )?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)[: ]")
 _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 
 Pattern = namedtuple("Pattern", "kind needle regex")
-_INTEGERS = frozenset([
-    "total", "computed", "hit", "need", "tokens", "required", "length", "seconds", "chunks", "n", "worker",
-])
+_INTEGERS = frozenset(
+    [
+        "total",
+        "computed",
+        "hit",
+        "need",
+        "tokens",
+        "required",
+        "length",
+        "seconds",
+        "chunks",
+        "n",
+        "worker",
+    ]
+)
 
 
 def _pattern(kind, needle, regex):
@@ -40,42 +56,63 @@ _ID = r"(?P<id>[^\s,\]]+)"
 #: Lines that LMCache's own logger writes; the first that fits wins.
 _LMCACHE = [
     # 0.5.6; before 0.4.1 without the "Inference Engine" part
-    _pattern("below_min_retrieve", "but need to load:",
-             r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
-             r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), but need to load: (?P<need>-?\d+)"),
-    _pattern("looked_up", "LMCache hit tokens:",
-             r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
-             r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), need to load: (?P<need>-?\d+)"),
+    _pattern(
+        "below_min_retrieve",
+        "but need to load:",
+        r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
+        r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), but need to load: (?P<need>-?\d+)",
+    ),
+    _pattern(
+        "looked_up",
+        "LMCache hit tokens:",
+        r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
+        r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), need to load: (?P<need>-?\d+)",
+    ),
     # up to 0.3.15 without req_id
-    _pattern("stored", "Stored ",
-             r"^(?:\[req_id=" + _ID + r"\] )?Stored (?P<tokens>\d+) out of total (?P<total>\d+) tokens"),
+    _pattern(
+        "stored", "Stored ", r"^(?:\[req_id=" + _ID + r"\] )?Stored (?P<tokens>\d+) out of total (?P<total>\d+) tokens"
+    ),
     # 0.5.6; layer-wise and 0.3.5: "Retrieved a out of b out of total c"
-    _pattern("retrieved", "Retrieved ",
-             r"^(?:\[req_id=" + _ID + r"\] )?Retrieved (?P<tokens>\d+) out of (?:total )?(?P<required>\d+)"
-             r"(?: required tokens \(from| out of total) (?P<total>\d+)"),
-    _pattern("responded", "Responding to scheduler for lookup id",
-             r"lookup id " + _ID + r" with retrieved length (?P<length>\d+)"),
+    _pattern(
+        "retrieved",
+        "Retrieved ",
+        r"^(?:\[req_id=" + _ID + r"\] )?Retrieved (?P<tokens>\d+) out of (?:total )?(?P<required>\d+)"
+        r"(?: required tokens \(from| out of total) (?P<total>\d+)",
+    ),
+    _pattern(
+        "responded",
+        "Responding to scheduler for lookup id",
+        r"lookup id " + _ID + r" with retrieved length (?P<length>\d+)",
+    ),
     _pattern("peer_asked", "Received P2P batched lookup and get msg", r"lookup_id: " + _ID),
-    _pattern("peer_error", "P2P error for lookup_id",
-             r"lookup_id " + _ID + r", error code: (?:P2PErrorCode\.)?(?P<code>\w+)"),
-    _pattern("peer_get_failed", "Error during P2P batched lookup and get operation",
-             r"lookup_id " + _ID + r": (?P<text>.*)"),
+    _pattern(
+        "peer_error", "P2P error for lookup_id", r"lookup_id " + _ID + r", error code: (?:P2PErrorCode\.)?(?P<code>\w+)"
+    ),
+    _pattern(
+        "peer_get_failed", "Error during P2P batched lookup and get operation", r"lookup_id " + _ID + r": (?P<text>.*)"
+    ),
     _pattern("peer_get_failed", "Error during P2P get operation", r"lookup_id " + _ID + r": (?P<text>.*)"),
-    _pattern("peer_socket_error", "ZMQ error occurred for lookup_id",
-             r"lookup_id " + _ID + r"\. Error: (?P<text>.*)"),
+    _pattern("peer_socket_error", "ZMQ error occurred for lookup_id", r"lookup_id " + _ID + r"\. Error: (?P<text>.*)"),
     _pattern("retry_exhausted", "Max retry count reached", r"lookup_id " + _ID),
-    _pattern("ensure_peer_failed", "Failed to ensure peer connection",
-             r"lookup_id " + _ID + r": (?P<text>.*)"),
+    _pattern("ensure_peer_failed", "Failed to ensure peer connection", r"lookup_id " + _ID + r": (?P<text>.*)"),
     _pattern("handler_crashed", "Peer request handler crashed", r"crashed: (?P<text>.*)"),
     _pattern("receiver_unknown", "does not exist in transfer channel", r"(?P<text>Receiver .*)"),
-    _pattern("lookup_timed_out", "is still waiting for async lookup",
-             r"Request " + _ID + r" is still waiting for async lookup after (?P<seconds>\d+) second"),
-    _pattern("layout", "Got layout info from controller:",
-             r"\('(?P<instance>[^']*)', '(?P<location>[^']*)', (?P<chunks>\d+), '(?P<peer>[^']*)'\)"),
-    _pattern("controller_lookup_failed", "Controller returned error for batched P2P lookup",
-             r"lookup: (?P<text>.*)"),
-    _pattern("peer_connected", "Established connection to peer_init_url",
-             r"peer_init_url:? ?(?P<init>[^\s,]+?)[,.]? .*?peer_lookup_url:? ?(?P<lookup>\S+)"),
+    _pattern(
+        "lookup_timed_out",
+        "is still waiting for async lookup",
+        r"Request " + _ID + r" is still waiting for async lookup after (?P<seconds>\d+) second",
+    ),
+    _pattern(
+        "layout",
+        "Got layout info from controller:",
+        r"\('(?P<instance>[^']*)', '(?P<location>[^']*)', (?P<chunks>\d+), '(?P<peer>[^']*)'\)",
+    ),
+    _pattern("controller_lookup_failed", "Controller returned error for batched P2P lookup", r"lookup: (?P<text>.*)"),
+    _pattern(
+        "peer_connected",
+        "Established connection to peer_init_url",
+        r"peer_init_url:? ?(?P<init>[^\s,]+?)[,.]? .*?peer_lookup_url:? ?(?P<lookup>\S+)",
+    ),
     _pattern("transfer_finished", "P2P transfer finished for request", r"request (?P<n>\d+)"),
     _pattern("unhealthy", "LMCache is unhealthy, skipping", r"skipping (?P<operation>\S+)"),
     _pattern("lookup_server_error", "Error processing request from scheduler", r"scheduler: ?(?P<text>.*)"),
@@ -87,41 +124,57 @@ _LMCACHE = [
     _pattern("config_file", "Loading LMCache config file", r"config file:? (?P<path>.*)"),
     _pattern("config_key_unknown", "Unknown configuration key:", r"key: (?P<key>\S+)"),
     _pattern("backend_created", "reated backend:", r"backend: (?P<name>[^\s(]+)"),
-    _pattern("registering", "Registering lmcache instance-worker:",
-             r"\('(?P<instance>[^']*)', (?P<worker>\d+)\)"),
+    _pattern("registering", "Registering lmcache instance-worker:", r"\('(?P<instance>[^']*)', (?P<worker>\d+)\)"),
     _pattern("register_failed", "Failed to register with controller", r"controller:? ?(?P<text>.*)"),
     _pattern("controller_timed_out", "imeout occurred, recreating socket", r"(?P<text>.*)"),
-    _pattern("worker_failed", "Instance ",
-             r"^Instance (?P<instance>.+), worker (?P<worker>\d+) error: (?P<text>.*)"),
+    _pattern("worker_failed", "Instance ", r"^Instance (?P<instance>.+), worker (?P<worker>\d+) error: (?P<text>.*)"),
     _pattern("init_failed", "marked as init failed", r"init failed:? ?(?P<text>.*)"),
     _pattern("degraded", "Failed during post_init", r"post_init: ?(?P<text>.*)"),
     _pattern("degraded", "Failed to initialize LMCacheManager components", r"components: ?(?P<text>.*)"),
     _pattern("degraded", "operate in degraded mode", r"(?P<text>.*)"),
-    _pattern("initialized", "LMCache initialized for role",
-             r"role (?:KVConnectorRole\.)?(?P<role>\w+)(?: with version (?P<lmcache>[^\s,]+), vllm version "
-             r"(?P<vllm>[^\s,]+))?(?:, lmcache cache_engine metadata: (?P<meta>.*))?"),
+    _pattern(
+        "initialized",
+        "LMCache initialized for role",
+        r"role (?:KVConnectorRole\.)?(?P<role>\w+)(?: with version (?P<lmcache>[^\s,]+), vllm version "
+        r"(?P<vllm>[^\s,]+))?(?:, lmcache cache_engine metadata: (?P<meta>.*))?",
+    ),
     _pattern("p2p_listening", "Starting P2P backend batched get handler", r"handler at (?P<address>\S+)"),
 ]
 #: Lines that come from Python, vLLM or NIXL: tracebacks, mostly, and so often several times over.
 _OTHERS = [
     _pattern("engine_started", "non-default args: ", r"non-default args: "),
-    _pattern("pd_p2p_conflict", "PD only supports enable_p2p=False",
-             r"(?P<text>PD only supports enable_p2p=False)"),
+    _pattern("pd_p2p_conflict", "PD only supports enable_p2p=False", r"(?P<text>PD only supports enable_p2p=False)"),
     _pattern("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
-    _pattern("bind_failed", "Cannot assign requested address",
-             r"(?P<text>Cannot assign requested address.*)"),
+    _pattern("bind_failed", "Cannot assign requested address", r"(?P<text>Cannot assign requested address.*)"),
     _pattern("bind_failed", "Address already in use", r"(?P<text>Address already in use.*)"),
     _pattern("bind_failed", "address already in use", r"(?P<text>address already in use.*)"),
-    _pattern("agent_mismatch", "Remote NIXL agent engine ID mismatch",
-             r"(?P<text>Remote NIXL agent engine ID mismatch.*)"),
+    _pattern(
+        "agent_mismatch", "Remote NIXL agent engine ID mismatch", r"(?P<text>Remote NIXL agent engine ID mismatch.*)"
+    ),
 ]
 
 #: Kinds that tell how the engine came up; they stand at the head of a log, whoever asks.
-STARTUP = frozenset([
-    "engine_started", "none_hash", "hash_algorithm", "config", "config_file", "config_key_unknown",
-    "backend_created", "registering", "register_failed", "worker_failed", "degraded", "init_failed",
-    "bind_failed", "unsupported_channel", "pd_p2p_conflict", "initialized", "p2p_listening",
-])
+STARTUP = frozenset(
+    [
+        "engine_started",
+        "none_hash",
+        "hash_algorithm",
+        "config",
+        "config_file",
+        "config_key_unknown",
+        "backend_created",
+        "registering",
+        "register_failed",
+        "worker_failed",
+        "degraded",
+        "init_failed",
+        "bind_failed",
+        "unsupported_channel",
+        "pd_p2p_conflict",
+        "initialized",
+        "p2p_listening",
+    ]
+)
 
 #: A line without any of these is no event and need not be decoded.
 ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS)]))

@@ -5,14 +5,9 @@
 from __future__ import annotations
 
 from ...case import Case
+from ...outcomes import lookup_timeout_s
 
-LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 NEAR = 0.95  # of the time-out: clocks and rounding
-
-
-def timeout_s(case: Case) -> float:
-    """The receiver's lookup time-out in seconds."""
-    return (case.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S
 
 
 def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
@@ -22,7 +17,7 @@ def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
     after the time-out, but so did every recompute, and the two cannot be told apart.
     """
     reuse = trial.get("reuse") or {}
-    ttft, limit = reuse.get("ttft_s"), NEAR * timeout_s(case)
+    ttft, limit = reuse.get("ttft_s"), NEAR * lookup_timeout_s(case)
     if ttft is None or reuse.get("cached_tokens"):
         return None, False
     if ttft < limit:
@@ -45,7 +40,7 @@ def disturbed(case: Case) -> bool:
         lines = case.receiver.events_of(case.ids(request))
         if any(e.get("kind") == "lookup_timed_out" for e in lines):
             return True
-        if not lines and request.get("role") != "warmup" and (request.get("ttft_s") or 0) >= NEAR * timeout_s(case):
+        if not lines and request.get("role") != "warmup" and (request.get("ttft_s") or 0) >= NEAR * lookup_timeout_s(case):
             return True
     return False
 

@@ -61,7 +61,7 @@ def _attempt(scene: _Scene, trial: dict) -> Attempt:
         _receiver(scene, seen, trial, reuse)
         _holder(case, seen, case.ids(seed), case.ids(reuse))
         seen.lost_answer = _answer_lost(scene, seen, trial)
-    if trial.get("knockout_how") == "tag":  # a prompt_logprobs recompute is no control: it may look up and hit
+    if trial.get("knockout_how") != "none":  # a prompt_logprobs recompute is no control: it may look up and hit
         seen.control_hits = {"knockout": _control_hit(case, trial.get("knockout"))}
     return seen
 
