@@ -51,6 +51,7 @@ def _probe(folder: Path, meta: dict, probes: list) -> dict:
         "schema": "kvproof.probe/1",
         "run_id": "probe-",
         "skipped": None,
+        "settings": {"trials": len(probes)},
         "engines": {role: _engine(folder, name, meta["engines_up"][name], probes) for role, name in NAMES.items()},
         "controller": None,
         "prompt": {"chunk_size": 256, "chunk_size_source": "default", "refused": None, "estimated": False},

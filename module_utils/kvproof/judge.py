@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from . import chain, evidence
 from .attempt import REUSED
 from .case import Case
-from .dialects import never_seen_hit, observe
+from .dialects import observe
 from .findings import CHECK_FAILED, Finding, Sighting, all_findings
 from .outcomes import case_output, case_speed, counter_delta
 

@@ -75,8 +75,10 @@ def recompute_of(trial: dict, attempt) -> dict | None:
 def _by_text(pairs) -> OutputVerdict:
     """Without log-probabilities only an answer counts that the prefix alone states: text alone is a weak witness."""
     scores = [
-        (output.words_right(trial["reuse"], trial.get("expected_text")),
-         output.words_right(recompute, trial.get("expected_text")))
+        (
+            output.words_right(trial["reuse"], trial.get("expected_text")),
+            output.words_right(recompute, trial.get("expected_text")),
+        )
         for trial, recompute in pairs
     ]
     told = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= output.WORDS_TELL]
@@ -96,7 +98,9 @@ def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
         return []
     left = ["never-seen"] if never_seen is None else []
     if any(trial.get("knockout") for trial in case.trials):
-        unread = [a for trial, a in proven if trial.get("knockout_how") != "none" and a.control_hits.get("knockout") is None]
+        unread = [
+            a for trial, a in proven if trial.get("knockout_how") != "none" and a.control_hits.get("knockout") is None
+        ]
         unread += [a for trial, a in proven if trial.get("knockout_how") == "none" and not trial.get("knockout")]
         left += ["knock-out"] if unread else []
     return left
@@ -104,7 +108,9 @@ def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
 
 def _last_recompute(case) -> dict:
     """The recompute of the last trial that has one; the controls are made after its prompt."""
-    knocked = [trial["knockout"] for trial in case.trials if trial.get("knockout") and not trial["knockout"].get("error")]
+    knocked = [
+        trial["knockout"] for trial in case.trials if trial.get("knockout") and not trial["knockout"].get("error")
+    ]
     return knocked[-1] if knocked else case.probe.get("reference") or {}
 
 

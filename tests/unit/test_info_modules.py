@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_the_documentation_fits_the_module(tmp_path, module):
     assert described["return"]
     source = (ROOT / "library" / f"{module}.py").read_text()
     for option, spec in described["doc"]["options"].items():
-        assert f'"{option}": {{"type": "{spec["type"]}"' in source
+        assert re.search(rf'"{option}": \{{\s*"type": "{spec["type"]}"', source)
 
 
 # ------------------------------------------------------------------ the oldest Python of a node

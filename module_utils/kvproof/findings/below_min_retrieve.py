@@ -14,7 +14,9 @@ def look(case, attempts):
         yield Sighting(host, expected, str(refused.get("text")), "nothing was sent")
     elif short:
         shown = f" (min_retrieve_tokens: {case.receiver.setting('min_retrieve_tokens')})" if least else ""
-        yield Sighting(host, expected, f"{short[0].hit} tokens found, not loaded{shown}", "LMCache does not load so few")
+        yield Sighting(
+            host, expected, f"{short[0].hit} tokens found, not loaded{shown}", "LMCache does not load so few"
+        )
     elif missed and len(missed) == len(attempts):
         yield Sighting(
             host,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
 ALWAYS = ("stream", "json", "connect")  # these say that the engine failed; time-outs may be a slow one
 LATE = ("timeout", "deadline")
 

@@ -14,9 +14,13 @@ def look(case, attempts):
         yield Sighting(host, "a probe", f"nothing was sent: {probe['skipped']}", "check mode sends nothing")
         return
     wanted = (probe.get("settings") or {}).get("trials")
-    begun = {trial.get("index") for trial in case.trials if trial.get("reuse") or (trial.get("seed") or {}).get("error")}
+    begun = {
+        trial.get("index") for trial in case.trials if trial.get("reuse") or (trial.get("seed") or {}).get("error")
+    }
     if not any(a.outcome not in ("error", "unsent") for a in attempts):
-        yield Sighting(host, "at least one complete trial", _error(case) or "no trial was run", "no trial was completed")
+        yield Sighting(
+            host, "at least one complete trial", _error(case) or "no trial was run", "no trial was completed"
+        )
     elif wanted is None or len(begun) < wanted or any(a.outcome == "unsent" for a in attempts):
         yield Sighting(
             host,

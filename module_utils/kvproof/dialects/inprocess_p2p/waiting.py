@@ -40,7 +40,11 @@ def disturbed(case: Case) -> bool:
         lines = case.receiver.events_of(case.ids(request))
         if any(e.get("kind") == "lookup_timed_out" for e in lines):
             return True
-        if not lines and request.get("role") != "warmup" and (request.get("ttft_s") or 0) >= NEAR * lookup_timeout_s(case):
+        if (
+            not lines
+            and request.get("role") != "warmup"
+            and (request.get("ttft_s") or 0) >= NEAR * lookup_timeout_s(case)
+        ):
             return True
     return False
 
