@@ -32,13 +32,13 @@ def rendered(doc: dict) -> dict[str, str]:
 class TestConsole:
     def test_a_chain_has_a_line_for_each_link(self):
         text = shown(verdicts.document(verdicts.verdict("sync_loading"), exit_code=2))
-        assert "   ✓  3 cache layer up   LMCache up with a P2P backend on both" in text
-        assert "   ✗  4 configured alike Asynchronous loading is off" in text
-        assert "   –  8 announced        key count not seen" in text
+        assert "   ✓  3 cache layer up    LMCache up with a P2P backend on both" in text
+        assert "   ✗  4 configured alike  Asynchronous loading is off" in text
+        assert "   –  8 announced         key count not seen" in text
         assert len(re.findall(r"^   [✓✗?–] +\d", text, re.M)) == 13
 
     def test_inferred_is_said(self):
-        assert "   ✓  8 announced        (inferred) the receiver loaded" in shown(
+        assert "   ✓  8 announced         (inferred) the receiver loaded" in shown(
             verdicts.document(verdicts.verdict("healthy"))
         )
 
@@ -114,9 +114,15 @@ class TestConsole:
         text = shown(run.document("complete", verdicts.FINISHED, 2))
         assert " ✗ no decode node: the group kv_decode is empty\nINCONCLUSIVE  no pair was judged" in text
 
-    def test_a_check_that_could_not_be_made_is_told(self):
+    def test_a_remark_on_the_evidence_is_told(self):
         pair = verdicts.verdict("healthy", check_errors=["p2p-disabled: KeyError: 'x'"])
-        assert " · a check could not be made: p2p-disabled: KeyError: 'x'" in shown(verdicts.document(pair))
+        text = shown(verdicts.document(pair))
+        assert " · about the evidence of prefill → decode: p2p-disabled: KeyError: 'x'" in text
+
+    def test_a_remark_that_a_finding_tells_is_not_told_twice(self):
+        pair = verdicts.verdict("sync_loading")
+        pair["check_errors"] = [pair["findings"][0]["observed"]]
+        assert "about the evidence" not in shown(verdicts.document(pair))
 
     @pytest.mark.parametrize("width", [80, 100])
     def test_no_line_is_wider_than_asked(self, width):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 
 from .. import report
-from . import figures
+from . import figures, remarks
 from .clean import cleaned
 
 Line = list[tuple[str, "str | None"]]
@@ -70,7 +70,7 @@ def _chain(pair: dict, width: int) -> list[Line]:
     for link in pair["links"]:
         mark = MARKS[link["state"]]
         inferred = "(inferred) " if link["state"] == "holds (inferred)" else ""
-        head = f" {link['link']:2d} {link['name']:<17}"
+        head = f" {link['link']:2d} {link['name']:<18}"
         text = _wrapped(inferred + link["text"], width, 4 + len(head))
         style = STYLES[mark] if mark in ("✗", "–") else None
         found.append([("   ", None), (mark, STYLES[mark]), (head, None), (text[0], style)])
@@ -79,7 +79,7 @@ def _chain(pair: dict, width: int) -> list[Line]:
 
 
 def _figures(pair: dict, width: int) -> list[Line]:
-    return [row for label, text in figures.lines(pair) for row in _row(label, text, width, indent=3, column=19)]
+    return [row for label, text in figures.lines(pair) for row in _row(label, text, width, indent=3, column=23)]
 
 
 def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -> list[Line]:
@@ -132,36 +132,18 @@ def _findings(groups: list[report.Group], width: int) -> list[Line]:
 
 
 def _place(group: report.Group, place: report.Place, width: int) -> list[Line]:
-    rows = [("on", _several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
+    rows = [("on", remarks.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
     rows.append(("why", place.reason))
     if not group.remedy:
         rows.append(("do", place.remedy))
     return [row for label, text in rows for row in _row(label, text, width)]
 
 
-def _several(hosts: list[str], limit: int = 12) -> str:
-    more = len(hosts) - limit
-    return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
 def _remarks(doc: dict, width: int) -> list[Line]:
-    """What is good to know: a line each."""
-    texts = [_note(group) for group in report.groups(doc) if group.kind == "note"]
-    for pair in doc["not_probed"][:8]:
-        texts.append(f"not probed: {pair['cluster']}: {report.pair_name(pair)}: {pair['reason']}")
-    if len(doc["not_probed"]) > 8:
-        texts.append(f"not probed: {len(doc['not_probed']) - 8} more pairs, see verdict.json")
-    texts += doc["notes"]
-    texts += [f"a check could not be made: {text}" for pair in report.all_pairs(doc) for text in pair["check_errors"]]
-    if any(figures.has_counters(pair) for pair in report.all_pairs(doc)):
-        texts.append(figures.COUNTERS_NOTE)
+    texts = remarks.lines(doc)
     if not texts:
         return []
     return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
-
-
-def _note(group: report.Group) -> str:
-    return f"{group.entry['slug']} on {_several(group.hosts)}: {group.brief}"
 
 
 def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
@@ -174,7 +156,7 @@ def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
     passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
     count = f"{passed} of {len(judged) + missing} pairs proven" if judged or missing else "no pair was judged"
     reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
-    first = [f"{g.entry['slug']} on {_several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
+    first = [f"{g.entry['slug']} on {remarks.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
     more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
     found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import report
-from . import figures
+from . import figures, remarks
 from .console import MARKS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -35,8 +35,7 @@ def markdown(text: object) -> str:
 def _render(name: str, doc: dict, autoescape: bool) -> str:
     full, brief = report.chosen(doc)
     template = _environment(autoescape).get_template(name)
-    counters = any(figures.has_counters(pair) for pair in report.all_pairs(doc))
-    return template.render(doc=doc, full=full, brief=brief, groups=report.groups(doc), has_counters=counters)
+    return template.render(doc=doc, full=full, brief=brief, groups=report.groups(doc), remarks=remarks.lines(doc))
 
 
 @cache
@@ -53,8 +52,7 @@ def _environment(autoescape: bool) -> Environment:
     environment.globals.update(
         MARKS=MARKS,
         WORDS=report.WORDS,
-        COUNTERS_NOTE=figures.COUNTERS_NOTE,
-        all_pairs=report.all_pairs,
+        several=remarks.several,
         cluster_line=report.cluster_line,
         exit_meaning=report.exit_meaning,
         figures=figures.lines,
