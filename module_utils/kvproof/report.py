@@ -208,13 +208,15 @@ def _add(group: Group, entry: dict, host: str) -> None:
         place.hosts.append(host)
 
 
-def exit_meaning(code: int) -> str:
-    """What an exit code of ansible-playbook says about this validation."""
+def exit_meaning(doc: dict) -> str:
+    """What the exit code of ansible-playbook says about this validation."""
+    if doc["exit_code"] == 0 and doc["run_fails"]:
+        return "no pass: no task failed, but this run proved less than it should"
     return {
         0: "pairs were judged, and none failed",
         2: "a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)",
         4: "a host was unreachable, or Ansible could not go on (0: pairs were judged, and all passed)",
-    }.get(code, "Ansible's own")
+    }.get(doc["exit_code"], "Ansible's own")
 
 
 def chosen(doc: dict, limit: int = 8) -> tuple[list[dict], list[dict]]:

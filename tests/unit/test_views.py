@@ -114,6 +114,10 @@ class TestConsole:
         text = shown(run.document("complete", verdicts.FINISHED, 2))
         assert " ✗ no decode node: the group kv_decode is empty\nINCONCLUSIVE  no pair was judged" in text
 
+    def test_an_exit_code_of_0_is_no_pass_where_the_run_is_none(self):
+        text = shown(verdicts.document(verdicts.verdict("sync_loading"), exit_code=0))
+        assert text.endswith("exit code 0  no pass: no task failed, but this run proved less than it should")
+
     def test_a_remark_on_the_evidence_is_told(self):
         pair = verdicts.verdict("healthy", check_errors=["p2p-disabled: KeyError: 'x'"])
         text = shown(verdicts.document(pair))

@@ -162,6 +162,6 @@ def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
     for text in places:
         found += _row("reports", text, width, indent=0)
     if doc["exit_code"] is not None:
-        meaning = report.exit_meaning(doc["exit_code"])
+        meaning = report.exit_meaning(doc)
         found += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
     return found
