@@ -217,7 +217,10 @@ def _processes(folder: Path) -> dict:
 
 def _dials(folder: Path, role: str, values: dict, controller: dict | None) -> list:
     """What a dial would have found, by the recorded list of listening sockets."""
-    listening = set(re.findall(r"LISTEN +\d+ +\d+ +([\d.]+:\d+)", (folder / "listening.txt").read_text()))
+    lines = (folder / "listening.txt").read_text().splitlines()
+    if not (controller or {}).get("process", {}).get("running"):  # the sockets were listed before it was killed
+        lines = [line for line in lines if "lmcache_control" not in line]
+    listening = set(re.findall(r"LISTEN +\d+ +\d+ +([\d.]+:\d+)", "\n".join(lines)))
     wanted = [(values.get(f"controller_{part}_url"), f"controller-{part}") for part in ("pull", "reply")]
     for worker in (controller or {}).get("workers") or []:
         if worker.get("peer_init_url") and NAMES["holder"] in worker["instance_id"] and role == "receiver":

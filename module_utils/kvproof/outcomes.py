@@ -149,6 +149,32 @@ def case_speed(case, attempts) -> dict | None:
     }
 
 
+def announced_late(case, attempts) -> int | None:
+    """Rise of the holder's key count over the run where no reuse saw it in time, and all missed; else None.
+
+    It counts when it is at least the chunks of all seeds: the warm-up alone cannot have made it.
+    """
+    missed = attempts and all(a.outcome == "missed" and a.announced is False and a.expected for a in attempts)
+    chunk = case.chunk_size()
+    counts = [_key_count(c, case.holder.instance_id) for c in (case.probe.get("controller"), _after(case))]
+    if not missed or not chunk or None in counts or case.holder.instance_id == case.receiver.instance_id:
+        return None
+    rise = counts[1] - counts[0]
+    return rise if rise >= sum(a.expected // chunk for a in attempts) else None
+
+
+def _after(case) -> dict | None:
+    """The controller as it was seen on its host, which is asked when the probe is over."""
+    named = [c for c in case.evidence.get("controllers") or [] if c and c.get("workers") is not None]
+    return named[0] if named else None
+
+
+def _key_count(controller: dict | None, instance_id: str | None) -> int | None:
+    workers = (controller or {}).get("workers") or []
+    mine = [w.get("key_count") for w in workers if instance_id and w.get("instance_id") == instance_id]
+    return min(mine) if mine and None not in mine else None
+
+
 def lookup_timeout_s(case) -> float:
     """After how many seconds the receiver gives a lookup up."""
     return (case.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S

@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
-from . import Sighting
+from . import Sighting, strength
 
 
 def differing_setting(case, key: str, reason: str):
     """A Sighting on the receiver when both nodes' values of a key are known and differ."""
     one, other = (side.setting(key) for side in case.sides)
     if one is not None and other is not None and one.value != other.value:
-        yield Sighting(case.receiver.name, f"{key}: {one.value}, as on {case.holder}", f"{key}: {other}", reason)
+        yield Sighting(
+            case.receiver.name,
+            f"{key}: {one.value}, as on {case.holder}",
+            f"{key}: {other}",
+            reason,
+            strength=strength(one, other),
+        )

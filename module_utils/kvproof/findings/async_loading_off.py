@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding, Sighting, strength
 
 
 def look(case, attempts):
@@ -13,6 +13,7 @@ def look(case, attempts):
             "enable_async_loading: true",
             f"enable_async_loading: {found}",
             "the receiver's lookup never reaches the controller",
+            strength=strength(found),
         )
 
 
@@ -31,5 +32,5 @@ FINDING = Finding(
     source="LMCache 0.5.6 p2p_backend.py:752; LMCache#1791",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed"]),
+    explains=frozenset(["missed", "slow"]),  # without a lookup there is no time-out
 )

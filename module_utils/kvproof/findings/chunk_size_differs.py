@@ -21,5 +21,5 @@ FINDING = Finding(
     remedy="Set the same chunk_size on every node, restart the engines.",
     source="LMCache 0.5.6",
     look=look,
-    explains=frozenset(["missed"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
 )

@@ -44,11 +44,8 @@ def look(case, attempts):
 def _plain(key, value):
     if key in BOOLEANS:
         return as_bool(value)
-    if isinstance(value, str) and "," in value:
-        value = [part.strip() for part in value.split(",")]
-    if isinstance(value, (list, tuple)):
-        value = value[0] if len(value) == 1 else [str(part) for part in value]
-    return value if isinstance(value, list) else str(value)
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return [str(part).strip() for part in parts]
 
 
 FINDING = Finding(

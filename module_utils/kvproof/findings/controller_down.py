@@ -2,48 +2,54 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, HINT, LIKELY, Finding, Sighting
+from ._contacts import dial_strength
+
+ANSWERS = ("ok", "error", "not-json")
 
 
 def look(case, attempts):
-    if any((c.get("http") or {}).get("state") in ("ok", "error", "not-json") for c in case.controllers):
+    named = [c for c in case.evidence.get("controllers") or [] if c]
+    # the probe asked at its beginning, the nodes were asked after it
+    asked = [c for c in named if _http(c) not in (None, "unset")] or case.controllers
+    dials = [(side, d) for side in case.sides for d in side.node.get("dials") or [] if _to_controller(d)]
+    running = any((c.get("process") or {}).get("running") for c in named)
+    if running or any(_http(c) in ANSWERS for c in asked) or any(d.get("state") == "open" for _, d in dials):
         return
-    for controller in case.evidence.get("controllers") or []:
-        if controller and (controller.get("process") or {}).get("running") is False:
-            yield Sighting(
-                controller.get("name") or "controller",
-                "a controller process on this host",
-                "no such process, and no HTTP answer",
-                "the controller is not running",
-            )
-            return
-    yield from _nothing_listens(case)
-
-
-def _nothing_listens(case):
-    """Without a look at the controller's host: everybody who asked was refused."""
-    dials = [
-        d for side in case.sides for d in side.node.get("dials") or [] if d.get("why", "").startswith("controller")
-    ]
-    refused = [c for c in case.controllers if (c.get("http") or {}).get("state") == "refused"]
-    running = any((c.get("process") or {}).get("running") for c in case.controllers)
-    if running or any(d.get("state") != "refused" for d in dials) or not (dials or refused):
-        return
-    if dials and (refused or not case.controllers):
-        where = ", ".join(sorted({d["to"] for d in dials}))
+    refused = [c for c in asked if _http(c) == "refused"]
+    gone = [c for c in named if (c.get("process") or {}).get("running") is False]
+    if gone:
+        yield Sighting(
+            gone[0].get("name") or "controller",
+            "a controller process on this host",
+            "no such process, and no HTTP answer",
+            "the controller is not running",
+            strength=CERTAIN if refused or dials else LIKELY,  # else it may run on another host
+        )
+    elif dials and all(d.get("state") == "refused" for _, d in dials) and (refused or not asked):
         yield Sighting(
             "controller",
-            "something that listens at " + where,
+            "something that listens at " + ", ".join(sorted({str(d.get("to")) for _, d in dials})),
             "connection refused, from every node that asked",
             "nothing listens where the engines expect the controller",
+            strength=CERTAIN if any(dial_strength(side) == CERTAIN for side, _ in dials) else HINT,
         )
     elif refused and not dials:
         yield Sighting(
             refused[0].get("name") or "controller",
             "an answer from " + str(refused[0].get("url")),
             "connection refused",
-            "nothing listens where the controller should be",
+            "nothing listens where the controller should be, seen from here",
+            strength=LIKELY,
         )
+
+
+def _http(controller) -> str | None:
+    return (controller.get("http") or {}).get("state")
+
+
+def _to_controller(dial) -> bool:
+    return (dial.get("why") or "").startswith("controller")
 
 
 FINDING = Finding(
@@ -60,6 +66,6 @@ FINDING = Finding(
     source="LMCache 0.5.6; registration is tried once",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out", "controller-unseen"),
 )

@@ -2,22 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import HINT, LIKELY, Finding, Sighting
+from ._contacts import dial_strength, reached_controller
+
+SHUT = ("refused", "timeout", "unreachable")
 
 
 def look(case, attempts):
     for side in case.sides:
-        failed = [
-            d
-            for d in side.node.get("dials") or []
-            if d.get("why") in ("controller-pull", "controller-reply") and d.get("state") not in ("open", None)
-        ]
+        dials = [d for d in side.node.get("dials") or [] if d.get("why") in ("controller-pull", "controller-reply")]
+        failed = [d for d in dials if d.get("state") not in ("open", None)]
         if failed:
+            known = dial_strength(side) if all(d["state"] in SHUT for d in failed) else LIKELY
+            works = reached_controller(case, side, attempts)
             yield Sighting(
                 side.name,
-                "an open port at " + ", ".join(d["to"] for d in failed),
+                "an open port at " + ", ".join(str(d.get("to")) for d in failed),
                 ", ".join(sorted({d["state"] for d in failed})),
-                "this node cannot talk to the controller",
+                "but this run shows that it does" if works else "this node cannot talk to the controller",
+                strength=HINT if works else known,
             )
 
 
@@ -39,6 +42,6 @@ FINDING = Finding(
     source="LMCache 0.5.6; the controller's --host binds HTTP and ZMQ",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("not-registered", "lookup-timed-out"),
 )

@@ -21,5 +21,5 @@ FINDING = Finding(
     remedy="Set the same pre_caching_hash_algorithm on every node, restart the engines.",
     source="LMCache 0.5.6 token_database.py",
     look=look,
-    explains=frozenset(["missed"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
 )

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding, Sighting, strength
+
+UNSET = ("not set", "random")
 
 
 def look(case, attempts):
@@ -17,16 +19,22 @@ def look(case, attempts):
             )
         return
     seeds = [_seed(side) for side in case.sides]
-    algorithms = [s.value for s in (side.setting("pre_caching_hash_algorithm") for side in case.sides) if s]
-    if None not in seeds and seeds[0] != seeds[1] and set(algorithms) <= {"builtin"}:
+    algorithms = [side.setting("pre_caching_hash_algorithm") for side in case.sides]
+    if None in seeds or None in algorithms or {str(a.value) for a in algorithms} != {"builtin"}:
+        return
+    if seeds[0] != seeds[1] or seeds[0] in UNSET:  # unset on both, each process makes up its own
         yield Sighting(
-            receiver.name, f"PYTHONHASHSEED={seeds[0]}, as on {holder.name}", f"PYTHONHASHSEED={seeds[1]}", _seeds(case)
+            receiver.name,
+            "the same fixed PYTHONHASHSEED on both nodes",
+            f"PYTHONHASHSEED={seeds[0]} on {holder.name}, {seeds[1]} on {receiver.name}",
+            _seeds(case),
+            strength=strength(*algorithms),
         )
 
 
 def _seed(side):
     env = (side.node.get("engine") or {}).get("env")
-    return None if env is None else env.get("PYTHONHASHSEED", "not set")
+    return None if env is None else str(env.get("PYTHONHASHSEED") or UNSET[0])
 
 
 def _seeds(case):
@@ -52,5 +60,5 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6 token_database.py",
     look=look,
-    explains=frozenset(["missed"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
 )

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding, Sighting, strength
 
 
 def look(case, attempts):
-    one, other = (side.instance_id for side in case.sides)
-    if one and one == other:
+    one, other = (side.identity for side in case.sides)
+    if one and other and one.value == other.value:
         yield Sighting(
             case.receiver.name,
             f"another id than {case.holder} has",
-            f"lmcache_instance_id: {other} on both",
+            f"lmcache_instance_id: {other.value} on both",
             "a lookup leaves out its own id",
+            strength=strength(one, other),
         )
 
 
@@ -27,6 +28,6 @@ FINDING = Finding(
     remedy="Give every engine its own lmcache_instance_id (or leave it unset), restart the engines.",
     source="LMCache 0.5.6",
     look=look,
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("not-registered", "registered-elsewhere"),
 )

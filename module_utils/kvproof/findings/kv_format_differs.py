@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
 from . import Finding, Sighting
 
 FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
@@ -9,7 +11,7 @@ FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
 
 def look(case, attempts):
     for field in FIELDS:
-        one, other = (_value(side, field) for side in case.sides)
+        one, other = (_value(side.meta(field), field) for side in case.sides)
         if one is not None and other is not None and one != other:
             yield Sighting(
                 case.receiver.name,
@@ -19,11 +21,14 @@ def look(case, attempts):
             )
 
 
-def _value(side, field):
-    value = side.meta(field)
-    if field == "kv_shape" and isinstance(value, list) and len(value) == 5:
-        return [*value[:2], *value[3:]]  # the third number is the chunk size
-    return value
+def _value(value, field):
+    """A value as the internal API and the log tell it alike."""
+    if value is None:
+        return None
+    if field == "kv_shape":
+        shape = [int(number) for number in re.findall(r"\d+", str(value))]
+        return [*shape[:2], *shape[3:]] if len(shape) == 5 else shape  # the third number is the chunk size
+    return str(value).rpartition("torch.")[2]
 
 
 FINDING = Finding(

@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, HINT, Finding, Sighting
+
+WORKING = ("responded", "retrieved", "stored", "peer_asked")
 
 
 def look(case, attempts):
     for side in case.sides:
         lines = side.head("init_failed", "degraded") or [e for e in side.events if e.get("kind") == "unhealthy"]
+        works = any(e.get("kind") in WORKING for e in side.events)
         if lines:
             yield Sighting(
                 side.name,
                 "LMCache initialised",
                 str(lines[0].get("line") or lines[0].get("text") or lines[0]["kind"]),
                 "LMCache's initialisation failed and the engine went on without it",
+                strength=HINT if works else CERTAIN,
             )
-        elif (side.node.get("internal_api") or {}).get("status") == 503:
+        elif (side.node.get("internal_api") or {}).get("status") == 503 and not (works or side.backends):
             yield Sighting(
                 side.name,
                 "LMCache's backends listed",

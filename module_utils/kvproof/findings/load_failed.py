@@ -7,11 +7,11 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     failed = [a for a in attempts if a.outcome == "load-failed"]
-    if failed and len(failed) == len(attempts):
+    if len(failed) >= 2 and len(failed) == len(attempts):
         yield Sighting(
             case.receiver.name,
             f"Retrieved {failed[0].need} tokens",
-            "no Retrieved line",
+            f"Retrieved {failed[0].retrieved}",
             "found at lookup, lost at load",
         )
 
@@ -23,7 +23,7 @@ FINDING = Finding(
     rank=10,
     title="KV was found but not loaded",
     meaning=("The lookup reported a hit, and then nothing was loaded: the engine recomputed, or the request failed."),
-    evidence="`LMCache hit tokens` above 0 without `Retrieved` for the same request.",
+    evidence="`LMCache hit tokens` above 0 and `Retrieved 0` for the same requests.",
     remedy=(
         "Look for an LMCache ERROR between these lines; check the CPU pool's size (`under "
         "pressure`) and kv_load_failure_policy."

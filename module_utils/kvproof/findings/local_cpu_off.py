@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding, Sighting, strength
 
 
 def look(case, attempts):
@@ -13,6 +13,7 @@ def look(case, attempts):
             "local_cpu: true",
             f"local_cpu: {found}",
             "stored chunks are neither kept for peers nor announced",
+            strength=strength(found),
         )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from . import Finding, Sighting
 
 HIDING = ("WARNING", "WARN", "ERROR", "CRITICAL")
+TOLD = ("looked_up", "below_min_retrieve", "stored", "retrieved", "peer_asked")
 
 
 def look(case, attempts):
     for side in case.sides:
-        if not side.log_readable:
+        if not side.log_readable or any(e.get("kind") in TOLD for e in side.events):
             continue
-        level = str(((side.node.get("engine") or {}).get("env") or {}).get("LMCACHE_LOG_LEVEL", "")).upper()
-        silent = side.log.get("ids_missing") and not side.log.get("ids_found")
-        if silent and (level in HIDING or not (side.log.get("levels") or {}).get("INFO")):
+        level = str(((side.node.get("engine") or {}).get("env") or {}).get("LMCACHE_LOG_LEVEL") or "").upper()
+        info = (side.log.get("levels") or {}).get("INFO")
+        if level in HIDING or info == 0:
             yield Sighting(
                 side.name,
                 "LMCache INFO lines",

@@ -7,18 +7,14 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     for side in case.sides:
-        log = side.log
-        if (
-            side.log_readable
-            and log.get("ids_missing")
-            and not log.get("ids_found")
-            and (log.get("levels") or {}).get("INFO")
-        ):
+        sent = [case.ids(r) for r in case.requests() if r.get("engine") == side.role]
+        talks = side.log_readable and (side.log.get("levels") or {}).get("INFO")
+        if talks and any(sent) and not any(side.events_of(ids) for ids in sent):
             yield Sighting(
                 side.name,
                 "lines with this run's request ids",
                 "none in what was searched",
-                "this is not the log of the engine that answered",
+                "this is the log of another engine, or it rotated away, or a proxy rewrites the ids",
             )
 
 

@@ -2,17 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, LIKELY, Finding, Sighting
 
 
 def look(case, attempts):
-    names = [side.meta("model_name") or side.engine.get("model_root") for side in case.sides]
+    inside = [side.meta("model_name") for side in case.sides]
+    outside = [side.engine.get("model_root") for side in case.sides]
+    names, weight = (inside, CERTAIN) if None not in inside else (outside, LIKELY)
     if None not in names and names[0] != names[1]:
         yield Sighting(
             case.receiver.name,
             f"{names[0]}, as on {case.holder}",
             str(names[1]),
             "the model's name is part of every chunk key",
+            strength=weight,
         )
 
 
@@ -30,6 +33,6 @@ FINDING = Finding(
     remedy=("Start all engines with the same --model string; use --served-model-name for the public name."),
     source="LMCache 0.5.6; the peer answers P2P_SERVER_ERROR",
     look=look,
-    explains=frozenset(["missed"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("peer-error",),
 )

@@ -2,17 +2,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from ..outcomes import announced_late, counter_delta
+from . import CERTAIN, HINT, Finding, Sighting
+
+EVICTED = ("lmcache:local_cpu_evict_keys_count_total", "lmcache:local_cpu_evict_count_total")
 
 
 def look(case, attempts):
     known = [a for a in attempts if a.announced is not None]
     if known and not any(a.announced for a in known) and any(a.stored for a in known):
+        evicted = any(counter_delta(case, case.holder, name) for name in EVICTED)
+        reason = "but its pool evicts, so the count need not rise" if evicted else "nothing was announced"
         yield Sighting(
             case.holder.name,
             "a key_count that rises by the chunks stored",
             "it did not rise within the waiting time",
-            "nothing was announced to the controller",
+            reason,
+            strength=HINT if evicted or announced_late(case, attempts) else CERTAIN,
         )
 
 

@@ -2,37 +2,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, LIKELY, Finding, Sighting
+from ._contacts import reached_controller
 
 
 def look(case, attempts):
     for side in case.sides:
-        failed = side.head("register_failed")
-        listed = _listed(case, side)
-        if listed is False or (failed and listed is None):
-            observed = (
-                str(failed[-1].get("line")) if failed else f"{len(case.workers or [])} workers listed, not this one"
-            )
-            yield Sighting(
-                side.name,
-                f"{side.instance_id or 'its instance'} among the controller's workers",
-                observed,
-                "the controller does not know this node",
-            )
+        failed, listed = side.head("register_failed"), _listed(case, side)
+        if reached_controller(case, side, attempts) or not (listed is False or (failed and listed is None)):
+            continue
+        known = failed or (side.identity and side.identity.certain and not _asked_another(case, side))
+        yield Sighting(
+            side.name,
+            f"{side.instance_id or 'its instance'} among the controller's workers",
+            str(failed[-1].get("line"))
+            if failed
+            else f"{len(case.workers or [])} workers listed at {_urls(case)}, not this one",
+            "the controller does not know this node",
+            strength=CERTAIN if known or not case.workers else LIKELY,
+        )
 
 
 def _listed(case, side):
     """True, False, or None where nobody can tell."""
-    if case.workers is None:
+    if case.workers is None or not all(w.get("instance_id") for w in case.workers):
         return None
     if side.instance_id:
-        return any(w.get("instance_id") == side.instance_id for w in case.workers)
+        return any(w["instance_id"] == side.instance_id for w in case.workers)
     host = (side.node.get("p2p_host") or {}).get("value")
     if host:
         return any(
-            (w.get("peer_init_url") or "").rsplit(":", 1)[0] == host or w.get("ip") == host for w in case.workers
+            (w.get("peer_init_url") or "").rpartition(":")[0] == host or w.get("ip") == host for w in case.workers
         )
     return False if not case.workers else None
+
+
+def _asked_another(case, side) -> bool:
+    """Whether the workers may be those of another controller: asked at another address than the engine uses."""
+    pull = side.setting("controller_pull_url")
+    host = str(pull.value).rpartition(":")[0] if pull and pull.value else None
+    return bool(host) and f"//{host}:" not in _urls(case)
+
+
+def _urls(case) -> str:
+    return ", ".join(str(c.get("url")) for c in case.controllers if c.get("workers") is not None) or "the controller"
 
 
 FINDING = Finding(
@@ -56,6 +69,6 @@ FINDING = Finding(
     source="LMCache 0.5.6 worker.py",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("registered-elsewhere",),
 )

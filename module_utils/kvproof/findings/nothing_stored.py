@@ -6,7 +6,7 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    read = [a for a in attempts if a.stored is not None and a.outcome in ("missed", "timed-out")]
+    read = [a for a in attempts if a.stored is not None and a.outcome in ("missed", "timed-out", "slow")]
     if read and all(a.stored == 0 and a.expected for a in read):
         yield Sighting(
             case.holder.name,
@@ -27,5 +27,6 @@ FINDING = Finding(
     remedy=("Check kv_role (kv_both or kv_producer), save settings and the size of the CPU pool on the holder."),
     source="LMCache 0.5.6 cache_engine.py",
     look=look,
+    of_requests=True,
     covers=("not-announced",),
 )

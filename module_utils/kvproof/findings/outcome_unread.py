@@ -9,7 +9,10 @@ def look(case, attempts):
     unknown = [a for a in attempts if a.outcome == "unknown"]
     if unknown and not any(a.outcome in ("proven", "unattributed", "missed", "timed-out") for a in attempts):
         yield Sighting(
-            case.receiver.name, "cached_tokens or a log line", "neither", "the engine tells nothing about reuse"
+            case.receiver.name,
+            "cached_tokens or a log line",
+            f"neither, for {len(unknown)} of {len(attempts)} fresh prompts",
+            "nothing that was read tells how many tokens came from the cache",
         )
 
 

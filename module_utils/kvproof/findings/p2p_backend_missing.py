@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, LIKELY, Finding, Sighting
 
 
 def look(case, attempts):
     for side in case.sides:
         p2p, backends = side.flag("enable_p2p"), side.backends
         if backends and p2p and p2p.value and p2p.certain and "P2PBackend" not in backends:
+            listed = (side.node.get("internal_api") or {}).get("state") == "ok" or side.engine.get("internal")
             yield Sighting(
                 side.name,
                 "P2PBackend among the backends",
-                "backends: " + ", ".join(backends),
+                "backends: " + ", ".join(str(name) for name in backends),
                 "the P2P backend was not created",
+                strength=CERTAIN if listed else LIKELY,  # the log's head may have been cut before the line
             )
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import LIKELY, Finding, Sighting, strength
 
 
 def look(case, attempts):
@@ -21,7 +21,13 @@ def look(case, attempts):
         p2p = side.flag("enable_p2p")
         if p2p is not None:
             if not p2p.value:
-                yield Sighting(side.name, "enable_p2p: true", f"enable_p2p: {side.setting('enable_p2p')}", _why(side))
+                yield Sighting(
+                    side.name,
+                    "enable_p2p: true",
+                    f"enable_p2p: {side.setting('enable_p2p')}",
+                    _why(side, p2p),
+                    strength=strength(p2p),
+                )
             continue
         mine = [w for w in case.workers or [] if side.instance_id and w.get("instance_id") == side.instance_id]
         if mine and all(w.get("peer_init_url") is None for w in mine):
@@ -30,12 +36,13 @@ def look(case, attempts):
                 "a peer_init_url at the controller",
                 "registered without one",
                 "the engine registered without P2P",
+                strength=LIKELY,
             )
 
 
-def _why(side):
+def _why(side, p2p):
     on_disk = (side.file_values or {}).get("enable_p2p")
-    if on_disk is True:
+    if on_disk is True and p2p.certain:
         return "the file says true, but the running engine was started before that: restart it"
     if isinstance(on_disk, str):
         return f"the file has the string {on_disk!r}; LMCache counts only true and 1 as true"

@@ -2,37 +2,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import CERTAIN, HINT, LIKELY, Finding, Sighting
+from ._contacts import reached_holder
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def look(case, attempts):
+    hosts = [side.node.get("hostname") for side in case.sides]
+    apart = None not in hosts and hosts[0] != hosts[1]
+    works = reached_holder(case, attempts)
     for side in case.sides:
-        p2p = side.node.get("p2p_host") or {}
-        enabled = side.flag("enable_p2p")
+        p2p, enabled = side.node.get("p2p_host") or {}, side.flag("enable_p2p")
         if not p2p.get("value") or (enabled is not None and not enabled.value):
             continue
         if p2p.get("ours") is False:
+            reason, known = _reach(case, side)
             yield Sighting(
-                side.name, "p2p_host among the node's addresses", f"p2p_host: {p2p['value']}", _reach(case, side)
+                side.name,
+                "p2p_host among the node's addresses",
+                f"p2p_host: {p2p['value']}",
+                reason,
+                strength=HINT if works else known,
             )
-        elif p2p["value"] in LOOPBACK_NAMES and case.holder.node.get("hostname") != case.receiver.node.get("hostname"):
+        elif p2p["value"] in LOOPBACK_NAMES and apart:
             yield Sighting(
                 side.name,
                 "an address that peers can reach",
                 f"p2p_host: {p2p['value']}",
                 "peers on other hosts would dial themselves",
+                strength=HINT if works else CERTAIN,
             )
 
 
-def _reach(case, side):
-    dials = [d for d in case.receiver.node.get("dials") or [] if d.get("why", "").startswith("peer")]
-    if side is case.holder and any(d.get("state") == "open" for d in dials):
-        return (
-            f"but {case.receiver} reaches the advertised port: network address translation or a container, as it seems"
-        )
-    return "the address belongs to another machine, or to none"
+def _reach(case, side) -> tuple[str, str]:
+    """What the dial of its peer says of an address that is not among the node's, and how sure that is."""
+    peer = case.receiver if side is case.holder else case.holder
+    host = side.node["p2p_host"]["value"]
+    dials = [d for d in peer.node.get("dials") or [] if (d.get("to") or "").rpartition(":")[0] == host]
+    if any(d.get("state") == "open" for d in dials):
+        return f"but {peer} reaches it: network address translation or a container, as it seems", HINT
+    if (side.node.get("engine") or {}).get("other_namespace"):
+        return "the engine has a network of its own, as it seems, so this may be right", HINT
+    return "the address belongs to another machine, or to none", CERTAIN if dials else LIKELY
 
 
 FINDING = Finding(
@@ -51,5 +63,5 @@ FINDING = Finding(
     source="LMCache 0.5.6; docs of p2p_sharing",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
 )

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import HINT, Finding, Sighting
+from ._contacts import dial_strength, reached_holder
 
 SHUT = ("refused", "timeout", "unreachable")
 
@@ -17,6 +18,7 @@ def look(case, attempts):
             f"an answer from {', '.join(sorted({d['to'] for d in shut}))} to {case.receiver}",
             ", ".join(sorted({d["state"] for d in shut})),
             "the receiver cannot connect to where the holder says it is",
+            strength=HINT if reached_holder(case, attempts) else dial_strength(case.receiver),
         )
 
 
@@ -27,8 +29,8 @@ def _advertised(case, attempts) -> set:
         for w in case.workers or []
         if w.get("peer_init_url") and case.holder.instance_id and w.get("instance_id") == case.holder.instance_id
     }
-    named = {e["peer"] for a in attempts for e in a.layouts or [] if e.get("chunks") and e.get("peer")}
-    return listed | named
+    answers = [e for a in attempts for e in a.layouts or [] if e.get("chunks") and e.get("peer")]
+    return listed | {e["peer"] for e in answers if case.holder.instance_id in (None, e.get("instance"))}
 
 
 FINDING = Finding(
@@ -48,6 +50,6 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6 p2p_backend.py",
     look=look,
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("lookup-timed-out",),
 )

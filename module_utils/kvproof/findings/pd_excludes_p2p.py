@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding, Sighting, strength
 
 
 def look(case, attempts):
@@ -14,6 +14,7 @@ def look(case, attempts):
                 "one of enable_pd and enable_p2p",
                 "enable_pd: true and enable_p2p: true",
                 "LMCache refuses to start with both",
+                strength=strength(pd, p2p),
             )
         elif side.head("pd_p2p_conflict"):
             yield Sighting(
@@ -36,6 +37,6 @@ FINDING = Finding(
     source="LMCache 0.5.6 v1/config.py:761",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["engine-down", "missed", "timed-out"]),
+    explains=frozenset(["engine-down", "missed", "timed-out", "slow"]),
     covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
 )

@@ -30,4 +30,5 @@ FINDING = Finding(
     remedy=("Compare model path, dtype and version of the two nodes; read the traceback in the holder's log."),
     source="LMCache 0.5.6 p2p_backend.py:435",
     look=look,
+    of_requests=True,
 )

@@ -2,29 +2,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import HINT, Finding, Sighting, strength
+from ._contacts import reached_holder
 
 
 def look(case, attempts):
     for side in case.sides:
         host, ports = side.setting("p2p_host"), side.setting("p2p_init_ports")
-        mine = [
-            w
-            for w in case.workers or []
-            if side.instance_id and w.get("instance_id") == side.instance_id and w.get("peer_init_url")
-        ]
-        if not mine or not host or not host.value or not ports or ports.value is None:
+        listed = {w["peer_init_url"] for w in case.workers or [] if _is(w, side) and w.get("peer_init_url")}
+        if not listed or not (host and host.value) or ports is None or ports.value is None:
             continue
-        listed = ports.value if isinstance(ports.value, (list, tuple)) else [ports.value]
-        own = {f"{host.value}:{port}" for port in listed}
-        stale = [w["peer_init_url"] for w in mine if w["peer_init_url"] not in own]
-        if len(stale) == len(mine):
+        own = {f"{host.value}:{port}" for port in _ports(ports.value)}
+        if not listed & own:
+            works = side is case.holder and reached_holder(case, attempts)
             yield Sighting(
                 side.name,
                 " or ".join(sorted(own)),
-                ", ".join(stale) + " at the controller",
+                ", ".join(sorted(listed)) + " at the controller",
                 "peers are sent to an address that this engine does not use",
+                strength=HINT if works else strength(side.identity, host, ports),
             )
+
+
+def _is(worker, side) -> bool:
+    return bool(side.instance_id) and worker.get("instance_id") == side.instance_id
+
+
+def _ports(value) -> list[str]:
+    return [str(port).strip() for port in (value if isinstance(value, list) else str(value).split(","))]
 
 
 FINDING = Finding(
@@ -42,5 +47,5 @@ FINDING = Finding(
     source="LMCache 0.5.6; `already registered, skip registration`",
     look=look,
     architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out"]),
+    explains=frozenset(["missed", "timed-out", "slow"]),
 )

@@ -6,8 +6,8 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
-    missed = [a for a in attempts if a.outcome == "missed"]
-    if len(missed) >= 2 and len(missed) == len(attempts) and all(a.expected != 0 for a in missed):
+    missed = [a for a in attempts if a.outcome == "missed" and a.expected and not a.disturbed]
+    if len(missed) >= 2 and len(missed) == len(attempts):
         yield Sighting(
             case.receiver.name,
             f"{missed[0].expected} tokens reused",

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+LOST = frozenset({"proven", "timed-out", "slow"})  # lookup-timed-out tells of these
+
 
 def look(case, attempts):
-    lost = [a for a in attempts if a.outcome in ("missed", "load-failed", "error")]
-    if len(attempts) == 1 and attempts[0].outcome == "missed":
+    outcomes = {a.outcome for a in attempts}
+    counts = ", ".join(f"{sum(1 for a in attempts if a.outcome == o)} {o}" for o in sorted(outcomes))
+    if len(outcomes) > 1 and not outcomes <= LOST:
+        yield Sighting(
+            case.receiver.name, "every fresh prompt reused", counts, "the reason is not the lookup time-out alone"
+        )
+    elif outcomes == {"missed"} and len(attempts) == 1:
         yield Sighting(
             case.receiver.name,
-            "the fresh prompt reused",
-            "it was recomputed",
+            "at least two fresh prompts that agree",
+            "one, which was recomputed",
             "one trial cannot tell chance from fault",
         )
-    elif (
-        lost
-        and len(lost) < len(attempts)
-        and any(a.outcome in ("proven", "unattributed", "timed-out") for a in attempts)
-    ):
+    elif outcomes == {"missed"} and any(a.expected is None for a in attempts):
         yield Sighting(
             case.receiver.name,
-            "every fresh prompt reused",
-            f"{len(lost)} of {len(attempts)} not",
-            "the reason is not the lookup time-out alone",
+            "a prompt whose chunks are known",
+            counts,
+            "neither the chunk size nor the prompt's length is known, so there may have been nothing to reuse",
         )
+    elif outcomes == {"load-failed"} and len(attempts) == 1:
+        yield Sighting(case.receiver.name, "at least two fresh prompts that agree", counts, "one trial is no proof")
 
 
 FINDING = Finding(
@@ -32,9 +37,10 @@ FINDING = Finding(
     link=9,
     kind="validity",
     rank=60,
-    title="Some prompts were reused, some were not",
+    title="The fresh prompts do not agree, or are too few",
     meaning=(
-        "Of fresh prompts sent under the same conditions some were reused and some recomputed without a time-out."
+        "Fresh prompts sent under the same conditions fared differently, and not by time-outs alone, or there was only "
+        "one: neither reuse nor its absence is proven."
     ),
     evidence="Outcomes of the trials.",
     remedy=(

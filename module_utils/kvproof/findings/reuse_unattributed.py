@@ -12,7 +12,7 @@ def look(case, attempts):
             case.receiver.name,
             f"a line that names the request in a log of {case.holder} or {case.receiver}",
             f"{seen[0].loaded} tokens reused, source unknown",
-            "no log was readable that says which store answered",
+            "nothing that was read ties it to the holder; the receiver itself or another store may have answered",
         )
 
 

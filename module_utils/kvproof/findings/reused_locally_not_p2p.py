@@ -12,8 +12,14 @@ def look(case, attempts):
             case.receiver.name,
             f"KV sent by {case.holder}",
             f"{local[0].loaded} tokens loaded, {case.holder} was not asked",
-            "the receiver held this prefix itself",
+            _why(case.receiver),
         )
+
+
+def _why(receiver) -> str:
+    if receiver.setting("remote_url") is None:
+        return "the receiver held this prefix itself, or a shared store whose configuration was not seen"
+    return "the receiver held this prefix itself"
 
 
 FINDING = Finding(
