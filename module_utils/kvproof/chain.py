@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .dialects import never_seen_hit
-from .outcomes import case_output, case_speed
+from .outcomes import case_output, case_speed, unread_controls
 
 HOLDS, INFERRED, BROKEN, UNKNOWN, NOT_NEEDED = "holds", "holds (inferred)", "broken", "unknown", "not needed"
 
@@ -30,7 +30,9 @@ NAMES = {
     12: ("right", "outcome"),
     13: ("worth it", "performance"),
 }
-COMPARED = ("chunk_size", "pre_caching_hash_algorithm", "enable_p2p", "enable_async_loading")
+SAME = ("chunk_size", "pre_caching_hash_algorithm")
+ON = ("enable_p2p", "enable_async_loading")
+SAME_MODEL = ("model_name", "kv_dtype", "world_size")
 
 
 @dataclass
@@ -57,7 +59,7 @@ def build(case, attempts, broken_links: dict[int, str], invalid: str | None) -> 
     invalid: text of the first finding that makes the experiment invalid, None when it is valid.
     """
     proven = [a for a in attempts if a.outcome == "proven"]
-    shown = proven[0] if proven else next((a for a in attempts if a.outcome != "error"), None)
+    shown = proven[0] if proven else next((a for a in attempts if a.outcome not in ("error", "unsent")), None)
     links = [
         _reachable(case),
         _engine(case),
@@ -118,41 +120,33 @@ def _cache_layer(case, proven) -> Link:
 
 
 def _alike(case, proven) -> Link:
-    same, unseen = [], []
-    if case.holder.none_hash and case.holder.none_hash == case.receiver.none_hash:
-        same.append("NONE_HASH")
-    for key in COMPARED:
-        one, other = (side.setting(key) for side in case.sides)
-        if one is None or other is None:
-            unseen.append(key)
-        elif one.value == other.value:
-            same.append(f"{key} {one.value}")
-    if len(same) > len(COMPARED):
-        return Link(4, HOLDS, ", ".join(same))
+    """Settings that both nodes must have alike; seen is what was read on both."""
+    pairs = {"NONE_HASH": (case.holder.none_hash, case.receiver.none_hash)}
+    for key in (*SAME, *ON):
+        found = [side.flag(key) if key in ON else side.setting(key) for side in case.sides]
+        pairs[key] = tuple(None if one is None else one.value for one in found)
+    models = {key: tuple(side.meta(key) for side in case.sides) for key in SAME_MODEL}
+    both = {key: values for key, values in {**pairs, **models}.items() if None not in values}
+    alike = [key for key, (one, other) in both.items() if one == other and not (key in ON and not one)]
+    shown = ", ".join(key if key in ("NONE_HASH", *SAME_MODEL) else f"{key} {both[key][0]}" for key in alike)
+    if set(pairs) <= set(alike) and len(alike) == len(both):
+        return Link(4, HOLDS, shown)
     if proven:
-        return Link(
-            4,
-            INFERRED,
-            "chunk keys match, or nothing would have been found" + (f"; seen alike: {', '.join(same)}" if same else ""),
-        )
-    return Link(4, UNKNOWN, "not seen on both: " + ", ".join(unseen or ["NONE_HASH"]))
+        rest = f"; seen alike: {shown}" if shown else ""
+        return Link(4, INFERRED, "chunk keys match, or nothing would have been found" + rest)
+    unseen = [key for key in pairs if key not in both]
+    return Link(4, UNKNOWN, "not seen on both: " + ", ".join(unseen) if unseen else "seen, and not as it should be")
 
 
 def _registered(case, proven) -> Link:
-    if case.workers is not None:
-        ids = {w.get("instance_id") for w in case.workers}
-        known = [side.instance_id for side in case.sides]
-        if all(known) and set(known) <= ids:
-            return Link(5, HOLDS, f"controller lists {known[0]} and {known[1]}")
+    known = [side.instance_id for side in case.sides]
+    listed = {worker.get("instance_id") for worker in case.workers or []}
+    if all(known) and known[0] != known[1] and set(known) <= listed:
+        return Link(5, HOLDS, f"controller lists {known[0]} and {known[1]}")
     if proven:
         return Link(5, INFERRED, "the receiver was told of the holder")
-    return Link(
-        5,
-        UNKNOWN,
-        "the controller's workers were not seen"
-        if case.workers is None
-        else "not matched with the controller's workers",
-    )
+    seen = "not matched with the controller's workers" if case.workers is not None else "no list of workers was seen"
+    return Link(5, UNKNOWN, seen)
 
 
 def _valid(case, attempts, invalid: str | None) -> Link:
@@ -161,79 +155,74 @@ def _valid(case, attempts, invalid: str | None) -> Link:
     if not attempts:
         return Link(6, UNKNOWN, "no trial")
     never = never_seen_hit(case)
-    controls = [a.control_hits.get("knockout") for a in attempts]
-    read = sum(1 for hit in controls if hit == 0)
-    if never == 0 or read:
-        parts = ([f"{read} knock-outs"] if read else []) + (["never-seen control"] if never == 0 else [])
-        return Link(
-            6,
-            HOLDS,
-            f"{' and '.join(parts)} show no hit; {case.trials[0].get('prefix_tokens')} tokens in common, new to both",
-        )
-    return Link(6, UNKNOWN, "controls could not be read")
+    missed = sum(1 for a in attempts if a.control_hits.get("knockout") == 0)
+    if unread_controls(case, attempts, never) or not (never == 0 or missed):
+        return Link(6, UNKNOWN, "controls could not be read")
+    parts = [f"{missed} knock-outs"] * bool(missed) + ["the never-seen control"] * (never == 0)
+    common = case.trials[0].get("prefix_tokens")
+    return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {_tokens(common)} in common, new to both")
 
 
 def _outcomes(case, seen, attempts) -> list[Link]:
-    holder, receiver, expected = case.holder.name, case.receiver.name, seen.expected
-    links = []
+    return [
+        _stored(case, seen),
+        _announced(case, seen),
+        _found(case, seen),
+        _transferred(case, seen),
+        _loaded(seen, attempts),
+    ]
+
+
+def _stored(case, seen) -> Link:
     if seen.stored is None:
-        links.append(Link(7, UNKNOWN, f"no log of {holder} shows the seed"))
-    else:
-        links.append(Link(7, HOLDS if seen.stored else BROKEN, f"{holder} stored {seen.stored} tokens"))
-    if seen.announced:
-        waited = [t["visible"].get("waited_s") for t in case.trials if (t.get("visible") or {}).get("reached")]
-        when = (
-            f" after {min(w for w in waited if w is not None) * 1000:.0f} ms"
-            if any(w is not None for w in waited)
-            else ""
-        )
-        links.append(Link(8, HOLDS, f"controller's key count of {holder} rose{when}"))
-    else:
-        links.append(
-            Link(8, UNKNOWN, "the key count did not rise" if seen.announced is False else "key count not seen")
-        )
+        return Link(7, UNKNOWN, f"no log of {case.holder} shows the seed")
+    return Link(7, HOLDS if seen.stored else UNKNOWN, f"{case.holder} stored {_tokens(seen.stored)}")
+
+
+def _announced(case, seen) -> Link:
+    if not seen.announced:
+        return Link(8, UNKNOWN, "the key count did not rise" if seen.announced is False else "key count not seen")
+    visible = [trial.get("visible") or {} for trial in case.trials]
+    waited = [v["waited_s"] for v in visible if v.get("reached") and v.get("waited_s") is not None]
+    when = f" after {min(waited) * 1000:.0f} ms" if waited else ""
+    return Link(8, HOLDS, f"controller's key count of {case.holder} rose{when}")
+
+
+def _found(case, seen) -> Link:
     named = [e for e in seen.layouts or [] if e.get("chunks")]
     if named:
-        links.append(Link(9, HOLDS, f"controller named {named[-1].get('instance')} with {named[-1]['chunks']} chunks"))
-    elif seen.layouts:
-        links.append(Link(9, UNKNOWN, "the controller's answer was empty"))
-    else:
-        links.append(
-            Link(
-                9,
-                UNKNOWN,
-                "no controller answer in the log" if seen.logged else f"no log of {receiver} shows the reuse",
-            )
-        )
+        state = UNKNOWN if seen.named is False else HOLDS
+        return Link(9, state, f"controller named {named[-1].get('instance')} with {named[-1]['chunks']} chunks")
+    if not seen.logged:
+        return Link(9, UNKNOWN, f"no log of {case.receiver} shows the reuse")
+    if seen.layouts is None:
+        return Link(9, UNKNOWN, "others' lookups stand between in the log")
+    return Link(9, UNKNOWN, "the controller's answer was empty" if seen.layouts else "no controller answer in the log")
+
+
+def _transferred(case, seen) -> Link:
     if seen.from_peer and seen.loaded:
-        witness = seen.transfer_witness or (
-            f"{holder} was asked for this id" if seen.asked else f"{receiver} got {seen.responded} tokens from the peer"
-        )
-        links.append(Link(10, HOLDS, witness))
-    elif seen.peer_error:
-        links.append(Link(10, UNKNOWN, f"the peer answered {seen.peer_error}"))
-    else:
-        links.append(
-            Link(10, UNKNOWN, "no transfer seen for this id" if seen.asked is False or seen.logged else "not seen")
-        )
-    if seen.loaded:
-        by = "of this request" if seen.logged else "by the response's cached_tokens"
-        links.append(Link(11, HOLDS, f"{seen.loaded} of {expected} tokens loaded, {by}; {_share(attempts)}"))
-    else:
-        links.append(
-            Link(
-                11,
-                UNKNOWN,
-                "whether tokens were reused is unknown"
-                if seen.loaded is None
-                else f"0 of {expected} tokens; {_share(attempts)}",
-            )
-        )
-    return links
+        asked = f"{case.holder} was asked for this id"
+        told = asked if seen.asked else f"{case.receiver} got {seen.responded} tokens from the peer"
+        return Link(10, HOLDS, seen.transfer_witness or told)
+    if seen.peer_error:
+        return Link(10, UNKNOWN, f"the peer answered {seen.peer_error}")
+    return Link(10, UNKNOWN, "no transfer seen for this id" if seen.asked is False or seen.logged else "not seen")
 
 
-def _share(attempts) -> str:
-    return f"{sum(1 for a in attempts if a.outcome == 'proven')} of {len(attempts)} fresh prompts proven"
+def _loaded(seen, attempts) -> Link:
+    if seen.loaded is None:
+        return Link(11, UNKNOWN, "whether tokens were reused is unknown")
+    share = f"{sum(1 for a in attempts if a.outcome == 'proven')} of {len(attempts)} fresh prompts proven"
+    amount = f"{seen.loaded} of {_tokens(seen.expected)}"
+    if not seen.loaded:
+        return Link(11, UNKNOWN, f"{amount}; {share}")
+    by = "of this request" if seen.logged else "by the response's cached_tokens"
+    return Link(11, HOLDS, f"{amount} loaded, {by}; {share}")
+
+
+def _tokens(count: int | None) -> str:
+    return "an unknown number of tokens" if count is None else f"{count} tokens"
 
 
 def _right(case, attempts) -> Link:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..case import as_bool
+from ..side import as_bool
 from . import Finding, Sighting
 
 KEYS = (

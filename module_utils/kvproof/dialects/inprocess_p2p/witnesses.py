@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...attempt import Attempt
-from ...case import Case, Side, is_id
+from ...case import Case
+from ...side import Side, is_id
 from .. import counters
 from . import waiting
 

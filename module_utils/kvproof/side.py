@@ -1,0 +1,251 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One engine of a pair, with the questions the judge asks of what was seen of it.  Looks values up, never decides."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+# LMCache's defaults for the keys the judge reads (lmcache/v1/config.py, 0.5.6).  Used only where a
+# configuration was read and does not mention the key.
+DEFAULTS = {
+    "chunk_size": 256,
+    "local_cpu": True,
+    "max_local_cpu_size": 5.0,
+    "enable_async_loading": False,
+    "enable_p2p": False,
+    "enable_pd": False,
+    "enable_controller": False,
+    "min_retrieve_tokens": 0,
+    "pre_caching_hash_algorithm": "builtin",
+    "lookup_timeout_ms": 3000,
+    "remote_url": None,
+    "local_disk": None,
+    "p2p_host": None,
+    "lmcache_instance_id": None,
+}
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+EFFECTIVE = ("internal_api", "log")
+
+
+WORDS = {
+    "internal_api": "effective, internal API",
+    "log": "effective, engine log",
+    "environ": "from the engine's environment; the effective value could not be read",
+    "file": "from the file; the effective value could not be read",
+    "default": "not set, so LMCache's default",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration value and where it was seen, best first: a key of WORDS.
+
+    certain: what the engine runs with was read, so this is the value in force.  Files and environments are not:
+    a file may have been changed since the start, and connector options and runtime changes stand above both.
+    """
+
+    value: Any
+    source: str
+    certain: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.value} ({WORDS[self.source]})"
+
+
+def as_bool(value: Any) -> bool | None:
+    """A configuration boolean as LMCache reads it: of the strings only "true" and "1" count as true."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("true", "1")
+    return None if value is None else bool(value)
+
+
+class Side:
+    """One engine of the pair: what the probe saw of it over HTTP and what was read on its node."""
+
+    def __init__(self, role: str, name: str, engine: dict | None, node: dict | None):
+        self.role = role
+        self.name = name
+        self.engine = engine or {}
+        self.node = node or {}
+
+    @cached_property
+    def _layers(self) -> list[tuple[str, dict]]:
+        effective, internal = self.node.get("effective") or {}, self.engine.get("internal") or {}
+        config = self.node.get("config_file") or {}
+        logged = [e.get("values") for e in self.head("config")][-1:]
+        found = [
+            ("internal_api", effective.get("values") if effective.get("source") == "internal_api" else None),
+            ("internal_api", internal.get("conf")),
+            ("log", effective.get("values") if effective.get("source") == "log" else None),
+            *(("log", values) for values in logged),
+            ("environ", _environ_settings((self.node.get("engine") or {}).get("env"))),
+            ("file", config.get("values") if config.get("state") == "ok" else None),
+        ]
+        return [(source, values) for source, values in found if values]
+
+    def setting(self, key: str) -> Setting | None:
+        """The value in force, as far as it was seen; None where it is unknown.
+
+        LMCache's default counts only where nothing but a file was read: what an engine tells of itself names every
+        key it has.
+        """
+        for source, values in self._layers:
+            if values.get(key) is not None or (key in values and DEFAULTS.get(key) is None):
+                return Setting(_typed(key, values[key]), source, source in EFFECTIVE)
+        sources = {source for source, _ in self._layers}
+        if key in DEFAULTS and "file" in sources and not sources & set(EFFECTIVE):
+            return Setting(DEFAULTS[key], "default", False)
+        return None
+
+    def flag(self, key: str) -> Setting | None:
+        """Like setting(), read as LMCache reads a boolean."""
+        found = self.setting(key)
+        return None if found is None else Setting(as_bool(found.value), found.source, found.certain)
+
+    def count(self, key: str) -> int | None:
+        """Like setting(), for a number; None also where the value is none."""
+        found = self.setting(key)
+        value = found.value if found else None
+        return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    @property
+    def file_values(self) -> dict | None:
+        config = self.node.get("config_file") or {}
+        return config.get("values") if config.get("state") == "ok" else None
+
+    def meta(self, key: str) -> Any:
+        """A field of LMCache's metadata (/meta, else the engine's own log line)."""
+        internal = self.engine.get("internal") or {}
+        for source in (self.node.get("meta"), internal.get("meta"), self._meta_from_log):
+            if source and source.get(key) is not None:
+                return source[key]
+        return None
+
+    @property
+    def _meta_from_log(self) -> dict | None:
+        for event in reversed(self.head("initialized")):
+            if event.get("meta"):
+                return event["meta"]
+        return None
+
+    def version(self, product: str) -> str | None:
+        """Version of "lmcache" or "vllm" as the node, the internal API or the API server tells it."""
+        internal = self.engine.get("internal") or {}
+        for source in (self.node.get("versions"), internal.get("versions")):
+            if source and source.get(product):
+                return source[product]
+        return self.engine.get("version") if product == "vllm" else None
+
+    @property
+    def backends(self) -> list | None:
+        internal = self.engine.get("internal") or {}
+        found = self.node.get("backends")
+        if found is None:
+            found = internal.get("backends")
+        if found is None:
+            created = [e.get("name") for e in self.head("backend_created")]
+            found = created or None
+        return list(found) if found is not None else None
+
+    @property
+    def log(self) -> dict:
+        return self.node.get("log") or {}
+
+    @property
+    def log_readable(self) -> bool:
+        return self.log.get("state") == "ok"
+
+    def head(self, *kinds: str) -> list[dict]:
+        """Start-up facts of the log's head, in order; empty also when the head was not read."""
+        return [e for e in self.log.get("head") or [] if e.get("kind") in kinds]
+
+    @property
+    def events(self) -> list[dict]:
+        """Events of the log since this run began, in order."""
+        return self.log.get("events") or []
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[dict]]:
+        found: dict[str, list[dict]] = {}
+        for event in self.events:
+            if event.get("id"):
+                found.setdefault(event["id"], []).append(event)
+        return found
+
+    def events_of(self, ids: str | tuple[str, ...] | None, *kinds: str) -> list[dict]:
+        """Events that carry one of these ids (of one request), in order; of all kinds where none is given."""
+        ids = (ids,) if isinstance(ids, str) else ids or ()
+        found = [e for logged, events in self._by_id.items() if any(is_id(logged, one) for one in ids) for e in events]
+        return [e for e in found if not kinds or e.get("kind") in kinds]
+
+    @property
+    def hosts(self) -> set[str]:
+        """Names and addresses under which this engine is known to be reached by others."""
+        p2p = self.node.get("p2p_host") or {}
+        known = [p2p.get("value"), *(p2p.get("resolved") or []), *(self.node.get("addresses") or [])]
+        try:
+            known.append(urlsplit(self.engine.get("url") or "").hostname)
+        except ValueError:
+            pass  # no URL
+        return {host for host in known if host and host not in LOOPBACK}
+
+    @property
+    def none_hash(self) -> str | None:
+        seen = self.head("none_hash")
+        return str(seen[-1].get("value")) if seen else None
+
+    @cached_property
+    def identity(self) -> Setting | None:
+        """lmcache_instance_id: as configured where one is set, else as the engine registered with it."""
+        found = self.setting("lmcache_instance_id")
+        registered = [e["instance"] for e in self.head("registering") if e.get("instance")]
+        if registered and not (found and found.value and found.certain):
+            return Setting(registered[-1], "log")
+        if found and found.value:
+            return Setting(str(found.value), found.source, found.certain)
+        server = (self.node.get("cache_server") or {}).get("instance_id")
+        return Setting(server, "internal_api") if server else None
+
+    @property
+    def instance_id(self) -> str | None:
+        return self.identity.value if self.identity else None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _environ_settings(env: dict | None) -> dict:
+    prefix = "LMCACHE_"
+    return {name[len(prefix) :].lower(): value for name, value in (env or {}).items() if name.startswith(prefix)}
+
+
+def _typed(key: str, value: Any) -> Any:
+    """A number that came as a string, as environments give it, where LMCache has a number."""
+    default = DEFAULTS.get(key)
+    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() else number
+    return value
+
+
+_SUFFIX = re.compile(r"(?:-\d+)?(?:-[0-9a-f]{8})?")
+
+
+def is_id(logged: str | None, sent: str) -> bool:
+    """Whether an id in a log is the request that was sent, or answered, as ``sent``.
+
+    vLLM puts "cmpl-" in front where it is not there, and appends the prompt's index and, in newer versions, eight
+    hexadecimal digits.
+    """
+    if not logged or not sent or sent not in logged:
+        return False
+    before, after = logged.split(sent, 1)
+    return (not before or re.fullmatch(r"[a-z]+-", before) is not None) and _SUFFIX.fullmatch(after) is not None
