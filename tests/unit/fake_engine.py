@@ -99,7 +99,7 @@ class FakeEngine(Server):
         self.served = 0
         self.hits = 0
         self.lose = 0  # lookups that run into the time-out
-        self.lose_s = 0.2
+        self.lose_s = 0.8
         self.cached_details = True
         self.refuse = ()  # payload fields answered with 400
         self.ignore_knockout = False

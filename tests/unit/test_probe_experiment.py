@@ -142,8 +142,8 @@ def losing(cluster, *pattern):
 
 @pytest.fixture
 def quick_timeout():
-    """The receiver's internal API, which tells of a lookup time-out of 200 ms."""
-    server = internal_api(lookup_timeout_ms=200)
+    """The receiver's internal API, which tells of a lookup time-out of 800 ms, longer than a busy machine takes for a miss."""
+    server = internal_api(lookup_timeout_ms=800)
     yield {"internal_api_url": server.url}
     server.close()
 
