@@ -142,7 +142,7 @@ def losing(cluster, *pattern):
 
 @pytest.fixture
 def quick_timeout():
-    """The receiver's internal API, which tells of a lookup time-out of 800 ms, longer than a busy machine takes for a miss."""
+    """The receiver's internal API: its lookup time-out of 800 ms is longer than a busy machine takes for a miss."""
     server = internal_api(lookup_timeout_ms=800)
     yield {"internal_api_url": server.url}
     server.close()
