@@ -67,5 +67,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out", "controller-unseen"),
+    covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out"),
 )
