@@ -9,6 +9,8 @@ EVICTED = ("lmcache:local_cpu_evict_keys_count_total", "lmcache:local_cpu_evict_
 
 
 def look(case, attempts):
+    if any(a.outcome == "proven" for a in attempts):
+        return  # somebody learned of the chunks: the key count locates a break and never creates one
     known = [a for a in attempts if a.announced is not None]
     if known and not any(a.announced for a in known) and any(a.stored for a in known):
         evicted = any(counter_delta(case, case.holder, name) for name in EVICTED)
