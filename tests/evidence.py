@@ -186,7 +186,7 @@ def _trial(index: int, outcome: str, logs: dict[str, list[dict]]) -> dict:
     ]
     sent = request("reuse", "receiver", reuse)
     if outcome in HITS:
-        sent.update(cached_tokens=HIT, ttft_s=WARM_S)
+        sent.update(cached_tokens=HIT, ttft_s=COLD_S if outcome == "load-failed" else WARM_S)
     elif outcome == "masked":
         sent.update(cached_tokens=PROMPT - 1, ttft_s=WARM_S)
     elif outcome == "timed-out":

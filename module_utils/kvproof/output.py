@@ -16,7 +16,7 @@ one; without the noise a larger share counts; without the other prefix nothing i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean
 
 TOLERANCE = {"float32": 0.005, "bfloat16": 0.03, "float16": 0.03, "half": 0.03}
 TOLERANCE_COARSE = 0.1  # fp8, int8
@@ -54,17 +54,17 @@ def difference(one: list | None, other: list | None) -> float | None:
     for a, b in zip(one or [], other or []):
         apart = _apart(_listed(a), _listed(b))
         if apart:
-            positions.append(mean(apart))
+            positions.append(fmean(apart))
         if a.get("token") != b.get("token"):
             break
-    return mean(positions) if positions else None
+    return fmean(positions) if positions else None
 
 
 def _listed(position: dict) -> dict[str, float]:
     """Token → log-probability of one position: the most likely ones and the one that was taken."""
-    listed = dict(position.get("top") or {})
-    if position.get("logprob") is not None:
-        listed.setdefault(position.get("token"), position["logprob"])
+    listed = {token: value for token, value in (position.get("top") or {}).items() if value is not None}
+    if position.get("logprob") is not None and position.get("token") is not None:
+        listed.setdefault(position["token"], position["logprob"])
     return listed
 
 

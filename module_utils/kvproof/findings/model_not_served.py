@@ -8,7 +8,8 @@ from . import Finding, Sighting
 def look(case, attempts):
     for side in case.sides:
         engine = side.engine
-        if engine.get("reachable") and engine.get("models") and engine.get("model") is None:
+        answered = any(r.get("engine") == side.role and not r.get("error") for r in case.requests())
+        if engine.get("reachable") and engine.get("models") and engine.get("model") is None and not answered:
             yield Sighting(
                 side.name,
                 "the model in /v1/models",

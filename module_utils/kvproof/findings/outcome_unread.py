@@ -11,8 +11,8 @@ def look(case, attempts):
         yield Sighting(
             case.receiver.name,
             "cached_tokens or a log line",
-            f"neither, for {len(unknown)} of {len(attempts)} fresh prompts",
-            "nothing that was read tells how many tokens came from the cache",
+            f"neither that proves a load, for {len(unknown)} of {len(attempts)} fresh prompts",
+            "cached_tokens counts what the lookup promised; without a log line only a sooner first token bears it out",
         )
 
 

@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests lost to the time-out of LMCache's asynchronous lookup, told by the log or by time alone."""
+"""What the time to a first token tells: requests lost to the time-out of LMCache's lookup, and loads borne out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ...case import Case
 from ...outcomes import lookup_timeout_s
 
 NEAR = 0.95  # of the time-out: clocks and rounding
+CLEARLY_SOONER = 0.8  # of the quickest recompute
 
 
 def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
@@ -47,6 +48,15 @@ def disturbed(case: Case) -> bool:
         ):
             return True
     return False
+
+
+def sooner(case: Case, reuse: dict) -> bool:
+    """Whether the first token came clearly sooner than any recompute's.
+
+    cached_tokens counts what the lookup promised; where the load fails and vLLM recomputes, it still does.
+    """
+    ttft, cold = reuse.get("ttft_s"), _recompute_s(case)
+    return ttft is not None and cold is not None and ttft <= CLEARLY_SOONER * cold
 
 
 def _recompute_s(case: Case) -> float | None:

@@ -88,6 +88,8 @@ def _receiver(scene: _Scene, seen: Attempt, trial: dict, reuse: dict) -> None:
     seen.peer_error = next((e.get("code") or e.get("line") or e["kind"] for e in errors), None)
     lookup = receiver.events_of(ids, *LOOKUP)
     if not lookup:
+        if seen.cached and not waiting.sooner(case, reuse):
+            seen.cached = None
         if not timed_out and seen.loaded == 0:
             seen.timed_out, seen.slow = waiting.told_by_time(case, trial)
         return
@@ -193,15 +195,14 @@ def _ranks(side: Side) -> int:
 
 
 def _control_hit(case: Case, request: dict | None) -> int | None:
-    """Tokens that a control hit, by the receiver's log, else by its response, else by idle counters."""
+    """Tokens that a control hit, by the receiver's log or its response, the more counting, else by idle counters."""
     if not request or request.get("error"):
         return None
-    lookup = case.receiver.events_of(case.ids(request), *LOOKUP)
-    if lookup and lookup[-1].get("hit") is not None:
-        return max(lookup[-1]["hit"], lookup[-1].get("computed") or 0)
-    if request.get("cached_tokens") is not None:
-        return request["cached_tokens"]
-    return counters.none_hit(case, case.receiver)
+    told = [request.get("cached_tokens")]
+    for lookup in case.receiver.events_of(case.ids(request), *LOOKUP)[-1:]:
+        told += [lookup.get("hit"), lookup.get("computed") if lookup.get("hit") is not None else None]
+    told = [tokens for tokens in told if tokens is not None]
+    return int(max(told)) if told else counters.none_hit(case, case.receiver)
 
 
 def _answer_lost(scene: _Scene, seen: Attempt, trial: dict) -> bool:
