@@ -7,6 +7,7 @@ by ``prompt_logprobs``, X a control that nobody had seen.  R stands here where a
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -246,3 +247,46 @@ def _controller(folder: Path) -> dict | None:
         "process": {"running": running, "pid": None, "unseen": []},
         "listening": [],
     }
+
+
+# ---- documents for tests/fixtures/evidence
+
+KEPT_EVENTS = 60
+KEPT_TOP = 5
+
+
+def fixture(folder: Path) -> dict:
+    """A recording as a small document: its evidence with fewer events, counters and log-probabilities."""
+    meta, document = _json(folder / "meta.json"), evidence(folder)
+    for engine in document["probe"]["engines"].values():
+        for page in engine["metrics"].values():
+            page["values"] = {k: v for k, v in page["values"].items() if "request_success" in k or "external" in k}
+    for request in _requests(document["probe"]):
+        request["logprobs"] = [_fewer(position) for position in request["logprobs"] or []] or None
+    for role, node in document["nodes"].items():
+        node["config_file"]["values"] = dict(node["effective"]["values"])
+        node["log"]["source"] = {"file": f"{NAMES[role]}.log"}
+        node["log"]["events"] = node["log"]["events"][-KEPT_EVENTS:]
+    return {"meta": {name: meta[name] for name in ("expected_verdict", "root_cause")}, "evidence": document}
+
+
+def _requests(probe: dict) -> list[dict]:
+    sent = [trial[role] for trial in probe["trials"] for role in ("seed", "reuse", "knockout")]
+    return [request for request in [*sent, probe["never_seen"]] if request]
+
+
+def _fewer(position: dict) -> dict:
+    likely = sorted(position["top"].items(), key=lambda item: -item[1])[:KEPT_TOP]
+    return {**position, "top": dict(likely)}
+
+
+def main() -> None:
+    """Writes the three fixtures again from the recordings in KVPROOF_RECORDINGS."""
+    target = Path(__file__).resolve().parent / "fixtures" / "evidence"
+    for name in ("healthy", "corrupt_zero_k", "hashseed_differs"):
+        found = fixture(Path(os.environ["KVPROOF_RECORDINGS"]) / name)
+        (target / f"{name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
