@@ -24,7 +24,10 @@ class Load:
 
 
 class LoadFailed(Exception):
-    """Fewer tokens were loaded than the lookup had promised; vLLM fails the request."""
+    """Fewer tokens were loaded than the lookup had promised; ``missing`` of them."""
+
+    def __init__(self, missing: int):
+        self.missing = missing
 
 
 class Connector:
@@ -101,7 +104,7 @@ class Connector:
         got = min(sum(map(len, one)) for one in chunks)
         if got < load.hit:
             self._log.say("retrieved_too_little", id=request_id, tokens=got, expected=load.hit - computed)
-            raise LoadFailed
+            raise LoadFailed(load.hit - got)
         found = array("Q", kv)
         arrived = array("Q")
         for chunk in chunks[0]:

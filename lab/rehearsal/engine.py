@@ -13,10 +13,10 @@ from typing import IO, Any
 
 from .cache import CacheRank, settled
 from .connector import Connector
-from .engine_http import VERSION, EngineSite
+from .engine_http import EngineSite
 from .hashing import ChunkHasher
 from .host import Host
-from .internal_http import VERSIONS, InternalSite
+from .internal_http import InternalSite
 from .lmconfig import LMCacheConfig, Refused, load
 from .log import Log
 from .model import Model
@@ -73,8 +73,9 @@ class Engine:
         say("vllm_model", max_model_len=options.max_model_len)
         if options.uses_lmcache():
             say("vllm_connector")
-        say("vllm_core", vllm_config=self._vllm_config(), host=options.host, world_size=options.world_size,
-            dist=uuid.uuid4().hex, model=options.model, max_model_len=f"{options.max_model_len:,}",
+        say("vllm_core", vllm=self._host.parameters.vllm_version, vllm_config=self._vllm_config(),
+            host=options.host, world_size=options.world_size, dist=uuid.uuid4().hex,
+            model=options.model, max_model_len=f"{options.max_model_len:,}",
             kv_tokens=f"{KV_TOKENS:,}", concurrency=f"{KV_TOKENS / options.max_model_len:.2f}")  # fmt: skip
         self._page.put("vllm:engine_sleep_state", 1.0, sleep_state="awake")
         self._page.put("vllm:cache_config_info", 1.0)
@@ -206,11 +207,12 @@ class Engine:
         site = None
         if config["internal_api_server_enabled"]:
             self._log.say("internal_api", port=port)
-            site = InternalSite(config, rank, meta=meta, inference=self._inference(), env=self._host.env)
+            site = InternalSite(config, rank, host=self._host, meta=meta, inference=self._inference())
         else:
             self._log.say("internal_api_off", offset=offset, port=port)
         shown = "None" if rank is None else f"LMCacheMetadata({self._meta_repr(meta)})"
-        self._log.say("initialized", role=role, meta=shown)
+        told = self._host.parameters
+        self._log.say("initialized", role=role, meta=shown, lmcache=told.lmcache_build, vllm=told.vllm_version)
         if site:
             self._log.say("internal_api_runs", port=port)
             try:
@@ -241,8 +243,10 @@ class Engine:
         return ", ".join(f"{name}={shown[name] if name == 'kv_dtype' else repr(shown[name])}" for name in names)
 
     def _inference(self) -> dict[str, Any]:
+        told = self._host.parameters
         return {
-            "vllm_version": VERSION, "lmcache_version": VERSIONS["version"], "vllm_config": self._vllm_config(),
+            "vllm_version": told.vllm_version, "lmcache_version": told.lmcache_build,
+            "vllm_config": self._vllm_config(),
             "model_config": {
                 "model": self.options.model, "dtype": f"torch.{self.options.dtype}",
                 "max_model_len": self.options.max_model_len, "vocab_size": None, "num_layers": self._shape.layers,

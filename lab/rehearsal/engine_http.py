@@ -18,7 +18,6 @@ from .scheduler import Scheduler
 from .tokenizer import Tokenizer
 from .web import Handler, Site, body_of, empty, json_response
 
-VERSION = "0.32.0"
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 UNCOUNTED = ("/metrics", "/health", "/load", "/ping", "/version", "/server_info")
 
@@ -28,6 +27,7 @@ class EngineSite(Site):
 
     def __init__(self, host: Host, scheduler: Scheduler, tokenizer: Tokenizer):
         super().__init__(host.log, vary=True)
+        self._version_told = host.parameters.vllm_version
         self._options, self._scheduler, self._page = host.options, scheduler, host.page
         self._tokenizer, self._vocabulary = tokenizer, host.shape.vocabulary
         self._started = int(time.time())
@@ -80,7 +80,7 @@ class EngineSite(Site):
         return json_response({"server_load": 0})
 
     async def _version(self, _request: web.Request) -> web.Response:
-        return json_response({"version": VERSION})
+        return json_response({"version": self._version_told})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         self._page.put("vllm:num_requests_running", self._scheduler.running)

@@ -9,7 +9,8 @@ zero-chunk-on-load    the first chunk's keys are zeroed, the rest is well
 swap-chunks-on-load   the chunks arrive in another order
 load-fails            what was found cannot be loaded: the lookup reports the hit, the load gives nothing
 peer-hangs            the holder takes a peer's request and never answers
-keep-nothing          the holder's announcements are true, its memory is not: it gives less than it announced
+keep-half             the holder announces the truth and gives half of it
+keep-nothing          the holder announces the truth and has lost it when a peer asks
 announce-nothing      what is stored is never announced to the controller
 """
 
@@ -43,9 +44,15 @@ ON_LOAD: dict[str, Callable[[Chunks], Chunks]] = {
     "zero-chunk-on-load": _zero_first,
     "swap-chunks-on-load": _reversed,
 }
-NAMES = frozenset(ON_LOAD) | {"listen-elsewhere", "load-fails", "peer-hangs", "keep-nothing", "announce-nothing"}
+KEPT = {"keep-half": 0.5, "keep-nothing": 0.0}
+NAMES = frozenset(ON_LOAD) | frozenset(KEPT) | {"listen-elsewhere", "load-fails", "peer-hangs", "announce-nothing"}
 
 
 def loaded(fault: str | None, chunks: Chunks) -> Chunks:
     """The chunks as a fault lets them arrive in the engine's own cache."""
     return ON_LOAD[fault](chunks) if fault in ON_LOAD else chunks
+
+
+def kept(fault: str | None, chunks: int) -> int:
+    """How many of the chunks that a peer asks for the holder still has."""
+    return int(chunks * KEPT.get(fault, 1.0))

@@ -10,10 +10,11 @@ from typing import Any, Mapping
 from aiohttp import web
 
 from .cache import CacheRank
+from .host import Host
 from .lmconfig import LMCacheConfig
+from .settings import COMMIT
 from .web import Site, json_response, plain_json
 
-VERSIONS = {"lmc_version": "0.5.6", "version": "0.5.6-g3e11e108", "commit_id": "g3e11e108"}
 NOT_CONFIGURED = "LMCache engine not configured."
 
 
@@ -25,11 +26,13 @@ def text_json(content: Any, status: int = 200) -> web.Response:
 class InternalSite(Site):
     """``rank`` None: the scheduler's, which has no engine."""
 
-    def __init__(self, config: LMCacheConfig, rank: CacheRank | None, *, meta: dict[str, Any],
-                 inference: dict[str, Any], env: Mapping[str, str]):  # fmt: skip
+    def __init__(self, config: LMCacheConfig, rank: CacheRank | None, *, host: Host, meta: dict[str, Any],
+                 inference: dict[str, Any]):  # fmt: skip
         super().__init__()
         self._config, self._rank, self._meta = config, rank, meta
-        self._inference, self._env = inference, env
+        self._inference, self._env = inference, host.env
+        told = host.parameters
+        self._told = {"lmc_version": told.lmcache_version, "version": told.lmcache_build, "commit_id": COMMIT}
         self.get("/conf", self._conf)
         self.get("/meta", self._describe)
         self.get("/backends", self._backends)
@@ -40,7 +43,7 @@ class InternalSite(Site):
         self.get("/inference_info", self._inference_info)
         self.get("/inference_version", self._inference_version)
         self.get("/env", self._environment)
-        for name in VERSIONS:
+        for name in self._told:
             self.get("/" + name, self._versions)
 
     def _named(self, request: web.Request, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,4 +102,4 @@ class InternalSite(Site):
         return text_json(dict(sorted(self._env.items())))
 
     async def _versions(self, request: web.Request) -> web.Response:
-        return json_response(VERSIONS[request.path.strip("/")])
+        return json_response(self._told[request.path.strip("/")])

@@ -10,6 +10,7 @@ import time
 from array import array
 from typing import Any
 
+from . import faults
 from .host import Host
 from .lmconfig import LMCacheConfig
 from .model import KV_BYTES
@@ -100,9 +101,7 @@ class PeerBackend:
         if message["receiver_id"] not in self._receivers:
             self._log.say("receiver_unknown", receiver=message["receiver_id"])
             return {"error": "REMOTE_XFER_HANDLER_NOT_INITIALIZED"}, b""
-        hits = self._pool.contains(keys)
-        if self._pace.of.fault == "keep-nothing":
-            hits //= 2
+        hits = faults.kept(self._pace.of.fault, self._pool.contains(keys))
         if not hits:  # LMCache cannot write an empty list
             self._log.say("peer_get_failed", id=lookup_id)
             return {"error": "P2P_SERVER_ERROR"}, b""

@@ -88,9 +88,9 @@ class Scheduler:
             answer = len(context.kv) - len(tokens)
             self._prefix.put([*tokens, *self._model.readable(context.kv)[len(tokens) :]], context.kv, request.salt)
             self._count_finished(request, answer, (arrived, scheduled, first_at or last, last))
-        except LoadFailed:
+        except LoadFailed as exc:
             request.failed = True
-            self._log.say("load_failed", blocks=-(-load.hit // self._options.block_size))
+            self._log.say("load_failed", tokens=exc.missing, id=request.id)
             self._page.add("vllm:request_success", finished_reason="error")
         finally:
             self.running -= 1
@@ -99,13 +99,13 @@ class Scheduler:
         tokens, connector = request.tokens, self._connector
         computed = len(kv)
         if load.need and connector:
-            kv = await connector.load(request.id, load, computed, kv)
+            kv = await self._load(request, load, computed, kv)
         elif connector and load.counted:
             connector.forget(request.id)
         if request.logprobs and not self._met_logprobs:
             self._met_logprobs = True
             await self._pace.take(self._pace.of.first_logprobs_s)
-        request.cached = len(kv)
+        request.cached = computed + load.need  # also when the load failed and all is computed anew
         saved, first = load.hit, True
         while len(kv) < len(tokens):
             step = min(self._options.batched_tokens, len(tokens) - len(kv))
@@ -122,6 +122,16 @@ class Scheduler:
             request.prompt_choices = self._of_prompt(tokens)
         self._prefix.put(tokens, kv, request.salt)
         return kv
+
+    async def _load(self, request: Request, load: Load, computed: int, kv: array) -> array:
+        """KV with what the connector loaded; raises LoadFailed unless vLLM is told to recompute what failed."""
+        try:
+            return await self._connector.load(request.id, load, computed, kv)
+        except LoadFailed as exc:
+            if self._options.connector.get("kv_load_failure_policy") != "recompute":
+                raise
+            self._log.say("load_recomputed", tokens=exc.missing)
+            return kv
 
     def _of_prompt(self, tokens: list[int]) -> list[Choice]:
         """What the model would have said after each prompt token but the last; computed here, not from KV read."""

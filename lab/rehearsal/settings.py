@@ -17,6 +17,7 @@ import yaml
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4, "fp8": 1, "fp8_e4m3": 1,
                "fp8_e5m2": 1, "int8": 1}  # fmt: skip
 KV_DTYPES = {"fp8": "float8_e4m3fn", "fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
+COMMIT = "g3e11e108"
 #: LMCache's short names of dtypes, which are part of a key (lmcache/utils.py)
 DTYPE_NAMES = {"bfloat16": "bfloat16", "float16": "half", "half": "half", "float32": "float", "float": "float"}
 
@@ -44,10 +45,16 @@ class Parameters:
     lookup_poll_s: float = 0.01
     lookup_loss: float = 0.0  # share of lookup replies that stall, as in LMCache 0.5.6 as shipped
     register_limit_s: float = 30.0  # also of a lookup's and a peer's reply
+    vllm_version: str = "0.32.0"  # what is told of it; the behaviour stays
+    lmcache_version: str = "0.5.6"
     weights: str | None = None  # another model under the same name
     fault: str | None = None  # see faults.py
     log_shift_s: float = 0.0  # a clock that is wrong
     shared_dir: str | None = None  # where remote_url's store lies; default: a folder in TMPDIR
+
+    @property
+    def lmcache_build(self) -> str:
+        return f"{self.lmcache_version}-{COMMIT}"
 
     @classmethod
     def of(cls, env: Mapping[str, str], given: Mapping[str, Any] | None = None) -> Parameters:

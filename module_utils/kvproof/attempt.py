@@ -38,6 +38,7 @@ class Attempt:
     counted: int | None = None  # external hits by the counters of a proven idle window
     asked: bool | None = None  # holder was asked for this very request
     peer_error: str | None = None
+    peer_lost: bool = False  # the receiver gave the transfer up
     timed_out: bool | None = None
     slow: bool = False  # so slow that a time-out cannot be told from a slow engine
     lost_answer: bool = False
@@ -60,7 +61,7 @@ class Attempt:
         the peer fails, so something loaded means that the peer delivered.  Without the holder's log, the
         controller's answer to this very lookup tells.
         """
-        if self.peer_error:
+        if self.peer_error or self.peer_lost:
             return None
         if self.asked:
             return True

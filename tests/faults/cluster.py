@@ -2,19 +2,24 @@
 # Copyright: the kvproof authors
 """One rehearsal cluster of real processes (controller, prefill, decode), broken as a file of lab/faults says.
 
-Every cluster has loopback addresses of its own, so that many can run side by side; nothing but these processes is
-touched.  The evidence is gathered by the very functions the Ansible modules call.
+Every cluster has a slot of its own (loopback addresses and ports), so that many can run side by side; nothing but
+these processes is touched.  The evidence is gathered by the very functions the Ansible modules call.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +35,70 @@ from kvproof.experiment import Experiment, Settings, new_run_id
 
 SHADOW = ROOT / "lab" / "rehearsal" / "shadow"
 ROLES = {"holder": "prefill", "receiver": "decode"}
-START_S = 20.0
+#: the experiment's settings, which are the playbook's variables without kv_reuse_
+SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens")
+START_S = 120.0  # many at once on few cores start slowly
 STOP_S = 5.0
+REGISTERED = b"Starting lmcache worker"  # said by an engine that has been answered
 
 
 class ClusterError(Exception):
     """The cluster did not come up as its fault says it should."""
 
 
-class Cluster:
-    """``index`` (0 to 199) gives addresses and ports; ``plan`` is a fault's file, {} for a healthy cluster."""
+@dataclass(frozen=True)
+class Slot:
+    """Loopback addresses and ports that one cluster at a time has for itself.
 
-    def __init__(self, index: int, plan: dict[str, Any], folder: Path):
-        self.plan, self.folder = plan, folder
-        self.addresses = {name: f"127.2.{index}.{last}" for name, last in
+    LMCache's workers listen on every address and its internal API on 127.0.0.1, so ports have to differ, too.
+    """
+
+    net: str
+    first_port: int
+
+
+class Slots:
+    """Slots of this run; other runs on this machine take others, as long as this object lives."""
+
+    RUNS, OF_A_RUN, PORTS = 10, 40, 20
+
+    def __init__(self) -> None:
+        for run in range(self.RUNS):
+            claim = socket.socket()
+            try:
+                claim.bind((f"127.{2 + run}.255.254", 9))
+            except OSError:
+                claim.close()
+                continue
+            self._claim = claim
+            self._free = [Slot(f"127.{2 + run}.{number}", 20_000 + (run * self.OF_A_RUN + number) * self.PORTS)
+                          for number in range(self.OF_A_RUN)]  # fmt: skip
+            self._lock = threading.Lock()
+            return
+        raise ClusterError(f"{self.RUNS} other runs have all the addresses")
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Slot]:
+        """At most OF_A_RUN at a time."""
+        with self._lock:
+            slot = self._free.pop(0)
+        try:
+            yield slot
+        finally:
+            with self._lock:
+                self._free.append(slot)
+
+
+class Cluster:
+    """``plan`` is a fault's file, {} for a healthy cluster."""
+
+    def __init__(self, slot: Slot, plan: dict[str, Any], folder: Path):
+        self.folder = folder
+        self.addresses = {name: f"{slot.net}.{last}" for name, last in
                           (("prefill", 13), ("decode", 97), ("controller", 5))}  # fmt: skip
-        self._index = index
+        written = json.dumps(plan).replace("{{ kv_lab_controller.address }}", self.addresses["controller"])
+        self.plan: dict[str, Any] = json.loads(written)
+        self._first_port = slot.first_port
         self._processes: dict[str, subprocess.Popen] = {}
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("model", "model-copy", "home"):
@@ -70,8 +123,8 @@ class Cluster:
             "transfer_channel": "nixl", "nixl_backends": ["UCX"], "enable_controller": True,
             "lmcache_instance_id": f"{role}-1", "controller_pull_url": f"{controller}:8300",
             "controller_reply_url": f"{controller}:8400",
-            "lmcache_worker_ports": 22000 + 2 * self._index + number, "internal_api_server_enabled": True,
-            "internal_api_server_port_start": 24000 + 10 * self._index + 5 * number,
+            "lmcache_worker_ports": self._first_port + number, "internal_api_server_enabled": True,
+            "internal_api_server_port_start": self._first_port + 4 + 4 * number,
         }  # fmt: skip
         merged = {**healthy, **self.changes(role)["lmcache"]}
         return {key: value for key, value in merged.items() if value is not None}
@@ -99,9 +152,9 @@ class Cluster:
 
     def start_controller(self) -> None:
         changes, address = self.plan.get("controller") or {}, self.addresses["controller"]
-        words = [sys.executable, str(SHADOW / "bin" / "lmcache_controller"), "--host", address, "--port", "9000",
-                 "--monitor-ports", json.dumps({"pull": 8300, "reply": 8400, **changes.get("ports", {})}),
-                 *changes.get("arguments", [])]  # fmt: skip
+        words = [sys.executable, str(SHADOW / "bin" / "lmcache_controller"), "--host", changes.get("host", address),
+                 "--port", "9000", "--monitor-ports",
+                 json.dumps({"pull": 8300, "reply": 8400, **changes.get("ports", {})})]  # fmt: skip
         self._start("controller", words, self._environment(changes.get("env", {})))
 
     def _start(self, name: str, words: list[str], env: dict[str, str]) -> None:
@@ -136,11 +189,10 @@ class Cluster:
             self._until(lambda: all(self._processes[role].poll() is not None for role in ROLES.values()), "exit")
             return
         for role in ROLES.values():
-            self._until(lambda role=role: self._answers(f"http://{self.addresses[role]}:8000/health"), f"{role} up")
+            self._until(lambda role=role: self._up(role), f"{role} up")
         everybody = [] if self.plan.get("no_controller") else [f"{role}-1" for role in ROLES.values()]
         wanted = set(self.plan.get("registered", everybody))
-        if wanted:
-            self._until(lambda: wanted <= self.registered(), f"{', '.join(sorted(wanted))} registered")
+        self._until(lambda: wanted <= self.registered(), f"{', '.join(sorted(wanted))} registered")
 
     def registered(self) -> set[str]:
         """Instance ids that the controller lists; none when it does not answer."""
@@ -149,6 +201,12 @@ class Cluster:
         except (requests.RequestException, ValueError):
             return set()
         return {worker["instance_id"] for worker in found["workers"]}
+
+    def _up(self, role: str) -> bool:
+        process = self._processes[role]
+        if process.poll() is not None:
+            raise ClusterError(f"{role} ended with {process.returncode}")
+        return self._answers(f"http://{self.addresses[role]}:8000/health")
 
     @staticmethod
     def _get(url: str) -> requests.Response:
@@ -171,40 +229,69 @@ class Cluster:
             time.sleep(0.05)
 
     def after_start(self) -> None:
-        """Carries out the fault's ``after_start``."""
+        """Carries out the fault's ``after_start`` on the member that ``who`` names."""
         what = self.plan.get("after_start")
         if what:
-            getattr(self, f"_{what}")()
+            getattr(self, f"_{what}")(self.plan.get("who"))
 
-    def _stop_controller(self) -> None:
+    def _stop_controller(self, _who: None) -> None:
         self.stop_process("controller")
 
-    def _edit_config(self) -> None:
+    def _stop(self, who: str) -> None:
+        self.stop_process(who)
+
+    def _restart(self, who: str) -> None:
+        self.stop_process(who)
+        if who == "controller":
+            self.start_controller()
+            url = f"http://{self.addresses[who]}:9000/controller/workers"
+        else:
+            registered = (self.folder / f"{who}.log").read_bytes().count(REGISTERED)
+            self.start_engine(who)
+            url = f"http://{self.addresses[who]}:8000/health"
+            self._until(lambda: (self.folder / f"{who}.log").read_bytes().count(REGISTERED) > registered, "registered")
+        self._until(lambda: self._answers(url), f"{who} up again")
+
+    def _edit_config(self, _who: None) -> None:
         edit = self.plan["edit"]
         path = self.folder / f"{edit['role']}.yaml"
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         values[edit["key"]] = edit["value"]
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
+    def _traffic(self, who: str) -> None:
+        self._disturb("traffic", f"http://{self.addresses[who]}:8000", "tiny")
+
+    def _cut_log(self, who: str) -> None:
+        self._disturb("cut-log", str(self.folder / f"{who}.log"))
+
+    def _disturb(self, *words: str) -> None:
+        self._start("disturb", [sys.executable, str(ROOT / "lab" / "disturb.py"), *words], self._environment({}))
+
     # ---- evidence
 
-    def evidence(self, **settings: Any) -> dict[str, Any]:
+    def evidence(self) -> dict[str, Any]:
         """``kvproof.evidence/1``: the experiment, then both nodes and the controller, as the playbook does it."""
+        told = self.plan.get("validate") or {}
+        settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
         run = new_run_id()
         engines = {role: EngineSettings(role, f"{name}-1", f"http://{self.addresses[name]}:8000")
                    for role, name in ROLES.items()}  # fmt: skip
         controller_url = f"http://{self.addresses['controller']}:9000"
         probe = Experiment(Settings(run_id=run, **settings), engines["holder"], engines["receiver"],
                            controller_url).run()  # fmt: skip
-        nodes = {role: {"node": self._node(role, run, probe, controller_url)} for role in ROLES}
-        controller = controllerinfo.gather(url=controller_url)
+        nodes: dict[str, Any] = {role: {} for role in ROLES}
+        if told.get("kv_reuse_nodes", True):
+            nodes = {role: {"node": self._node(role, run, probe, controller_url)} for role in ROLES}
+        controllers = [("controller-1", {"controller": controllerinfo.gather(url=controller_url)})]
         pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-        found = assemble.pair_evidence(pair, "inventory", probe, nodes, [("controller-1", {"controller": controller})])
+        found = assemble.pair_evidence(pair, "inventory", probe, nodes, controllers)
         return json.loads(json.dumps(found, default=str))
 
     def _node(self, role: str, run: str, probe: dict[str, Any], controller_url: str) -> dict[str, Any]:
         name = ROLES[role]
+        log = (self.plan.get("validate") or {}).get("kv_reuse_log", {"file": str(self.folder / f"{name}.log")})
         return nodeinfo.gather(
-            port=8000, host=self.addresses[name], log={"file": str(self.folder / f"{name}.log")},
+            port=8000, host=self.addresses[name], log=log,
             ids=assemble.wanted_ids([probe], role), run_marker=f"kvp-{run}", since=probe["started_at"],
             peers=assemble.peers_listed([probe]), controller_url=controller_url)  # fmt: skip

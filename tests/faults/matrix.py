@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""matrix.py [--jobs N] [--healthy N] [FAULT ...]: every fault of lab/faults on a rehearsal cluster, as a table.
+"""matrix.py [--jobs N] [--healthy N] [FAULT ... | none]: faults of lab/faults on rehearsal clusters, as a table.
 
 Verdict and first finding must be those of the fault's file, findings listed under ``also`` must be there, and
 nothing may be presented as a cause that the file does not name.  Exit 1 when a row is wrong.
@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import variants
 import yaml
-from cluster import ROOT, Cluster, ClusterError
+from cluster import ROOT, Cluster, ClusterError, Slots
 from kvproof.judge import judge
 
 FAULTS = ROOT / "lab" / "faults"
-SAY_NOTHING = ("note", "warning")
+ASIDE = ("note", "warning")
 
 
 @dataclass
@@ -32,61 +33,72 @@ class Row:
 
     name: str
     verdict: str
-    first: str | None
-    others: list[str]
+    findings: list[tuple[str, str]]  # role, slug
     seconds: float
     wrong: str | None
 
 
-def plan_of(name: str) -> dict[str, Any]:
-    if name == "healthy":
-        return {"expect": {"verdict": "pass", "first": None, "also": []}}
-    return yaml.safe_load((FAULTS / f"{name}.yml").read_text(encoding="utf-8"))
+def plans(names: list[str], healthy: int) -> dict[str, dict[str, Any]]:
+    """Faults by their names or the paths of their files, and so many healthy clusters."""
+    found = {f"healthy-{number}": variants.healthy(number) for number in range(healthy)}
+    for name in names:
+        path = Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml"
+        found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
 
 
-def run(index: int, name: str, folder: Path) -> Row:
+def run(slots: Slots, name: str, plan: dict[str, Any], folder: Path) -> Row:
     """Starts the cluster, breaks it, judges it and takes it down."""
-    plan, began = plan_of(name), time.monotonic()
-    cluster = Cluster(index, plan, folder / f"{index}-{name}")
-    try:
-        cluster.start()
-        cluster.after_start()
-        judged = judge(cluster.evidence(**plan.get("settings", {})))
-    except ClusterError as exc:
-        return Row(name, "-", None, [], time.monotonic() - began, str(exc))
-    finally:
-        cluster.stop()
-    blamed = [one["slug"] for one in judged["findings"] if one["role"] not in SAY_NOTHING]
-    noted = [one["slug"] for one in judged["findings"] if one["role"] in SAY_NOTHING]
-    row = Row(name, judged["verdict"], next(iter(blamed), None), blamed[1:] + noted, time.monotonic() - began, None)
-    row.wrong = wrong(row, plan["expect"], blamed, noted)
-    return row
+    began = time.monotonic()
+    with slots.one() as slot:
+        cluster = Cluster(slot, plan, folder / name)
+        try:
+            cluster.start()
+            cluster.after_start()
+            judged = judge(cluster.evidence())
+        except ClusterError as exc:
+            return Row(name, "-", [], time.monotonic() - began, str(exc))
+        finally:
+            cluster.stop()
+    findings = [(one["role"], one["slug"]) for one in judged["findings"]]
+    return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, plan["expect"]))
 
 
-def wrong(row: Row, expect: dict[str, Any], blamed: list[str], noted: list[str]) -> str | None:
-    if row.verdict != expect["verdict"]:
+def wrong(judged: dict[str, Any], expect: dict[str, Any]) -> str | None:
+    """What is wrong with a verdict, in words; a cluster that works may raise nothing above a note."""
+    if judged["verdict"] != expect["verdict"]:
         return f"verdict should be {expect['verdict']}"
-    if row.first != expect["first"] and expect["first"] is not None:
+    roles = {one["slug"]: one["role"] for one in judged["findings"]}
+    first = next((slug for slug, role in roles.items() if role not in ASIDE), None)
+    if expect["first"] not in (None, first):
         return f"first finding should be {expect['first']}"
-    missing = [slug for slug in expect.get("also") or [] if slug not in blamed + noted]
-    return f"missing: {', '.join(missing)}" if missing else None
+    missing = [slug for slug in expect["also"] if slug not in roles]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    blamed = ("failure", "cause", "warning") if expect["verdict"] == "pass" else ("failure", "cause")
+    named = {expect["first"], *expect["also"]}
+    surplus = [slug for slug, role in roles.items() if role in blamed and slug not in named]
+    return f"not to blame: {', '.join(surplus)}" if surplus else None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("faults", nargs="*")
-    parser.add_argument("--jobs", type=int, default=6)
-    parser.add_argument("--healthy", type=int, default=1, help="how many healthy clusters")
+    parser.add_argument("faults", nargs="*", help="names or paths of files; default: all")
+    parser.add_argument("--jobs", type=int, default=8, help="clusters at a time, at most 40")
+    parser.add_argument("--healthy", type=int, help="how many healthy clusters; default: 1 where all faults are run")
     parser.add_argument("--keep", type=Path, help="folder for logs; default: a temporary one")
     options = parser.parse_args()
-    names = options.faults or ["healthy"] * options.healthy + sorted(path.stem for path in FAULTS.glob("*.yml"))
+    healthy = options.healthy if options.healthy is not None else int(not options.faults)
+    names = options.faults or sorted(path.stem for path in FAULTS.glob("*.yml"))
+    todo = plans([name for name in names if name != "none"], healthy)
+    slots = Slots()
     with tempfile.TemporaryDirectory(prefix="kvm-") as temporary, ThreadPoolExecutor(options.jobs) as pool:
         folder = options.keep or Path(temporary)
-        rows = list(pool.map(lambda item: run(item[0], item[1], folder), enumerate(names)))
+        rows = list(pool.map(lambda name: run(slots, name, todo[name], folder), todo))
     for row in rows:
         why = f"  <- {row.wrong}" if row.wrong else ""
-        print(f"{'BAD' if row.wrong else 'ok '} {row.name:28} {row.verdict:12} {row.first or '-':28} "
-              f"{row.seconds:5.1f} s  {', '.join(row.others)}{why}")  # fmt: skip
+        found = ", ".join(slug if role not in ASIDE else f"({slug})" for role, slug in row.findings)
+        print(f"{'BAD' if row.wrong else 'ok '} {row.name:32} {row.verdict:12} {row.seconds:5.1f} s  {found}{why}")
     bad = sum(row.wrong is not None for row in rows)
     print(f"{len(rows)} clusters, {bad} wrong")
     return 1 if bad else 0

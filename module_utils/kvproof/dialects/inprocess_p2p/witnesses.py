@@ -86,6 +86,7 @@ def _receiver(scene: _Scene, seen: Attempt, trial: dict, reuse: dict) -> None:
     seen.timed_out = timed_out or None
     errors = receiver.events_of(ids, "peer_error")
     seen.peer_error = next((e.get("code") or e.get("line") or e["kind"] for e in errors), None)
+    seen.peer_lost = bool(receiver.events_of(ids, "retry_exhausted", "ensure_peer_failed", "peer_get_failed"))
     lookup = receiver.events_of(ids, *LOOKUP)
     if not lookup:
         if seen.cached and not waiting.sooner(case, reuse):

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""What disturbs a probe from outside the cluster, until it is stopped.
+
+    disturb.py traffic URL MODEL    other people's requests, each of them new
+    disturb.py cut-log LOG          empties the log once the probe is at its work, as logrotate's copytruncate does
+
+Standard library only: it runs beside the real stack and beside the rehearsal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+PAUSE_S = 0.2  # between two requests
+TOKENS = 600
+PROBES = b"Reqid: cmpl-kvp-"
+CUT_AFTER = 3  # of the probe's requests
+
+
+def traffic(url: str, model: str) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    draw = random.Random(0)
+    while True:
+        prompt = [draw.randrange(300, 2000) for _ in range(TOKENS)]
+        body = json.dumps({"model": model, "prompt": prompt, "max_tokens": 8}).encode()
+        request = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
+        try:
+            opener.open(request, timeout=10).read()
+        except (urllib.error.URLError, OSError):
+            pass  # an engine that is gone gets no requests; it may come back
+        time.sleep(PAUSE_S)
+
+
+def cut_log(log: str) -> None:
+    while Path(log).read_bytes().count(PROBES) < CUT_AFTER:
+        time.sleep(0.02)
+    os.truncate(log, 0)
+
+
+def main() -> int:
+    actions = {"traffic": traffic, "cut-log": cut_log}
+    if sys.argv[1:2] and sys.argv[1] in actions:
+        try:
+            actions[sys.argv[1]](*sys.argv[2:])
+            return 0
+        except TypeError:
+            pass  # arguments are missing
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
