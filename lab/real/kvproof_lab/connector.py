@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 
-from kvproof_lab import cpu_kv, faults, lookup_stall, nixl_progress, node_address
+from kvproof_lab import cpu_kv, double_free, faults, lookup_stall, nixl_progress, node_address
 
 cpu_kv.install()
 node_address.install(os.environ.get("LAB_NODE_ADDRESS"))
 nixl_progress.install(os.environ.get("LAB_NIXL", "poll"))
 if os.environ.get("LAB_STALL_FIX", "1") == "1":
     lookup_stall.install()
+    double_free.install()
 faults.install(os.environ.get("LAB_FAULT"))
 
 # after the changes: this import pulls in most of LMCache

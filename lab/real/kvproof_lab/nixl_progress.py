@@ -2,23 +2,18 @@
 # Copyright: the kvproof authors
 """NIXL's UCX progress thread spins one core per engine, which starves two engines on two cores.
 
-poll   the agent is made without that thread; a Python thread drives progress every 2 ms, and a fetch drives it
-       until what its peer wrote has arrived: a UCX write over TCP is done for the sender when it is sent, and the
-       receiver's memory fills only as the receiver makes progress
+poll   the agent is made without that thread; a Python thread drives progress every 2 ms
 idle   the thread stays, at the lowest scheduling class
 stock  nothing is changed
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 
 POLL_SECONDS = 0.002
-ARRIVAL_POLLS = 50
-ARRIVAL_PAUSE = 0.0005  # seconds between them: 25 ms in all, for a few MB over loopback
 
 
 def install(mode: str) -> None:
@@ -32,10 +27,6 @@ def install(mode: str) -> None:
         return
     make_agent = {"poll": _without_thread, "idle": _with_idle_thread}[mode]
     channel.NixlAgentWrapper.__init__ = make_agent(channel.NixlAgentWrapper.__init__, nixl)
-    if mode == "poll":
-        from lmcache.v1.storage_backend.p2p_backend import P2PBackend
-
-        P2PBackend.batched_get_non_blocking = _until_arrived(P2PBackend.batched_get_non_blocking)
 
 
 def _without_thread(make, nixl):
@@ -52,18 +43,6 @@ def _without_thread(make, nixl):
         threading.Thread(target=_poll, args=(self.agent,), daemon=True, name="lab-nixl-progress").start()
 
     return make_and_poll
-
-
-def _until_arrived(get):
-    async def get_and_make_progress(self, *args, **kwargs):
-        found = await get(self, *args, **kwargs)
-        if found:
-            for _ in range(ARRIVAL_POLLS):
-                self.transfer_channel.nixl_agent.get_new_notifs()
-                await asyncio.sleep(ARRIVAL_PAUSE)
-        return found
-
-    return get_and_make_progress
 
 
 def _poll(agent) -> None:
