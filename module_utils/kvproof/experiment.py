@@ -27,6 +27,8 @@ REFERENCE_MOST_TOKENS = 2048  # prompt_logprobs makes logits of the whole prompt
 DEFAULT_LOOKUP_TIMEOUT_MS = 3000  # LMCache's lookup_timeout_ms
 FLUSH_S = 11.0  # LMCache flushes its counters every 10 s
 VAIN_WAIT_S = 1.0  # a store that did not show within the full wait, and did not lead to a hit, gets no more
+BLIND_WAIT_S = 0.25  # one that did not show and led to a hit all the same: a full pool evicts, so the count stays
+WARMUP_WAIT_S = 1.0
 MISSES_ENOUGH = 2  # plain misses after which no lost trial is made again
 
 
@@ -106,7 +108,7 @@ class Experiment:
             HttpClient(check_url(controller_url, "controller_url"), self.deadline) if controller_url else None
         )
         self._knockout_refused = False
-        self._vain = False  # a full wait showed no store and led to no hit
+        self._longest_wait = settings.wait_s  # less once waiting has proved to be of no use
         self._ended = time.monotonic()  # of the last request
 
     def run(self) -> dict[str, Any]:
@@ -281,13 +283,17 @@ class Experiment:
                     error["kind"], f"the warm-up of the {engine} failed, so no trial was made", error["status"]
                 )
             if engine == "holder" and self.watch.sees:
-                self._wait(mark, request, pair)
+                self._longest_wait = min(WARMUP_WAIT_S, self.settings.wait_s)
+                shown = self._wait(mark, request, pair)["reached"]
+                self._longest_wait = self.settings.wait_s
+            elif self.watch.sees and not shown and request["cached_tokens"]:
+                self._longest_wait = min(BLIND_WAIT_S, self.settings.wait_s)
         return None
 
     def _wait(
         self, mark: dict[str, Any], seed: dict[str, Any], pair: prompts.PromptPair, since: float | None = None
     ) -> dict[str, Any]:
-        limit = min(VAIN_WAIT_S if self._vain else self.settings.wait_s, self.deadline.left(), self.settings.wait_s)
+        limit = max(0.0, min(self._longest_wait, self.deadline.left()))
         return self.watch.wait(
             mark,
             seed["response_id"] or seed["request_id"],
@@ -380,8 +386,9 @@ class Experiment:
             self._knock(trial, begun)  # a second lost attempt has nothing to compare
         if self._repeat_tells(trial):
             trial["repeat"] = self._ask("receiver", "repeat", pair.reuse, f"{begun['name']}-repeat")
-        if self.watch.sees and not trial["visible"]["reached"] and trial["reuse"]["cached_tokens"] == 0:
-            self._vain = True
+        if self.watch.sees and not trial["visible"]["reached"] and trial["reuse"]["cached_tokens"] is not None:
+            enough = BLIND_WAIT_S if trial["reuse"]["cached_tokens"] else VAIN_WAIT_S
+            self._longest_wait = min(enough, self._longest_wait)
         self._last = begun
         return trial
 
