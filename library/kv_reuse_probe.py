@@ -127,7 +127,7 @@ options:
   max_tokens:
     description: Tokens to generate in the first trial, from which the inter-token times come. All others take 8.
     type: int
-    default: 64
+    default: 32
   max_probe_mb:
     description: Most KV cache that the probe may leave in an engine's pool, in MiB, where its size is known.
     type: int
@@ -300,7 +300,7 @@ def main():
             "chunk_size": {"type": "int"},
             "wait": {"type": "float", "default": 5.0},
             "deadline": {"type": "float", "default": 120.0},
-            "max_tokens": {"type": "int", "default": 64},
+            "max_tokens": {"type": "int", "default": 32},
             "max_probe_mb": {"type": "int", "default": 4096},
             "wait_for_flush": {"type": "bool", "default": False},
         },

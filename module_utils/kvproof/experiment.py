@@ -43,7 +43,7 @@ class Settings:
     chunk_size: int | None = None
     wait_s: float = 5.0
     deadline_s: float = 120.0
-    max_tokens: int = 64
+    max_tokens: int = 32
     max_probe_mb: float | None = None
     wait_for_flush: bool = False
 
