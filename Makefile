@@ -17,7 +17,7 @@ LAB_VENV := .cache/vllm-venv
 PIP_INSTALL := -m pip --disable-pip-version-check install -q
 fingerprint = $(shell cat $(1) | sha256sum | cut -c1-16)
 ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,requirements.txt)
-DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,requirements.txt requirements-dev.txt)
+DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,requirements.txt requirements-dev.txt lab/rehearsal/requirements.txt)
 LAB_STAMP := $(LAB_VENV)/.installed-$(call fingerprint,lab/requirements-lab.txt)
 
 # named, so that it counts in a world-writable checkout too
@@ -67,7 +67,7 @@ $(ANSIBLE_STAMP): requirements.txt
 	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements.txt)
 	@touch $@
 
-$(DEV_STAMP): requirements.txt requirements-dev.txt
+$(DEV_STAMP): requirements.txt requirements-dev.txt lab/rehearsal/requirements.txt
 	$(call make-venv,$(VENV))
 	@echo 'Installing the test tools into $(VENV)'
 	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements-dev.txt)

@@ -97,7 +97,7 @@ def test_a_recorded_probe_of_a_real_pair_has_the_shape_of_today(cluster):
 def test_what_the_timed_requests_of_a_comparison_have_in_common(cluster):
     run(cluster)
     sent = {h["X-Request-Id"]: p for path, p, h in cluster.decode.requests if path == "/v1/completions"}
-    for name, tokens in (("0", 64), ("1", 8), ("2", 8)):
+    for name, tokens in (("0", 32), ("1", 8), ("2", 8)):
         reuse, knock = sent[f"kvp-kabc12345-{name}-reuse"], dict(sent[f"kvp-kabc12345-{name}-knockout"])
         params, salt = knock.pop("kv_transfer_params"), knock.pop("cache_salt")
         assert reuse == knock
