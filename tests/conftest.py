@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "module_utils"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import recording  # puts module_utils on the path, too
 
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
     """Folder with the recordings of a real cluster (KVPROOF_RECORDINGS, else beside the checkout)."""
-    path = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
-    if not path.is_dir():
-        pytest.skip(f"no recordings at {path}; set KVPROOF_RECORDINGS")
-    return path
+    if not recording.RECORDINGS.is_dir():
+        pytest.skip(f"no recordings at {recording.RECORDINGS}; set KVPROOF_RECORDINGS")
+    return recording.RECORDINGS

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "module_utils"))
+
 from kvproof import allowlist, logs, metrics
 from kvproof.dialects.mp import lines as mp_lines
 
+RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk
 ARCHITECTURES = {"mp": "mp", "lmcache_pd": "lmcache_pd", "nixl_pd": "nixl_pd"}
 SAME_PROMPT = ("lmcache_pd", "nixl_pd")  # the decode engine gets the very prompt of the prefill engine
@@ -266,6 +272,7 @@ def fixture(folder: Path) -> dict:
     for role, node in document["nodes"].items():
         node["config_file"]["values"] = dict(node["effective"]["values"])
         node["log"]["source"] = {"file": f"{NAMES[role]}.log"}
+        node["log"]["mtime"] = None  # when this copy of the recording was unpacked
         node["log"]["events"] = node["log"]["events"][-KEPT_EVENTS:]
     return {"meta": {name: meta[name] for name in ("expected_verdict", "root_cause")}, "evidence": document}
 
@@ -281,10 +288,10 @@ def _fewer(position: dict) -> dict:
 
 
 def main() -> None:
-    """Writes the three fixtures again from the recordings in KVPROOF_RECORDINGS."""
-    target = Path(__file__).resolve().parent / "fixtures" / "evidence"
+    """Writes the three fixtures again from the recordings (KVPROOF_RECORDINGS, else beside the checkout)."""
+    target = ROOT / "tests" / "fixtures" / "evidence"
     for name in ("healthy", "corrupt_zero_k", "hashseed_differs"):
-        found = fixture(Path(os.environ["KVPROOF_RECORDINGS"]) / name)
+        found = fixture(RECORDINGS / name)
         (target / f"{name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

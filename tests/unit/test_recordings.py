@@ -5,7 +5,6 @@ cause.  Three of them stand in fixtures/evidence as documents, so that something
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import jsonschema
@@ -16,7 +15,7 @@ from kvproof.judge import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "evidence"
-RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
+RECORDINGS = recording.RECORDINGS
 FOLDERS = sorted(path.parent for path in RECORDINGS.glob("*/meta.json"))
 
 # Cause in meta.json → the finding it should lead to, as the recordings' README has it.
