@@ -1,7 +1,7 @@
 # kvproof. `make help` lists what there is.
 #
 # Everything is installed below .cache/ and reused until a requirements file changes:
-#   .cache/venv       Ansible, the validator's needs, the test tools
+#   .cache/venv       Ansible, the validator's needs, the rehearsal engines' needs, the test tools
 #   .cache/vllm-venv  the real stack: vLLM for CPUs, LMCache, NIXL
 
 .DEFAULT_GOAL := help
@@ -16,8 +16,9 @@ VENV := .cache/venv
 LAB_VENV := .cache/vllm-venv
 PIP_INSTALL := -m pip --disable-pip-version-check install -q
 fingerprint = $(shell cat $(1) | sha256sum | cut -c1-16)
-ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,requirements.txt)
-DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,requirements.txt requirements-dev.txt lab/rehearsal/requirements.txt)
+NEEDS := requirements.txt lab/rehearsal/requirements.txt
+ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,$(NEEDS))
+DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,$(NEEDS) requirements-dev.txt)
 LAB_STAMP := $(LAB_VENV)/.installed-$(call fingerprint,lab/requirements-lab.txt)
 
 # named, so that it counts in a world-writable checkout too
@@ -26,27 +27,30 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 INVENTORY ?= inventory/demo
+ENGINE ?= rehearsal
 PLAY := $(VENV)/bin/ansible-playbook -i $(INVENTORY)
 # the lab's own plays show what they change and what fails
 QUIET := ANSIBLE_DISPLAY_OK_HOSTS=no ANSIBLE_DISPLAY_SKIPPED_HOSTS=no
-LAB_VARS = $(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
+LAB_VARS = -e kv_lab_engine=$(ENGINE) \
+	$(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
 	$(if $(SSH_USER),-e kv_lab_ssh_user=$(SSH_USER)) $(if $(ENGINE_USER),-e kv_lab_engine_user=$(ENGINE_USER))
 
 help:
-	@echo 'make demo              bring a real two-node cluster up, validate it, take it down; reports/ stays'
+	@echo 'make demo              bring a two-node cluster up, validate it, take it down; reports/ stays'
+	@echo '     ENGINE=vllm       of real vLLM and LMCache (3 GB to install, once) instead of rehearsal engines'
 	@echo '     FAULT=slug        break it first; slugs: $(sort $(basename $(notdir $(wildcard lab/faults/*.yml))))'
 	@echo '     KEEP=1            leave it up'
-	@echo '     LAB_STALL_FIX=0   run LMCache as shipped, lost lookup replies included'
+	@echo '     LAB_STALL_FIX=0   with ENGINE=vllm: LMCache as shipped, lost lookup replies included'
 	@echo '     SSH_USER=name     as root: log in over SSH as another user than the engines (made if missing)'
 	@echo '     ENGINE_USER=name  as root: run the engines as another user (made if missing)'
 	@echo 'make up, make down     only bring the cluster up (same variables), only take it down'
 	@echo 'make test              linters, unit tests, molecule without a real cluster'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken'
 	@echo 'make lint, unit, molecule   parts of make test'
-	@echo 'make install           install everything the demo needs'
+	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
 
-install: install-ansible install-lab
+install: install-ansible $(if $(filter vllm,$(ENGINE)),install-lab)
 install-ansible: $(ANSIBLE_STAMP)
 install-dev: $(DEV_STAMP)
 install-lab: $(LAB_STAMP)
@@ -61,13 +65,13 @@ endef
 # $(call quietly,COMMAND): its output is shown only when it fails
 quietly = { $(1); } > .cache/install.log 2>&1 || { cat .cache/install.log >&2; exit 1; }
 
-$(ANSIBLE_STAMP): requirements.txt
+$(ANSIBLE_STAMP): $(NEEDS)
 	$(call make-venv,$(VENV))
 	@echo 'Installing Ansible into $(VENV)'
-	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements.txt)
+	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) $(NEEDS:%=-r %))
 	@touch $@
 
-$(DEV_STAMP): requirements.txt requirements-dev.txt lab/rehearsal/requirements.txt
+$(DEV_STAMP): $(NEEDS) requirements-dev.txt
 	$(call make-venv,$(VENV))
 	@echo 'Installing the test tools into $(VENV)'
 	@$(call quietly,$(VENV)/bin/python $(PIP_INSTALL) -r requirements-dev.txt)
