@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-SUPERVISE = Path(__file__).resolve().parents[2] / "lab" / "real" / "supervise.py"
+SUPERVISE = Path(__file__).resolve().parents[2] / "lab" / "supervise.py"
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', {})); time.sleep(600)"
 # ignores SIGTERM and has a child that does, too
@@ -34,6 +34,7 @@ class Lab:
         self.specs.append(
             {
                 "name": name,
+                "unit": "cluster",
                 "record": str(self.folder / f"{name}.pid"),
                 "argv": [sys.executable, "-c", code],
                 "env": {},
@@ -43,9 +44,9 @@ class Lab:
                 "log_mode": "0640",
                 "fresh_dirs": [str(self.folder / name)],
                 "ports": [],
-                "ready_url": "",
+                "files": [],
+                "ready_urls": [],
                 "watch": [],
-                "digest_extra": None,
                 **changes,
             }
         )
@@ -106,6 +107,39 @@ def test_one_that_differs_restarts_the_unit(lab):
     assert alive(lab.pid("one"))
 
 
+def test_another_unit_is_left_running(lab):
+    lab.add("one")
+    lab.add("two", unit="other")
+    lab.run("up")
+    before = lab.pid("one")
+    lab.specs[1]["env"] = {"CHANGED": "1"}
+    assert lab.run("up")["differ"] == ["two"]
+    assert lab.pid("one") == before
+
+
+def test_a_file_that_was_edited_is_written_again_without_a_restart(lab):
+    path = lab.folder / "settings.yaml"
+    lab.add("one", files=[{"path": str(path), "content": "a: 1\n", "mode": "0640"}])
+    lab.run("up")
+    assert path.read_text() == "a: 1\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    before = lab.pid("one")
+    path.write_text("a: 2\n")
+    assert lab.run("up") == {"changed": True, "differ": []}
+    assert (path.read_text(), lab.pid("one")) == ("a: 1\n", before)
+    lab.specs[0]["files"][0]["content"] = "a: 3\n"
+    assert lab.run("up")["differ"] == ["one"]
+
+
+def test_down_removes_what_it_is_told_to(lab):
+    lab.add("one")
+    lab.run("up")
+    folder = lab.folder / "one"
+    assert lab.run("down", "--remove", folder, "--remove", lab.folder / "never-made")["changed"]
+    assert not folder.exists()
+    assert lab.run("down", "--remove", folder) == {"changed": False, "stopped": []}
+
+
 def test_a_watched_file_counts(lab):
     watched = lab.folder / "source.py"
     watched.write_text("1")
@@ -157,13 +191,13 @@ def test_a_taken_port_is_said_before_anything_starts(lab):
 def test_wait_for_a_port(lab):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    lab.add("one", LISTEN.format(port), ready_url=f"tcp://127.0.0.1:{port}")
+    lab.add("one", LISTEN.format(port), ready_urls=[f"tcp://127.0.0.1:{port}"])
     lab.run("up")
     assert lab.run("wait", "--timeout", 60)["changed"] is False
 
 
 def test_wait_shows_the_log_of_one_that_ended(lab):
-    lab.add("one", "print('no such option'); raise SystemExit(3)", ready_url="tcp://127.0.0.1:1")
+    lab.add("one", "print('no such option'); raise SystemExit(3)", ready_urls=["tcp://127.0.0.1:1"])
     lab.run("up")
     said = lab.run("wait", "--timeout", 60, code=1)
     assert "one ended while it was starting" in said

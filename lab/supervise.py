@@ -5,22 +5,25 @@
 
     supervise.py up   SPECS.json                     start what is not running exactly as its spec says
     supervise.py wait SPECS.json [--exit] [NAME ...] until they are ready (--exit: until they have ended)
-    supervise.py down RECORD.pid ...                 stop what these records name, and nothing else
+    supervise.py down RECORD.pid ... [--remove PATH ...]   stop what these records name, and nothing else;
+                                                     then remove these folders
 
 SPECS.json is a list of objects:
 
     name      what the process is called
+    unit      those of one unit are started anew together
     record    where its record goes: {"pid", "start_ticks", "boot_id", "digest", "log"}
+    files     {"path", "content", "mode"} written before it starts, again when they were changed; the user's own
     argv, env, cwd, user        env is complete (nothing is inherited); user is null for the caller's own
     log, log_mode               stdout and stderr; started anew with the process
     fresh_dirs                  emptied before every start and given to the user
     ports                       "address:port" that have to be free before it starts
-    ready_url                   answers 200 when ready; "tcp://address:port": accepts a connection
-    watch                       files the process depends on; digest_extra: anything else it depends on
+    ready_urls                  all answer 200 when it is ready; "tcp://address:port": accepts a connection
+    watch                       more files the process depends on
 
-`up` takes a list as one unit: when one of them is not running, or was started from another spec, all are
-stopped and started together. For a cluster of caches that is on purpose: a controller keeps what a restarted
-engine registered before, and peers keep connections to agents that are gone.
+When one of a unit is not running, or was started from another spec, `up` stops and starts the whole unit. For a
+cluster of caches that is on purpose: a controller keeps what a restarted engine registered before, and peers keep
+connections to agents that are gone.
 
 A process is only ever signalled when its pid, its start time and the boot id are those of the record; its
 session's other members are found by session id. Prints one JSON object; exit 1 with a sentence on failure.
@@ -134,8 +137,25 @@ def _still(process: dict) -> bool:
     return bool(now) and now["start_ticks"] == process["start_ticks"]
 
 
+def account_of(spec: dict) -> pwd.struct_passwd:
+    return pwd.getpwnam(spec["user"]) if spec["user"] else pwd.getpwuid(os.getuid())
+
+
+def write_files(spec: dict) -> bool:
+    """Whether one of them was missing or had been changed."""
+    account, changed = account_of(spec), False
+    for file in spec["files"]:
+        path, content = Path(file["path"]), file["content"].encode()
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
+            changed = True
+        os.chmod(path, int(file["mode"], 8))
+        os.chown(path, account.pw_uid, account.pw_gid)
+    return changed
+
+
 def start(spec: dict) -> None:
-    account = pwd.getpwnam(spec["user"]) if spec["user"] else pwd.getpwuid(os.getuid())
+    account = account_of(spec)
     switch = {}
     if account.pw_uid != os.getuid():
         switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [account.pw_gid]}
@@ -191,15 +211,18 @@ def demand_free(spec: dict) -> None:
 
 def up(specs: list[dict]) -> dict:
     records = {spec["name"]: read_record(Path(spec["record"])) for spec in specs}
-    differ = [s["name"] for s in specs
+    differ = [s for s in specs
               if not is_running(records[s["name"]]) or records[s["name"]]["digest"] != digest(s)]  # fmt: skip
-    if differ:
-        stop([Path(spec["record"]) for spec in specs])
-        for spec in specs:
-            demand_free(spec)
-        for spec in specs:
-            start(spec)
-    return {"changed": bool(differ), "differ": differ}
+    units = {spec["unit"] for spec in differ}
+    anew = [spec for spec in specs if spec["unit"] in units]
+    if anew:
+        stop([Path(spec["record"]) for spec in anew])
+    for spec in anew:
+        demand_free(spec)
+    written = [write_files(spec) for spec in specs]
+    for spec in anew:
+        start(spec)
+    return {"changed": bool(differ) or any(written), "differ": [spec["name"] for spec in differ]}
 
 
 def tail(path: str, lines: int = 25) -> str:
@@ -228,7 +251,7 @@ def wait(specs: list[dict], seconds: float, until_exit: bool) -> dict:
     pending = list(specs)
     while pending:
         for spec in list(pending):
-            ready = not until_exit and answers(spec["ready_url"])
+            ready = not until_exit and all(answers(url) for url in spec["ready_urls"])
             alive = is_running(read_record(Path(spec["record"])))  # asked last: another's answer is not ours
             if until_exit:
                 done = not alive
@@ -254,12 +277,16 @@ def main() -> int:
     parser.add_argument("arguments", nargs="*")
     parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
     parser.add_argument("--exit", action="store_true", help="wait until the processes have ended")
+    parser.add_argument("--remove", action="append", default=[], metavar="PATH", help="folder to remove")
     options = parser.parse_intermixed_args()
     os.umask(0o022)  # the lab's other users have to get at their files
     try:
         if options.action == "down":
             stopped = stop([Path(argument) for argument in options.arguments])
-            answer = {"changed": bool(stopped), "stopped": stopped}
+            removed = [folder for folder in options.remove if Path(folder).is_dir()]
+            for folder in removed:
+                shutil.rmtree(folder)
+            answer = {"changed": bool(stopped or removed), "stopped": stopped}
         else:
             path, *names = options.arguments
             specs = [s for s in json.loads(Path(path).read_text()) if not names or s["name"] in names]
