@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/findings.md from the findings themselves: ``python docs/build_findings.py``."""
+"""Writes docs/findings/ from the findings and the faults that show them: ``python docs/build_findings.py``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "findings.md"
+PAGES = ROOT / "docs" / "findings"
+FAULTS = ROOT / "lab" / "faults"
 sys.path.insert(0, str(ROOT / "module_utils"))
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kvproof import chain
 from kvproof.findings import all_findings
@@ -24,22 +26,42 @@ ROLES = {
 }
 
 
-def text() -> str:
-    """The whole page."""
-    links = [
-        {"number": number, "name": name, "findings": [f for f in all_findings() if f.link == number]}
-        for number, (name, _) in chain.NAMES.items()
-    ]
+def pages() -> dict[str, str]:
+    """Every page's text by its file name."""
     environment = Environment(
-        loader=FileSystemLoader(PAGE.parent),
+        loader=FileSystemLoader(ROOT / "docs" / "templates"),
         undefined=StrictUndefined,
         autoescape=False,  # Markdown, of our own text
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    template = environment.get_template("findings.md.j2")
-    return template.render(links=[link for link in links if link["findings"]], roles=ROLES)
+    names = {number: name for number, (name, _) in chain.NAMES.items()}
+    found = {"README.md": environment.get_template("findings.md.j2").render(findings=all_findings(), names=names)}
+    shown = _faults_by_finding()
+    for finding in all_findings():
+        found[f"{finding.slug}.md"] = environment.get_template("finding.md.j2").render(
+            finding=finding, link=names[finding.link], role=ROLES[finding.kind], faults=shown.get(finding.slug, [])
+        )
+    return found
+
+
+def _faults_by_finding() -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path in sorted(FAULTS.glob("*.yml")):
+        fault = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.setdefault(fault["expect"]["first"], []).append((path.stem, fault["title"]))
+    return found
+
+
+def main() -> None:
+    """Writes all pages and removes those of findings that are no more."""
+    PAGES.mkdir(exist_ok=True)
+    written = pages()
+    for stale in set(PAGES.glob("*.md")) - {PAGES / name for name in written}:
+        stale.unlink()
+    for name, text in written.items():
+        (PAGES / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(text(), encoding="utf-8")
+    main()

@@ -19,9 +19,13 @@ from .findings import CHECK_FAILED, Finding, Sighting, all_findings
 from .outcomes import case_output, case_speed, counter_delta
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
-DOC = "docs/findings.md#"
 # A cause or failure stands for the reader before a circumstance, a circumstance before a note.
 ROLES = ("failure", "cause", "validity", "warning", "note")
+
+
+def doc_page(finding: Finding) -> str:
+    """The finding's page, from the project's folder."""
+    return f"docs/findings/{finding.slug}.md"
 
 
 @dataclass
@@ -165,7 +169,7 @@ def _entry(item: _Seen, waivers: dict[str, str]) -> dict:
         "reason": sighting.reason,
         "remedy": sighting.remedy or finding.remedy,
         "source": finding.source,
-        "doc": DOC + finding.slug,
+        "doc": doc_page(finding),
         "waiver": f"kv_reuse_waive: [{{finding: {finding.slug}, reason: …}}]",
         "waived": waivers.get(finding.slug),
     }

@@ -534,7 +534,7 @@ def test_finding_appears(case):
     if case.host:
         assert mine["host"] == case.host
     assert all(mine[field] for field in ("expected", "observed", "reason", "remedy", "title", "source"))
-    assert mine["doc"] == f"docs/findings.md#{case.slug}"
+    assert mine["doc"] == f"docs/findings/{case.slug}.md"
 
 
 def test_a_healthy_pair_has_no_finding():

@@ -1,35 +1,36 @@
-"""docs/findings.md is what docs/build_findings.py writes, and every finding's link leads there."""
+"""docs/findings/ is what docs/build_findings.py writes, and every finding's link leads there."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 
+import pytest
 from kvproof.findings import all_findings
+from kvproof.judge import doc_page
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def built() -> str:
-    spec = importlib.util.spec_from_file_location("build_findings", DOCS / "build_findings.py")
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    spec = importlib.util.spec_from_file_location("build_findings", ROOT / "docs" / "build_findings.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.text()
+    return module.pages()
 
 
-def test_the_page_is_up_to_date():
-    assert (DOCS / "findings.md").read_text(encoding="utf-8") == built(), "run: python docs/build_findings.py"
+def test_the_pages_are_up_to_date(written):
+    found = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "findings").glob("*.md")}
+    assert found == written, "run: python docs/build_findings.py"
 
 
-def test_every_slug_has_one_anchor_and_all_that_it_needs():
-    page = built()
-    sections = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.M | re.S))
-    assert sorted(sections) == sorted(finding.slug for finding in all_findings())
-    for text in sections.values():
-        assert [line.split(":")[0] for line in text.splitlines() if line.startswith("- ")][:3] == [
-            "- Evidence",
-            "- Do",
-            "- Role",
-        ]
-        assert "- Source: " in text
+@pytest.mark.parametrize("finding", all_findings(), ids=lambda finding: finding.slug)
+def test_a_finding_has_its_page_where_the_report_says(finding, written):
+    text = written[Path(doc_page(finding)).name]
+    assert (ROOT / doc_page(finding)).is_file()
+    for part in (finding.title, finding.meaning, finding.evidence, finding.remedy, finding.source):
+        assert part
+        assert part in text
+    assert "|" not in finding.evidence + finding.source, "a bar ends the cell of a table"
+    assert f"[{finding.slug}]({finding.slug}.md)" in written["README.md"]

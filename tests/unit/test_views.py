@@ -52,7 +52,7 @@ class TestConsole:
             ("why", "the receiver's lookup never reaches the controller"),
             ("do", "Set enable_async_loading: true on every node"),
             ("waive with", "kv_reuse_waive: [{finding: async-loading-off, reason: …}]"),
-            ("more", "docs/findings.md#async-loading-off"),
+            ("more", "docs/findings/async-loading-off.md"),
         ):
             assert f"      {label:<11}{value}" in told
 
