@@ -95,7 +95,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         self._take(result, failed=True)
-        self._run.failure(result._host.get_name(), result._task.get_name(), _message(result._result))
+        if not ignore_errors:
+            self._run.failure(result._host.get_name(), result._task.get_name(), _message(result._result))
 
     def v2_runner_on_unreachable(self, result):
         text = _message(result._result)

@@ -27,9 +27,10 @@ def pair_evidence(pair: dict, mode: str, probe: dict | None, nodes: dict, contro
 
 
 def node_of(result: dict) -> dict | None:
-    """NODE of a registered result; an unreachable host becomes a NODE that says so."""
-    if result.get("unreachable"):
-        return {"schema": "kvproof.node/1", "ssh": "unreachable", "ssh_reason": _sentence(result.get("msg"))}
+    """NODE of a registered result; a host where the task could not run becomes a NODE that says so."""
+    lost = _lost(result)
+    if lost:
+        return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))}
     if result.get("node"):
         return dict(result["node"])
     if result.get("log"):
@@ -39,9 +40,13 @@ def node_of(result: dict) -> dict | None:
 
 def controller_of(name: str, result: dict) -> dict | None:
     """CONTROLLER of a registered result, named after its inventory host."""
-    if result.get("unreachable"):
-        return {"schema": "kvproof.controller/1", "name": name, "ssh": "unreachable"}
+    if _lost(result):
+        return {"schema": "kvproof.controller/1", "name": name, "ssh": _lost(result)}
     return dict(result["controller"], name=name) if result.get("controller") else None
+
+
+def _lost(result: dict) -> str | None:
+    return "unreachable" if result.get("unreachable") else "failed" if result.get("failed") else None
 
 
 def wanted_ids(probes: list[dict], role: str) -> list[str]:
@@ -66,4 +71,4 @@ def peers_listed(probes: list[dict]) -> list[dict]:
 
 
 def _sentence(text) -> str:
-    return " ".join(str(text or "unreachable").split())[:300]
+    return " ".join(str(text or "no reason given").split())[:300]

@@ -97,8 +97,10 @@ def _reachable(case) -> Link:
         return Link(1, UNKNOWN, "not tried")
     ssh = {side.node.get("ssh") for side in case.sides}
     note = {True: "HTTP and SSH answer", False: "HTTP answers"}[ssh == {"ok"}]
-    lost = [side.name for side in case.sides if side.node.get("ssh") == "unreachable"]
-    return Link(1, HOLDS, note + (f"; no SSH to {' and '.join(lost)}" if lost else ""))
+    for state, what in (("unreachable", "no SSH to"), ("failed", "could not read")):
+        lost = [side.name for side in case.sides if side.node.get("ssh") == state]
+        note += f"; {what} {' and '.join(lost)}" if lost else ""
+    return Link(1, HOLDS, note)
 
 
 def _engine(case) -> Link:

@@ -106,7 +106,7 @@ CONTROLLER = Object(
     "controller",
     schema=_TEXT,
     name=_TEXT,
-    ssh=Text("ok", "unreachable", "not-used"),
+    ssh=Text("ok", "unreachable", "failed", "not-used"),
     url=_TEXT,
     http=Object(state=Text("ok", "refused", "timeout", "error", "not-json", "unset"), status=_COUNT, text=_TEXT),
     workers=ListOf(WORKER),
@@ -190,7 +190,7 @@ LOG = Object(
 NODE = Object(
     "node",
     schema=_TEXT,
-    ssh=Text("ok", "unreachable", "not-used"),
+    ssh=Text("ok", "unreachable", "failed", "not-used"),
     ssh_reason=_TEXT,
     hostname=_TEXT,
     time=_NUMBER,

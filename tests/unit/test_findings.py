@@ -314,6 +314,7 @@ CASES = [
         "engine-unreachable", lambda: unreachable_engine(pair(), "holder", "stream"), "no HTTP at the port", host=HOLDER
     ),
     note("ssh-unreachable", lambda: put(pair(), "nodes.holder.ssh", "unreachable"), host=HOLDER),
+    note("node-unread", lambda: put(pair(), "nodes.holder.ssh", "failed"), host=HOLDER),
     failure("engine-errors", lambda: http_error(pair(), "receiver", 500), "a server that answers 500", RECEIVER),
     failure("engine-errors", lambda: all_failing("receiver", "stream"), "every stream is cut", RECEIVER),
     failure("engine-errors", lambda: all_failing("holder", "http", 404), "every seed gets 404", HOLDER),

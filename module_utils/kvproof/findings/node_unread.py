@@ -1,0 +1,36 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    for side in case.sides:
+        if side.node.get("ssh") == "failed":
+            yield Sighting(
+                side.name,
+                "a module that runs on the node",
+                str(side.node.get("ssh_reason") or "it failed"),
+                "what only the node can tell is unknown",
+            )
+
+
+FINDING = Finding(
+    slug="node-unread",
+    link=1,
+    kind="note",
+    rank=25,
+    title="The node could not be read",
+    meaning=(
+        "SSH answers, but the module that reads processes, configuration and logs did not run there: mostly there is no "
+        "Python, or privileges could not be raised."
+    ),
+    evidence="The module's result as Ansible registered it.",
+    remedy=(
+        "Name a Python 3.8 or later in ansible_python_interpreter; with kv_reuse_become, give the password Ansible's way. "
+        "`ansible -m ping` on this host shows whether modules run."
+    ),
+    source="kvproof",
+    look=look,
+)
