@@ -71,4 +71,4 @@ def peers_listed(probes: list[dict]) -> list[dict]:
 
 
 def _sentence(text) -> str:
-    return " ".join(str(text or "no reason given").split())[:300]
+    return " ".join(str(text or "no reason given").split())[:300].rstrip(".")

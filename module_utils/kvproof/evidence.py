@@ -222,7 +222,11 @@ NODE = Object(
     effective=Object(source=Text("internal_api", "log"), values=_SETTINGS),
     meta=_SETTINGS,
     backends=_TEXTS,
-    internal_api=Object(url=_TEXT, state=Text("ok", "refused", "timeout", "error", "off", "unknown"), status=_COUNT),
+    internal_api=Object(
+        url=_TEXT,
+        state=Text("ok", "refused", "timeout", "error", "off", "another", "unknown"),
+        status=_COUNT,
+    ),
     versions=Object(lmcache=_TEXT, vllm=_TEXT),
     p2p_host=Object(value=_TEXT, resolved=_TEXTS, ours=_FLAG),
     listening=ListOf(Object(address=_TEXT, port=_COUNT)),

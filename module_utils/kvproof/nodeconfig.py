@@ -85,13 +85,17 @@ def _bracketed(host):
     return f"[{host}]" if host and ":" in host else host
 
 
-def ask_api(url, values, timeout=API_TIMEOUT):
+def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
     """What LMCache's internal API says: a dict with `internal_api` (as in NODE), `conf`, `meta`, `backends`
     and `lmcache` (version), each None when not answered.
 
     Only GETs that change nothing: /conf, /meta, /lmc_version and /backends.  The last is a worker's: the
     scheduler has no storage and always answers it with 503, as does a worker whose LMCache failed to start.
     `internal_api.status` is the status of the worker's /backends.
+
+    Of two engines on a host only one can listen on the default port.  When the API has another instance id than
+    `logged`, the configuration in the engine's own log, it is the other engine's: state "another", and nothing it
+    says is taken.
     """
     result = {
         "internal_api": {"url": None, "state": "unknown", "status": None},
@@ -118,7 +122,12 @@ def ask_api(url, values, timeout=API_TIMEOUT):
     else:
         api["state"] = "error" if api["state"] == "ok" else api["state"]
         return result
-    result["conf"] = allowlist.lmcache_config(conf)
+    found = allowlist.lmcache_config(conf)
+    ids = {said.get("lmcache_instance_id") for said in (found, logged or {})} - {None}
+    if len(ids) > 1:
+        api["state"] = "another"
+        return result
+    result["conf"] = found
     _answer, meta = localhttp.get_json(base + "/meta", timeout)
     result["meta"] = allowlist.lmcache_meta(meta)
     _answer, version = localhttp.get_json(base + "/lmc_version", timeout)

@@ -48,7 +48,8 @@ def gather(proc="/proc", **wanted):
     config_file = _config_file(engine, ask["config_file"], logged, proc)
     logged_config = nodeconfig.last(logged, "config")
     known = config_file["values"] if logged_config is None else logged_config["values"]
-    api = nodeconfig.ask_api(ask["internal_api_url"], known, ask["api_timeout"])
+    own_config = logged_config and logged_config["values"]
+    api = nodeconfig.ask_api(ask["internal_api_url"], known, ask["api_timeout"], own_config)
     effective = _effective(api, logged_config)
     config = _in_effect(effective, config_file, engine)
 

@@ -275,6 +275,23 @@ def test_the_url_given_may_be_the_workers(apis):
 
 
 @pytest.mark.parametrize(
+    ("logged", "state"),
+    [
+        ({"lmcache_instance_id": "decode-1"}, "another"),
+        ({"lmcache_instance_id": "prefill-1"}, "ok"),
+        ({}, "ok"),
+        (None, "ok"),
+    ],
+)
+def test_the_api_of_the_other_engine_on_this_host(apis, logged, state):
+    here = {**COMMON, "/conf": (200, json.dumps({"lmcache_instance_id": "prefill-1"})), "/backends": (200, "{}")}
+    port, _asked = apis(here, here)
+    found = nodeconfig.ask_api(f"http://127.0.0.1:{port}", {}, logged=logged)
+    assert found["internal_api"]["state"] == state
+    assert (found["conf"] is None, found["meta"] is None) == (state == "another", state == "another")
+
+
+@pytest.mark.parametrize(
     ("answers", "state"),
     [
         ({"/conf": (200, "<html>")}, "error"),

@@ -23,13 +23,13 @@ FINDING = Finding(
     rank=25,
     title="The node could not be read",
     meaning=(
-        "SSH answers, but the module that reads processes, configuration and logs did not run there: mostly there is no "
-        "Python, or privileges could not be raised."
+        "SSH answers, but the module that reads processes, configuration and logs did not run there: mostly there is "
+        "no Python, or privileges could not be raised."
     ),
     evidence="The module's result as Ansible registered it.",
     remedy=(
-        "Name a Python 3.8 or later in ansible_python_interpreter; with kv_reuse_become, give the password Ansible's way. "
-        "`ansible -m ping` on this host shows whether modules run."
+        "Name a Python 3.8 or later in ansible_python_interpreter; with kv_reuse_become, give the password Ansible's "
+        "way. `ansible -m ping` on this host shows whether modules run."
     ),
     source="kvproof",
     look=look,
