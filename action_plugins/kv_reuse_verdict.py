@@ -19,10 +19,6 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
     from kvproof import assemble, report, waivers
     from kvproof.judge import judge
 
-# Names under which the role registers its results; in seed mode only a log is read.
-NODE, CONTROLLER = ("kv_reuse_node", "kv_reuse_log_read"), ("kv_reuse_controller",)
-
-
 class ActionModule(ActionBase):
     """Judges the pairs of one receiver on the controller; no I/O."""
 
@@ -51,7 +47,7 @@ def evidence(args: dict, task_vars: dict) -> list[dict]:
         probes = args.get("probes") or []
         probe = probes[number].get("probe") if number < len(probes) else None
         controllers = [
-            (name, _registered(hostvars, name, CONTROLLER))
+            (name, _seen(hostvars, name))
             for name in groups.get("kv_controller") or []
             if str(hostvars[name].get("kv_reuse_cluster") or "default") == pair["cluster"]
         ]
@@ -60,14 +56,14 @@ def evidence(args: dict, task_vars: dict) -> list[dict]:
                 pair,
                 str(args.get("mode") or "inventory"),
                 probe,
-                {role: _registered(hostvars, pair[role], NODE) for role in ("holder", "receiver")},
+                {role: _seen(hostvars, pair[role]) for role in ("holder", "receiver")},
                 controllers,
             )
         )
     return [json.loads(json.dumps(document, default=str)) for document in documents]
 
 
-def _registered(hostvars: dict, host: str, names: tuple[str, ...]) -> dict:
-    """A host's registered result; empty where the task was skipped or never ran."""
-    results = (hostvars[host].get(name) or {} for name in names)
-    return next((result for result in results if result and not result.get("skipped")), {})
+def _seen(hostvars: dict, host: str) -> dict:
+    """What kv_reuse_evidence registered for a host; empty where it was skipped or never ran."""
+    result = hostvars[host].get("kv_reuse_seen") or {}
+    return {} if result.get("skipped") else result

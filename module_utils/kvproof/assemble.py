@@ -28,21 +28,19 @@ def pair_evidence(pair: dict, mode: str, probe: dict | None, nodes: dict, contro
 
 def node_of(result: dict) -> dict | None:
     """NODE of a registered result; a host where the task could not run becomes a NODE that says so."""
-    lost = _lost(result)
-    if lost:
-        return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))}
     if result.get("node"):
         return dict(result["node"])
     if result.get("log"):
         return {"schema": "kvproof.node/1", "ssh": "not-used", "log": dict(result["log"])}
-    return None
+    lost = _lost(result)
+    return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))} if lost else None
 
 
 def controller_of(name: str, result: dict) -> dict | None:
     """CONTROLLER of a registered result, named after its inventory host."""
-    if _lost(result):
-        return {"schema": "kvproof.controller/1", "name": name, "ssh": _lost(result)}
-    return dict(result["controller"], name=name) if result.get("controller") else None
+    if result.get("controller"):
+        return dict(result["controller"], name=name)
+    return {"schema": "kvproof.controller/1", "name": name, "ssh": _lost(result)} if _lost(result) else None
 
 
 def _lost(result: dict) -> str | None:

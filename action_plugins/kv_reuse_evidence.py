@@ -1,0 +1,84 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads one host after the probe: lmcache_node_info where it is an engine's, lmcache_controller_info where it is the
+controller's, lmcache_log_info where there are only URLs.  One task for all hosts, so that they are read side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ansible.plugins.action import ActionBase
+
+try:
+    from ..module_utils.kvproof import assemble
+except ImportError:  # in place the tree is no package: the core lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+    from kvproof import assemble
+
+
+class ActionModule(ActionBase):
+    """Returns what the modules returned: ``node``, ``controller``, ``log``; fails when one of them failed."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(
+        ("plan", "url", "port", "log", "config_file", "internal_api_url", "controller_url", "is_controller")
+    )
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args, task_vars = self._task.args, task_vars or {}
+        unknown = set(args) - self._VALID_ARGS
+        if unknown:
+            return dict(result, failed=True, msg=f"kv_reuse_evidence: unknown argument {', '.join(sorted(unknown))}")
+        wanted = questions(args, str(task_vars.get("inventory_hostname")), task_vars.get("hostvars") or {})
+        if not wanted:
+            return dict(result, skipped=True, skip_reason="no pair of this run has this host")
+        said, failed = {}, []
+        for module, module_args in wanted.items():
+            answer = self._execute_module(module_name=module, module_args=module_args, task_vars=task_vars)
+            said.update({part: answer[part] for part in ("node", "controller", "log") if part in answer})
+            if answer.get("failed"):
+                failed.append(str(answer.get("msg") or f"{module} failed"))
+        return dict(result, changed=False, **said, **({"failed": True, "msg": "; ".join(failed)} if failed else {}))
+
+
+def questions(args: dict, host: str, hostvars: dict) -> dict[str, dict]:
+    """Module → its arguments, for those that this host can answer."""
+    plan, wanted = args["plan"], {}
+    log = args.get("log") or {}
+    if any(host in (pair["holder"], pair["receiver"]) for pair in plan["pairs"]):
+        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(plan["pairs"], host, hostvars)}
+        peers = this_run.pop("peers")
+        if plan["mode"] == "inventory":
+            url = urlsplit(str(args.get("url") or ""))
+            wanted["lmcache_node_info"] = {
+                **this_run,
+                "peers": peers,
+                "host": url.hostname,
+                "port": int(args.get("port") or 0) or url.port or (443 if url.scheme == "https" else 80),
+                **{name: args.get(name) for name in ("config_file", "internal_api_url", "controller_url")},
+            }
+        elif log:
+            wanted["lmcache_log_info"] = this_run
+    if args.get("is_controller"):
+        wanted["lmcache_controller_info"] = {"url": args.get("controller_url")}
+    return {module: {k: v for k, v in given.items() if v not in (None, "")} for module, given in wanted.items()}
+
+
+def _asked(pairs: list[dict], host: str, hostvars: dict) -> dict:
+    """The request ids that this host's log should show, since when, and the peers it should reach."""
+    seen = []
+    for receiver in dict.fromkeys(pair["receiver"] for pair in pairs):
+        for result in (hostvars[receiver].get("kv_reuse_probed") or {}).get("results") or []:
+            pair = result.get("item") or {}
+            if result.get("probe") and host in (pair.get("holder"), receiver):
+                seen.append(("holder" if pair.get("holder") == host else "receiver", result["probe"]))
+    began = [probe["started_at"] for _, probe in seen]
+    return {
+        "ids": [one for role, probe in seen for one in assemble.wanted_ids([probe], role)],
+        "peers": assemble.peers_listed([probe for _, probe in seen]),
+        "since": min(began) if began else None,
+    }
