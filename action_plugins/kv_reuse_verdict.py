@@ -19,6 +19,7 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
     from kvproof import assemble, report, waivers
     from kvproof.judge import judge
 
+
 class ActionModule(ActionBase):
     """Judges the pairs of one receiver on the controller; no I/O."""
 
