@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("mode", "inconclusive", "waive", "reports_dir", "seed_mode"))
+    _VALID_ARGS = frozenset(("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -35,7 +35,12 @@ class ActionModule(ActionBase):
         inconclusive = str(args.get("inconclusive") or "fail")
         if inconclusive not in ("fail", "warn"):
             return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
-        found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"))
+        try:
+            most = int(args.get("max_pairs") or 0)
+        except (TypeError, ValueError):
+            text = f"kv_reuse_max_pairs is {args['max_pairs']!r}; use 0 for no bound, or a number of pairs"
+            return dict(result, failed=True, msg=text)
+        found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"), most)
         _, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
         result["changed"] = False
         result["kv_reuse_plan"] = {
@@ -43,7 +48,7 @@ class ActionModule(ActionBase):
             "run_id": secrets.token_hex(4),
             "pairs": found.pairs,
             "skipped": found.skipped,
-            "notes": ignored,
+            "notes": found.notes + ignored,
             "reports_dir": str(args.get("reports_dir") or "reports"),
             "inconclusive": inconclusive,
         }
