@@ -129,9 +129,15 @@ options:
     type: int
     default: 32
   max_probe_mb:
-    description: Most KV cache that the probe may leave in an engine's pool, in MiB, where its size is known.
+    description:
+      - Most KV cache that a run's probes may leave in an engine's pool, in MiB, where its size is known.
+      - Prompts are made shorter to stay within it, down to one chunk; where that is not enough nothing is sent.
     type: int
     default: 4096
+  shares:
+    description: Pairs of the run that use the busier of both engines. Each has an equal share of O(max_probe_mb).
+    type: int
+    default: 1
   wait_for_flush:
     description: Whether to wait until LMCache has flushed its counters (up to 11 s) before the last metrics are read.
     type: bool
@@ -247,7 +253,15 @@ def engine_options():
 
 def checked_settings(params):
     """The experiment's settings from the module's parameters.  Raises ValueError with one clear sentence."""
-    least = {"trials": 1, "extra_attempts": 0, "chunks": 1, "chunk_size": 1, "max_tokens": 1, "max_probe_mb": 1}
+    least = {
+        "trials": 1,
+        "extra_attempts": 0,
+        "chunks": 1,
+        "chunk_size": 1,
+        "max_tokens": 1,
+        "max_probe_mb": 1,
+        "shares": 1,
+    }
     for name, lowest in least.items():
         if params[name] is not None and params[name] < lowest:
             raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
@@ -268,6 +282,7 @@ def checked_settings(params):
         deadline_s=params["deadline"],
         max_tokens=params["max_tokens"],
         max_probe_mb=params["max_probe_mb"],
+        shares=params["shares"],
         wait_for_flush=params["wait_for_flush"],
     )
 
@@ -302,6 +317,7 @@ def main():
             "deadline": {"type": "float", "default": 120.0},
             "max_tokens": {"type": "int", "default": 32},
             "max_probe_mb": {"type": "int", "default": 4096},
+            "shares": {"type": "int", "default": 1},
             "wait_for_flush": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

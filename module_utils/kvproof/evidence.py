@@ -143,6 +143,7 @@ PROBE = Object(
         chunk_size=_COUNT,
         chunk_size_source=Text("internal_api", "variable", "default"),
         expected_hit=_COUNT,
+        shortened=_TEXT,
         refused=Object(slug=_TEXT, text=_TEXT),
     ),
     warmup=ListOf(REQUEST),

@@ -45,6 +45,7 @@ class Settings:
     deadline_s: float = 120.0
     max_tokens: int = 32
     max_probe_mb: float | None = None
+    shares: int = 1
     wait_for_flush: bool = False
 
 
@@ -146,7 +147,9 @@ class Experiment:
         if self.holder.lacks() or self.receiver.lacks():
             return False
         self.material = self._tokenize()
-        self.bounds = self._bounds()
+        self.bounds, self.chunk_source = sizing.bounds(
+            self.settings, (self.holder, self.receiver), max(self.settings.max_tokens, FEW_TOKENS)
+        )
         self.watch = StoreWatch(
             self.holder,
             self.receiver,
@@ -175,7 +178,7 @@ class Experiment:
         found = []
         for engine in (self.holder, self.receiver):
             try:
-                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"], self.settings.run_id))
+                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"]))
                 engine.document["tokenize"] = True
             except RequestFailed as exc:
                 self._note(f"{engine.settings.role}.tokenize", exc.error)
@@ -185,43 +188,12 @@ class Experiment:
         if not path:
             return prompts.Material("text")
         try:
-            return prompts.tokenize_with_transformers(path, self.settings.run_id)
+            return prompts.tokenize_with_transformers(path)
         except (OSError, ValueError) as exc:
             raise TokenizerError(
                 f"tokenizer {path} cannot be loaded ({str(exc).splitlines()[0][:160]}): give the "
                 "folder of the model's tokenizer, or leave it out"
             ) from exc
-
-    def _bounds(self) -> sizing.Bounds:
-        both = (self.holder, self.receiver)
-        known = {
-            "chunk_size": [e.conf("chunk_size") for e in both],
-            "max_model_len": [e.document["max_model_len"] for e in both],
-            "min_retrieve": [e.conf("min_retrieve_tokens") for e in both],
-            "pool": [e.conf("max_local_cpu_size") for e in both],
-            "kv": [sizing.kv_bytes_per_token((e.document["internal"] or {}).get("meta")) for e in both],
-        }
-        known = {
-            name: [one for one in values if isinstance(one, (int, float)) and one > 0] for name, values in known.items()
-        }
-        if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
-            self.chunk_source, chunk = "internal_api", int(max(known["chunk_size"]))
-        elif self.settings.chunk_size:
-            self.chunk_source, chunk = "variable", self.settings.chunk_size
-        else:
-            self.chunk_source, chunk = "default", sizing.DEFAULT_CHUNK_SIZE
-        most = self.settings.max_probe_mb
-        return sizing.Bounds(
-            chunk_size=chunk,
-            chunks=self.settings.chunks,
-            max_tokens=max(self.settings.max_tokens, FEW_TOKENS),
-            min_retrieve_tokens=int(max(known["min_retrieve"], default=0)),
-            max_model_len=min(known["max_model_len"], default=None),
-            kv_bytes_per_token=max(known["kv"], default=None),
-            pool_bytes=min(known["pool"]) * 2**30 if known["pool"] else None,
-            max_probe_bytes=most * 2**20 if most is not None else None,
-            prompts=self.settings.trials + 2,
-        )
 
     def _size_up(self) -> bool:
         """PROMPT, from a first pair that is not sent; False where it must not be."""
@@ -234,12 +206,13 @@ class Experiment:
             "chunk_size": self.bounds.chunk_size,
             "chunk_size_source": self.chunk_source,
             "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
+            "shortened": sizing.shortened(self.bounds),
             "refused": sizing.refusal(self.bounds, pair),
         }
         return self.probe["prompt"]["refused"] is None
 
     def _build(self, prefix_tokens: int | None = None) -> prompts.PromptPair:
-        return prompts.build(self.material, self.settings.run_id, prefix_tokens or self.bounds.prefix_tokens())
+        return prompts.build(self.material, prefix_tokens or self.bounds.prefix_tokens())
 
     def _ask(
         self,

@@ -85,12 +85,13 @@ WORDS = [
     "butter",
     "canyon",
 ]
-OPENING = "Words of run {run_id}:"
+OPENING = "Words:"  # short: the nonce behind it has to differ within the first block of 16 tokens
 ENDING = "\nThe same words again, from a place in the middle:"
 SEPARATOR = " |"
 NONCE_WORDS = 16  # of 64: 96 bits
 QUOTED_WORDS = 6
 ANSWER_WORDS = 16
+FEWEST_PLACES = 8  # to choose from, so that two that begin differently are among them
 SLACK_TOKENS = 10  # the common prefix reaches this far beyond its last full chunk
 MOST_TOKENS = 4  # of one text word
 
@@ -120,9 +121,9 @@ class PromptPair:
     ending: list[int] | str  # of the reuse prompt, after the common prefix that was built
 
 
-def material_text(run_id: str) -> tuple[str, int]:
+def material_text() -> tuple[str, int]:
     """The text to tokenise once, and the number of pieces in it, each followed by the separator."""
-    pieces = [OPENING.format(run_id=run_id), *(f" {word}" for word in WORDS), ENDING]
+    pieces = [OPENING, *(f" {word}" for word in WORDS), ENDING]
     return "".join(piece + SEPARATOR for piece in pieces), len(pieces)
 
 
@@ -141,9 +142,9 @@ def material_from_ids(ids: list[int], pieces: int, source: str) -> Material:
     return Material(source, sliced[0], sliced[1:-1], sliced[-1], spelled=False)
 
 
-def tokenize_with_server(http: HttpClient, model: str, run_id: str) -> Material:
+def tokenize_with_server(http: HttpClient, model: str) -> Material:
     """Material by POST /tokenize (vLLM), special tokens of the model included.  Raises RequestFailed."""
-    text, pieces = material_text(run_id)
+    text, pieces = material_text()
     said = http.post_json("/tokenize", {"model": model, "prompt": text})
     ids = said.get("tokens") if isinstance(said, dict) else None
     if not isinstance(ids, list) or len(ids) < pieces or not all(type(one) is int for one in ids):
@@ -154,21 +155,21 @@ def tokenize_with_server(http: HttpClient, model: str, run_id: str) -> Material:
     return material
 
 
-def tokenize_with_transformers(path: str, run_id: str) -> Material:
+def tokenize_with_transformers(path: str) -> Material:
     """Material by a local tokenizer.  Raises ImportError, or OSError/ValueError where the path holds none."""
     from transformers import AutoTokenizer
 
-    text, pieces = material_text(run_id)
+    text, pieces = material_text()
     ids = AutoTokenizer.from_pretrained(path, local_files_only=True)(text)["input_ids"]
     return material_from_ids(list(ids), pieces, "transformers")
 
 
-def build(material: Material, run_id: str, prefix_tokens: int) -> PromptPair:
+def build(material: Material, prefix_tokens: int) -> PromptPair:
     """A fresh pair whose common prefix has at least ``prefix_tokens`` tokens.  Random by the system's source."""
     chance = random.Random(secrets.randbits(256))
     nonce = [secrets.randbelow(len(_words(material))) for _unused in range(NONCE_WORDS)]
     if material.source == "text":
-        return _build_text(run_id, nonce, prefix_tokens, chance)
+        return _build_text(nonce, prefix_tokens, chance)
     return _build_ids(material, nonce, prefix_tokens, chance)
 
 
@@ -212,11 +213,11 @@ def _build_ids(material: Material, nonce: list[int], prefix_tokens: int, chance:
     return PromptPair(seed, reuse, common_prefix(seed, reuse), len(reuse), len(reuse), len(seed), answer, ends[1])
 
 
-def _build_text(run_id: str, nonce: list[int], prefix_tokens: int, chance: random.Random) -> PromptPair:
+def _build_text(nonce: list[int], prefix_tokens: int, chance: random.Random) -> PromptPair:
     body = list(nonce)
     while len(body) < prefix_tokens:
         body.append(chance.randrange(len(WORDS)))
-    prefix = " ".join([OPENING.format(run_id=run_id), *(WORDS[index] for index in body)])
+    prefix = " ".join([OPENING, *(WORDS[index] for index in body)])
     first, second = _places(body, chance)
     ends = [
         " ".join([ENDING, *(WORDS[index] for index in body[place : place + QUOTED_WORDS])]) for place in (first, second)
@@ -238,7 +239,7 @@ def _places(body: list[int], chance: random.Random) -> tuple[int, int]:
     """Where seed and reuse quote from: two places whose quotations begin differently, an answer behind each
     unless the prompt is very short."""
     last = len(body) - QUOTED_WORDS - ANSWER_WORDS
-    last = last if last > 1 else len(body) - QUOTED_WORDS
+    last = last if last > FEWEST_PLACES else len(body) - QUOTED_WORDS
     first = chance.randrange(last)
     others = [place for place in range(last) if body[place] != body[first]]
     return first, chance.choice(others)

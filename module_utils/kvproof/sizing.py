@@ -12,6 +12,7 @@ from typing import Any
 from .prompts import SLACK_TOKENS, PromptPair
 
 DEFAULT_CHUNK_SIZE = 256  # LMCache's own
+ENDING_TOKENS = 40  # about what a prompt has behind the common prefix
 DTYPE_BYTES = {
     "float32": 4,
     "float": 4,
@@ -36,13 +37,54 @@ class Bounds:
     max_model_len: int | None = None
     kv_bytes_per_token: float | None = None
     pool_bytes: float | None = None
-    max_probe_bytes: float | None = None
+    max_probe_bytes: float | None = None  # this pair's share
     prompts: int = 1  # that will be stored on one engine
+    shares: int = 1  # pairs of the run that share the bound on one engine
 
     def prefix_tokens(self) -> int:
-        """Common prefix to build: the chunks wanted, more where min_retrieve_tokens asks for more, and slack."""
+        """Common prefix to build: whole chunks and slack."""
+        return self.fitting_chunks() * self.chunk_size + SLACK_TOKENS
+
+    def fitting_chunks(self) -> int:
+        """The chunks wanted, fewer where the share of probe KV is small, but more than min_retrieve_tokens."""
         least = self.min_retrieve_tokens // self.chunk_size + 1
-        return max(self.chunks, least) * self.chunk_size + SLACK_TOKENS
+        if self.kv_bytes_per_token is None or self.max_probe_bytes is None:
+            return max(self.chunks, least)
+        room = self.max_probe_bytes / self.prompts / self.kv_bytes_per_token - SLACK_TOKENS - ENDING_TOKENS
+        return max(min(self.chunks, int(room) // self.chunk_size), least)
+
+
+def bounds(settings, engines, max_tokens: int) -> tuple[Bounds, str]:
+    """What both engines and the operator allow, and where the chunk size is from: PROMPT.chunk_size_source."""
+    metas = [(e.document["internal"] or {}).get("meta") for e in engines]
+    seen = {
+        "chunk_size": [e.conf("chunk_size") for e in engines],
+        "max_model_len": [e.document["max_model_len"] for e in engines],
+        "min_retrieve": [e.conf("min_retrieve_tokens") for e in engines],
+        "pool": [e.conf("max_local_cpu_size") for e in engines],
+        "kv": [kv_bytes_per_token(meta) for meta in metas],
+    }
+    known = {
+        name: [one for one in values if isinstance(one, (int, float)) and one > 0] for name, values in seen.items()
+    }
+    if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
+        source, chunk = "internal_api", int(max(known["chunk_size"]))
+    else:
+        source, chunk = "variable" if settings.chunk_size else "default", settings.chunk_size or DEFAULT_CHUNK_SIZE
+    most = settings.max_probe_mb
+    found = Bounds(
+        chunk_size=chunk,
+        chunks=settings.chunks,
+        max_tokens=max_tokens,
+        min_retrieve_tokens=int(max(known["min_retrieve"], default=0)),
+        max_model_len=min(known["max_model_len"], default=None),
+        kv_bytes_per_token=max(known["kv"], default=None),
+        pool_bytes=min(known["pool"]) * 2**30 if known["pool"] else None,
+        max_probe_bytes=most * 2**20 / settings.shares if most is not None else None,
+        prompts=settings.trials + 2,
+        shares=settings.shares,
+    )
+    return found, source
 
 
 def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
@@ -81,8 +123,7 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
         return {
             "slug": "probe-too-big",
             "text": f"{bounds.prompts} probe prompts need {_mb(one * bounds.prompts)} MB of KV on an engine, more "
-            f"than kv_reuse_max_probe_mb {_mb(bounds.max_probe_bytes)}; lower kv_reuse_trials or "
-            "kv_reuse_chunks, or raise the bound",
+            f"than {_share(bounds)}; lower kv_reuse_trials or kv_reuse_chunks, or raise the bound",
         }
     return None
 
@@ -98,6 +139,21 @@ def kv_bytes_per_token(meta: Any) -> float | None:
     if len(shape) != 5 or not shape[2] or size is None:
         return None
     return math.prod(shape) / shape[2] * size * (world if isinstance(world, int) and world > 0 else 1)
+
+
+def shortened(bounds: Bounds) -> str | None:
+    """PROMPT.shortened: why the prompts are shorter than kv_reuse_chunks asks for, or None."""
+    fits = bounds.fitting_chunks()
+    if fits >= bounds.chunks:
+        return None
+    return f"{fits} of {bounds.chunks} chunks, so that {bounds.prompts} prompts stay within {_share(bounds)}"
+
+
+def _share(bounds: Bounds) -> str:
+    share = f"{_mb(bounds.max_probe_bytes or 0)} MB"
+    if bounds.shares == 1:
+        return f"kv_reuse_max_probe_mb {share}"
+    return f"{share}, this pair's share of kv_reuse_max_probe_mb: {bounds.shares} pairs of this run use one engine"
 
 
 def _mb(size: float) -> int:

@@ -32,9 +32,9 @@ class Story:
 def tell(holder: str, receiver: str, model: str, logs: dict[str, Path]) -> Story:
     """Seed on the holder; reuse, knock-out, recompute and a cold prompt on the receiver.  Returns what was logged."""
     run = f"c{int(time.time() * 1000) % 10**9}"
-    material = prompts.tokenize_with_server(HttpClient(holder, Deadline(30.0)), model, run)
-    pair = prompts.build(material, run, PREFIX_TOKENS)
-    cold = prompts.build(material, run, PREFIX_TOKENS)
+    material = prompts.tokenize_with_server(HttpClient(holder, Deadline(30.0)), model)
+    pair = prompts.build(material, PREFIX_TOKENS)
+    cold = prompts.build(material, PREFIX_TOKENS)
     tagged = {"kv_transfer_params": {"lmcache.tag.contract": run, "lmcache.skip_save": "true"}}
     ask = [
         ("seed", holder, pair.seed, {}),

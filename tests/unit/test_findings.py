@@ -518,6 +518,7 @@ CASES = [
     validity("output-unclear", lambda: damaged(0.9, 0.0, 0.0), "one trial that differs"),
     validity("output-unclear", lambda: answers("bytes", "bytes"), "answers that tell nothing"),
     note("answer-not-sensible", nonsense, host=RECEIVER),
+    note("prompt-shortened", lambda: put(pair(), "probe.prompt.shortened", "2 of 4 chunks, so that 5 prompts fit")),
     note("not-faster", lambda: put(put(pair("proven"), "probe.trials[0].reuse.ttft_s", 0.4), "cluster", "demo")),
 ]
 

@@ -279,8 +279,18 @@ def test_extra_attempts_stay_within_the_bound_on_probe_kv(cluster, quick_timeout
     probe = run(cluster, receiver=quick_timeout, settings={"max_probe_mb": 5, "trials": 1, "chunks": 20})
     assert probe["prompt"]["refused"] is None
     assert len(probe["trials"]) == 1
-    refused = run(cluster, receiver=quick_timeout, settings={"max_probe_mb": 4, "trials": 1, "chunks": 20})
+    assert probe["prompt"]["shortened"] is None
+
+
+def test_pairs_that_share_an_engine_share_the_bound_on_probe_kv(cluster, quick_timeout):
+    settings = {"max_probe_mb": 4, "trials": 1, "chunks": 20}
+    shorter = run(cluster, receiver=quick_timeout, settings={**settings, "shares": 2})["prompt"]
+    assert shorter["refused"] is None
+    assert 0 < shorter["expected_hit"] < 20 * CHUNK
+    assert "this pair's share of kv_reuse_max_probe_mb: 2 pairs" in shorter["shortened"]
+    refused = run(cluster, receiver=quick_timeout, settings={**settings, "shares": 20})
     assert refused["prompt"]["refused"]["slug"] == "probe-too-big"
+    assert refused["trials"] == refused["warmup"] == []
 
 
 def test_an_engine_that_is_down(cluster):
