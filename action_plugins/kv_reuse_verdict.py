@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("pairs", "probes", "mode", "inconclusive", "waive"))
+    _VALID_ARGS = frozenset(("pairs", "probes", "mode", "inconclusive", "waive", "limits"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -59,6 +59,9 @@ def evidence(args: dict, task_vars: dict) -> list[dict]:
                 probe,
                 {role: _seen(hostvars, pair[role]) for role in ("holder", "receiver")},
                 controllers,
+                limits={
+                    name: float(limit) for name, limit in (args.get("limits") or {}).items() if float(limit or 0) > 0
+                },
             )
         )
     return [json.loads(json.dumps(document, default=str)) for document in documents]

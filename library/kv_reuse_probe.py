@@ -138,6 +138,14 @@ options:
     description: Pairs of the run that use the busier of both engines. Each has an equal share of O(max_probe_mb).
     type: int
     default: 1
+  lengths:
+    description:
+      - Lengths in tokens of other common beginnings, rounded down to whole chunks, at which reuse and recompute are
+        timed after the experiment, O(trials) times each.
+      - What does not fit the engines or O(max_probe_mb) is skipped, and RV(probe.lengths) says why.
+    type: list
+    elements: int
+    default: []
   wait_for_flush:
     description: Whether to wait until LMCache has flushed its counters (up to 11 s) before the last metrics are read.
     type: bool
@@ -216,6 +224,11 @@ probe:
       description: A second recompute of the last prompt, the noise floor of its log-probabilities.
       type: dict
       sample: {role: recompute, cached_tokens: 0}
+    lengths:
+      description: One entry per length of O(lengths).
+      type: list
+      elements: dict
+      sample: [{asked: 16384, tokens: null, skipped: 16424 tokens exceed max_model_len 8192, trials: []}]
     errors:
       description: What went wrong, each with one sentence that says what to do.
       type: list
@@ -265,6 +278,8 @@ def checked_settings(params):
     for name, lowest in least.items():
         if params[name] is not None and params[name] < lowest:
             raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
+    if any(length < 1 for length in params["lengths"]):
+        raise ValueError(f"lengths has {min(params['lengths'])}: give numbers of tokens, 1 or more")
     if not 0 <= params["wait"] < float("inf"):
         raise ValueError(f"wait is {params['wait']}: give a number of seconds, 0 or more")
     if not 0 < params["deadline"] < float("inf"):
@@ -283,6 +298,7 @@ def checked_settings(params):
         max_tokens=params["max_tokens"],
         max_probe_mb=params["max_probe_mb"],
         shares=params["shares"],
+        lengths=tuple(sorted(set(params["lengths"]))),
         wait_for_flush=params["wait_for_flush"],
     )
 
@@ -318,6 +334,7 @@ def main():
             "max_tokens": {"type": "int", "default": 32},
             "max_probe_mb": {"type": "int", "default": 4096},
             "shares": {"type": "int", "default": 1},
+            "lengths": {"type": "list", "elements": "int", "default": []},
             "wait_for_flush": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -20,10 +20,48 @@ def verdict(name: str, **changes) -> dict:
 def live(name: str = "healthy", **changes) -> dict:
     """A verdict with the figures that a live probe measures and the recordings do not have."""
     found = verdict(name, **changes)
-    found["performance"] = {"reused_s": 0.052, "recomputed_s": 0.187, "speedup": 3.596, "trials": 3, "tokens": 1051}
+    found["performance"] = {
+        "reused_s": 0.052,
+        "recomputed_s": 0.187,
+        "speedup": 3.596,
+        "interval": {"low": 3.1, "high": 4.2},
+        "trials": 3,
+        "tokens": 1051,
+    }
+    found["timing"] = {
+        **found["timing"],
+        "itl_s": {"n": 63, "median": 0.004, "p95": 0.005, "max": 0.009},
+        "tpot_s": {"n": 3, "median": 0.0041, "p95": None, "max": 0.0044},
+        "visible_s": {"n": 3, "median": 0.061, "p95": None, "max": 0.08},
+        "visible_how": "key_count",
+        "moved": {
+            "store_s": {"n": 3, "median": 0.004, "p95": None, "max": 0.005},
+            "transfer_s": {"n": 3, "median": 0.009, "p95": None, "max": 0.011},
+            "transfer_gb_s": {"n": 3, "median": 1.36, "p95": None, "max": 1.5},
+            "load_s": {"n": 3, "median": 0.0021, "p95": None, "max": 0.003},
+            "load_gb_s": {"n": 3, "median": 0.94, "p95": None, "max": 1.1},
+            "histogram": {"state": "not flushed yet", "transfers": None, "mean_s": None, "mean_gb_s": None},
+        },
+        "lengths": [length(1024, 0.06, 0.05), length(4096, 0.08, 0.2), length(16384, skipped="too long")],
+        "break_even": {"tokens": 1250, "text": "reuse is faster from about 1250 tokens on (between 1054 and 4126)"},
+    }
     for trial in found["trials"]:
         trial.update(recomputed_ttft_s=0.187, itl_s={"n": 63, "mean": 0.004, "p50": 0.004, "max": 0.009}, tpot_s=0.0041)
     return found
+
+
+def length(asked: int, reused_s: float | None = None, cold_s: float | None = None, skipped: str | None = None) -> dict:
+    """One entry of timing.lengths."""
+    return {
+        "asked": asked,
+        "tokens": asked + 30 if reused_s else None,
+        "pairs": 3 if reused_s else 0,
+        "reused_s": reused_s,
+        "recomputed_s": cold_s,
+        "speedup": round(cold_s / reused_s, 3) if reused_s else None,
+        "interval": {"low": 0.5, "high": 3.0} if reused_s else None,
+        "skipped": skipped,
+    }
 
 
 def waived(name: str = "sync_loading", reason: str = "this node joins next week", **changes) -> dict:

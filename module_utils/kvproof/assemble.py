@@ -7,11 +7,14 @@ from __future__ import annotations
 from . import __version__
 
 
-def pair_evidence(pair: dict, mode: str, probe: dict | None, nodes: dict, controllers: list[tuple]) -> dict:
+def pair_evidence(
+    pair: dict, mode: str, probe: dict | None, nodes: dict, controllers: list[tuple], *, limits: dict | None = None
+) -> dict:
     """``kvproof.evidence/1`` of one pair.
 
     nodes: "holder" and "receiver" → the registered result of the node task (``node`` or ``log`` in it, or
     ``unreachable``), an empty dict where it did not run.  controllers: (inventory name, registered result).
+    limits: "min_speedup" and "max_ttft_ms" that the operator set, None where not.
     """
     return {
         "schema": "kvproof.evidence/1",
@@ -20,6 +23,7 @@ def pair_evidence(pair: dict, mode: str, probe: dict | None, nodes: dict, contro
         "mode": mode,
         "architecture": "inprocess_p2p",
         "pair": {"holder": pair["holder"], "receiver": pair["receiver"]},
+        "limits": limits,
         "probe": probe,
         "nodes": {role: node_of(nodes[role]) for role in ("holder", "receiver")},
         "controllers": [c for c in (controller_of(name, result) for name, result in controllers) if c],

@@ -54,6 +54,10 @@ class Case:
                 return controller["workers"]
         return None
 
+    def limit(self, name: str) -> float | None:
+        """A limit of performance that the operator set, of the run this evidence is from."""
+        return (self.evidence.get("limits") or {}).get(name)
+
     def chunk_size(self) -> int | None:
         """The receiver's chunk size in tokens: as configured, else what the probe went by."""
         return self.receiver.count("chunk_size") or self.prompt.get("chunk_size")

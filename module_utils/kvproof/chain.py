@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .dialects import never_seen_hit
+from .interval import shown
+from .limits import UNDECIDED, checked
 from .outcomes import case_output, case_speed, unread_controls
 
 HOLDS, INFERRED, BROKEN, UNKNOWN, NOT_NEEDED = "holds", "holds (inferred)", "broken", "unknown", "not needed"
@@ -238,9 +240,11 @@ def _worth(case, attempts) -> Link:
     if speed is None:
         return Link(13, UNKNOWN, "no pair of reused and recomputed requests to compare")
     reused, recomputed = speed["reused_s"] * 1000, speed["recomputed_s"] * 1000
-    text = f"TTFT {reused:.0f} ms reused, {recomputed:.0f} ms recomputed ({speed['speedup']:.2f}x)"
-    return Link(
-        13,
-        HOLDS if speed["speedup"] > 1 else UNKNOWN,
-        text + ("" if speed["speedup"] > 1 else ": not faster at this length"),
-    )
+    sure = f", 95 %: {shown(speed['interval'])}x" if speed["interval"] else ""
+    text = f"TTFT {reused:.0f} ms reused, {recomputed:.0f} ms recomputed ({speed['speedup']:.2f}x{sure})"
+    if speed["speedup"] <= 1:
+        return Link(13, UNKNOWN, text + ": not faster at this length")
+    undecided = [one.name for one in checked(case, attempts) if one.state == UNDECIDED]
+    if undecided:
+        return Link(13, UNKNOWN, f"{text}: not enough to decide on {' and '.join(undecided)}")
+    return Link(13, HOLDS, text)

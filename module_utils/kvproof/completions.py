@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 from .httpclient import HttpClient, Reply, RequestFailed, not_json_text
 
 TEXT_LIMIT = 400
+GAPS = 256  # times between tokens that are kept
 LOGPROB_TOKENS = 16  # tokens whose log-probabilities are kept
 TOP_LOGPROBS = 5
 REFUSED = (400, 422)  # what vLLM and gateways answer to a field they do not take
@@ -97,6 +99,7 @@ class StreamReader:
                 "mean": round(statistics.fmean(gaps), 6),
                 "p50": round(statistics.median(gaps), 6),
                 "max": round(max(gaps), 6),
+                "gaps": [round(gap, 6) for gap in gaps[:GAPS]],
             }
             if gaps
             else None,
@@ -208,6 +211,16 @@ class CompletionClient:
             text=reader.text[:TEXT_LIMIT],
             logprobs=reader.logprobs[:LOGPROB_TOKENS] or None,
         )
+
+
+def knockout_fields() -> dict[str, Any]:
+    """Makes a prompt miss and leave nothing: a tag enters LMCache's key, a salt vLLM's own.  Values are strings:
+    LMCache 0.5.6 stalls on a JSON true."""
+    nonce = secrets.token_hex(16)
+    return {
+        "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
+        "cache_salt": nonce,
+    }
 
 
 def empty_request(role: str, engine: str, request_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ REQUEST = Object(
     sent_at=_NUMBER,
     ttft_s=_NUMBER,
     total_s=_NUMBER,
-    itl_s=Object(n=_COUNT, mean=_NUMBER, p50=_NUMBER, max=_NUMBER),
+    itl_s=Object(n=_COUNT, mean=_NUMBER, p50=_NUMBER, max=_NUMBER, gaps=ListOf(_NUMBER)),
     tpot_s=_NUMBER,
     prompt_tokens=_COUNT,
     cached_tokens=_COUNT,
@@ -52,6 +52,14 @@ TRIAL = Object(
     knockout_how=Text("tag", "none"),
     prompt_kv_tokens=_COUNT,
     window=MapOf(MapOf(_NUMBER)),
+)
+
+LENGTH = Object(
+    "length",
+    asked=_COUNT,
+    tokens=_COUNT,
+    skipped=_TEXT,
+    trials=ListOf(TRIAL),
 )
 
 METRICS = Object(
@@ -151,10 +159,13 @@ PROBE = Object(
     never_seen=REQUEST,
     recompute=REQUEST,
     reference=REQUEST,
+    lengths=ListOf(LENGTH),
     errors=ListOf(Object(where=_TEXT, kind=_TEXT, status=_NUMBER, text=_TEXT)),
 )
 
-_EVENT_COUNTS = "total computed hit need tokens required length seconds chunks n worker kept asked l1 l2 offset"
+_EVENT_COUNTS = (
+    "total computed hit need tokens required length seconds chunks n worker kept asked l1 l2 offset cost_ms gb_s"
+)
 _EVENT_TEXTS = (
     "kind at id file line instance location peer init lookup text code name path key operation address role "
     "lmcache vllm"
@@ -256,6 +267,7 @@ EVIDENCE = Object(
     mode=Text("inventory", "seed", "recording"),
     architecture=_TEXT,
     pair=Object(holder=_TEXT, receiver=_TEXT),
+    limits=Object(min_speedup=_NUMBER, max_ttft_ms=_NUMBER),
     probe=PROBE,
     nodes=Object(holder=NODE, receiver=NODE),
     controllers=ListOf(CONTROLLER),

@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from . import prompts, sizing
-from .completions import REFUSED, CompletionClient
+from . import lengthprobe, prompts, sizing
+from .completions import REFUSED, CompletionClient, knockout_fields
 from .engine import Engine, EngineSettings, empty_engine, side_by_side
 from .httpclient import Deadline, HttpClient, RequestFailed, check_url
 from .visibility import StoreWatch, not_waited, read_controller
@@ -46,6 +46,7 @@ class Settings:
     max_tokens: int = 32
     max_probe_mb: float | None = None
     shares: int = 1
+    lengths: tuple[int, ...] = ()
     wait_for_flush: bool = False
 
 
@@ -82,6 +83,7 @@ def empty_probe(
         "never_seen": None,
         "recompute": None,
         "reference": None,
+        "lengths": [],
         "errors": [],
     }
 
@@ -124,6 +126,7 @@ class Experiment:
         except RequestFailed as exc:
             self._note("experiment", exc.error)
         self._finish()
+        self._lengths()
         self.probe["duration_s"] = round(time.monotonic() - started, 3)
         return self.probe
 
@@ -310,7 +313,7 @@ class Experiment:
             plain < MISSES_ENOUGH
             and hits + self.settings.trials - index >= lost
             and controller == "ok"
-            and self._kv_left()
+            and (self._kv_left(1) or 0) >= 0
         )
 
     def _seed(self, index: int, attempt: int) -> dict[str, Any]:
@@ -380,19 +383,14 @@ class Experiment:
         trial["knockout"], trial["knockout_how"] = request, "tag"
 
     def _knockout(self, role: str, begun: dict[str, Any], label: str) -> dict[str, Any]:
-        """The reuse prompt, made to miss: a tag enters LMCache's key, a salt vLLM's own.  Values are strings:
-        LMCache 0.5.6 stalls on a JSON true."""
-        nonce = secrets.token_hex(16)
+        """The reuse prompt, made to miss."""
         return self._ask(
             "receiver",
             role,
             begun["pair"].reuse,
             label,
             max_tokens=begun["max_tokens"],
-            extra={
-                "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
-                "cache_salt": nonce,
-            },
+            extra=knockout_fields(),
         )
 
     def _timed_out(self, reuse: dict[str, Any] | None) -> bool:
@@ -415,13 +413,13 @@ class Experiment:
         hit = bool(trial["reuse"]["cached_tokens"])
         return not any(one["repeat"] and bool(one["reuse"]["cached_tokens"]) == hit for one in self.probe["trials"])
 
-    def _kv_left(self) -> bool:
-        """Whether the bound on probe KV allows one more prompt."""
+    def _kv_left(self, more: int) -> float | None:
+        """Bytes that the bound on probe KV leaves on an engine after so many more prompts; None: not known."""
         bounds = self.bounds
         if bounds.kv_bytes_per_token is None or bounds.max_probe_bytes is None:
-            return True
-        sent = len(self.probe["trials"]) + 3  # warm-up, never-seen and the next one
-        return sent * self.probe["prompt"]["tokens"] * bounds.kv_bytes_per_token <= bounds.max_probe_bytes
+            return None
+        sent = len(self.probe["trials"]) + 2 + more  # with warm-up and never-seen
+        return bounds.max_probe_bytes - sent * self.probe["prompt"]["tokens"] * bounds.kv_bytes_per_token
 
     # ---- controls
 
@@ -454,6 +452,29 @@ class Experiment:
                     "there is no recompute to compare with; lower kv_reuse_chunks",
                 },
             )
+
+    # ---- other lengths, after the last metrics, so that their window holds the trials and controls alone
+
+    def _lengths(self) -> None:
+        """LENGTH of every length asked for, where the trials showed that there is a reuse to measure."""
+        asked = self.settings.lengths
+        if asked and any((one["reuse"] or {}).get("cached_tokens") for one in self.probe["trials"]):
+            left = self._kv_left(0)
+            probe = lengthprobe.LengthProbe(
+                self.settings.run_id,
+                self.settings.trials,
+                self._longest_wait,
+                self.deadline,
+                self.bounds,
+                self.material,
+                self.clients,
+                self.watch,
+                left,
+            )
+            self.probe["lengths"] = [probe.measure(length) for length in asked]
+        else:
+            why = "no reuse was seen, so there was nothing to measure"
+            self.probe["lengths"] = [lengthprobe.skipped(length, why) for length in asked]
 
     def _scrapes(self, when: str) -> list[Callable[[], None]]:
         def scrape(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from .case import Case
 from .dialects import observe
 from .findings import CHECK_FAILED, Finding, Sighting, all_findings
 from .outcomes import case_output, case_speed, counter_delta
+from .timing import timing
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 # A cause or failure stands for the reader before a circumstance, a circumstance before a note.
@@ -72,6 +73,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "trials": [_trial(trial, attempt) for trial, attempt in zip(case.trials, attempts)],
         "counts": {"fresh_prompts": len(attempts), **dict(sorted(Counter(a.outcome for a in attempts).items()))},
         "performance": case_speed(case, attempts),
+        "timing": timing(case, attempts),
         "output": _output(case, attempts),
         "answer": _answer(case),
         "counters": _counters(case),
@@ -187,7 +189,7 @@ def _trial(trial: dict, attempt) -> dict:
         "seed_ttft_s": (trial.get("seed") or {}).get("ttft_s"),
         "reused_ttft_s": reuse.get("ttft_s"),
         "recomputed_ttft_s": cold.get("ttft_s"),
-        "itl_s": reuse.get("itl_s"),
+        "itl_s": {k: v for k, v in reuse["itl_s"].items() if k != "gaps"} if reuse.get("itl_s") else None,
         "tpot_s": reuse.get("tpot_s"),
     }
 

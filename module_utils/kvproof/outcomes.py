@@ -9,6 +9,7 @@ from statistics import median
 
 from . import output
 from .attempt import REUSED
+from .interval import interval
 
 LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 
@@ -126,8 +127,8 @@ def _scale(case) -> float | None:
     return output.difference(never[:1], _last_recompute(case).get("logprobs"))
 
 
-def case_speed(case, attempts) -> dict | None:
-    """Median TTFT of reused and of recomputed requests, in seconds, over trials that have both.
+def timing_pairs(case, attempts, outcomes=REUSED) -> list[tuple[float, float]]:
+    """TTFT in seconds of (reuse, recompute) of one prompt, for trials that have both.
 
     A recompute that ran into the lookup time-out is no measure of prefill, so its trial is left out.
     """
@@ -135,15 +136,24 @@ def case_speed(case, attempts) -> dict | None:
     pairs = []
     for trial, attempt in zip(case.trials, attempts):
         reuse, cold = trial.get("reuse") or {}, trial.get("knockout") or {}
-        if attempt.outcome in REUSED and reuse.get("ttft_s") and cold.get("ttft_s") and cold["ttft_s"] < slow:
+        if attempt.outcome in outcomes and reuse.get("ttft_s") and cold.get("ttft_s") and cold["ttft_s"] < slow:
             pairs.append((reuse["ttft_s"], cold["ttft_s"]))
+    return pairs
+
+
+def case_speed(case, attempts, outcomes=REUSED) -> dict | None:
+    """Median TTFT of reused and of recomputed requests, in seconds, and the median of the pairs' ratios with the
+    interval that its truth lies in."""
+    pairs = timing_pairs(case, attempts, outcomes)
     if not pairs:
         return None
     reused, recomputed = (median(column) for column in zip(*pairs))
+    ratios = [cold / warm for warm, cold in pairs]
     return {
         "reused_s": reused,
         "recomputed_s": recomputed,
-        "speedup": round(recomputed / reused, 3),
+        "speedup": round(median(ratios), 3),
+        "interval": interval(ratios),
         "trials": len(pairs),
         "tokens": case.prompt.get("tokens"),
     }

@@ -141,6 +141,21 @@ def kv_bytes_per_token(meta: Any) -> float | None:
     return math.prod(shape) / shape[2] * size * (world if isinstance(world, int) and world > 0 else 1)
 
 
+def length_refusal(bounds: Bounds, pair: PromptPair, new_tokens: int, left_bytes: float | None) -> str | None:
+    """Why a prompt of another length must not be sent, or None.  left_bytes: what the probe may still store."""
+    need = pair.most_tokens + new_tokens
+    if bounds.max_model_len is not None and need > bounds.max_model_len:
+        return f"{need} tokens exceed max_model_len {bounds.max_model_len}"
+    if pair.prefix_tokens // bounds.chunk_size * bounds.chunk_size <= bounds.min_retrieve_tokens:
+        return f"not more than min_retrieve_tokens {bounds.min_retrieve_tokens}"
+    one = pair.most_tokens * (bounds.kv_bytes_per_token or 0)
+    if bounds.pool_bytes is not None and 2 * one > bounds.pool_bytes:
+        return f"{_mb(one)} MB of KV are more than half of a node's pool of {_mb(bounds.pool_bytes)} MB"
+    if left_bytes is not None and one > left_bytes:
+        return f"{_mb(one)} MB of KV, and {_mb(max(left_bytes, 0))} MB are left of {_share(bounds)}"
+    return None
+
+
 def shortened(bounds: Bounds) -> str | None:
     """PROMPT.shortened: why the prompts are shorter than kv_reuse_chunks asks for, or None."""
     fits = bounds.fitting_chunks()

@@ -84,6 +84,14 @@ def damaged(*shifts: float) -> dict:
     return document
 
 
+def timed(*pairs: tuple[float, float]) -> dict:
+    """Prompts proven to be reused, with TTFT of (reuse, recompute) in seconds, and room for limits."""
+    document = pair(*("proven",) * len(pairs), limits={})
+    for trial, (reused, cold) in zip(document["probe"]["trials"], pairs):
+        trial["reuse"]["ttft_s"], trial["knockout"]["ttft_s"] = reused, cold
+    return document
+
+
 def without_logprobs(text: str) -> dict:
     """``logprobs`` was refused everywhere, and the reuses answered so."""
     document = pair()
@@ -519,6 +527,16 @@ CASES = [
     validity("output-unclear", lambda: answers("bytes", "bytes"), "answers that tell nothing"),
     note("answer-not-sensible", nonsense, host=RECEIVER),
     note("prompt-shortened", lambda: put(pair(), "probe.prompt.shortened", "2 of 4 chunks, so that 5 prompts fit")),
+    failure(
+        "speedup-below-limit", lambda: put(timed((0.1, 0.12), (0.1, 0.13), (0.1, 0.125)), "limits.min_speedup", 2.0)
+    ),
+    failure("ttft-above-limit", lambda: put(timed((0.1, 0.4), (0.11, 0.4), (0.1, 0.4)), "limits.max_ttft_ms", 50.0)),
+    note("limit-undecided", lambda: put(timed((0.1, 0.12), (0.1, 0.13), (0.1, 0.3)), "limits.min_speedup", 1.4)),
+    note(
+        "limit-undecided",
+        lambda: put(timed((0.1, 0.4)), "limits.max_ttft_ms", 50.0),
+        "one trial has no interval, so no limit is missed",
+    ),
     note("not-faster", lambda: put(put(pair("proven"), "probe.trials[0].reuse.ttft_s", 0.4), "cluster", "demo")),
 ]
 

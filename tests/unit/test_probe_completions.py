@@ -92,7 +92,8 @@ def test_time_to_first_token_is_that_of_the_first_chunk_with_a_token():
     reader.feed(event("a").encode()[10:], 102.0)
     reader.feed((event("b") + event("c")).encode(), 102.5)
     reader.feed((LAST + DONE).encode(), 104.5)
-    assert reader.timings() == {"ttft_s": 2.0, "itl_s": {"n": 3, "mean": 0.833333, "p50": 0.5, "max": 2.0}}
+    itl = {"n": 3, "mean": 0.833333, "p50": 0.5, "max": 2.0, "gaps": [0.5, 0.0, 2.0]}
+    assert reader.timings() == {"ttft_s": 2.0, "itl_s": itl}
 
 
 def test_an_answer_without_usage_leaves_the_counts_unknown(server):

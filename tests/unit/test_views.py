@@ -144,8 +144,18 @@ class TestFigures:
     def test_all_figures_of_a_live_pair(self):
         assert figures.lines(verdicts.live()) == [
             ("prefill", "1.07 s on prefill (TTFT of the seed, 1051 tokens)"),
-            ("TTFT", "52 ms reused, 187 ms recomputed on decode (3.60x; median of 3)"),
-            ("between tokens", "ITL 4 ms, at most 9 ms; TPOT 4.1 ms on decode"),
+            ("TTFT", "52 ms reused, 187 ms recomputed on decode (3.60x, 95 % interval 3.1 to 4.2x; median of 3)"),
+            ("between tokens", "ITL 4 ms, 95 % within 5 ms, at most 9 ms; TPOT 4.1 ms, at most 4.4 ms on decode"),
+            (
+                "KV",
+                "visible after 61 ms, at most 80 ms; transfer 9 ms at 1.36 GB/s; load 2.1 ms at 0.94 GB/s",
+            ),
+            (
+                "lengths",
+                "1054 tokens 60 ms reused, 50 ms recomputed (0.83x, 95 % interval 0.5 to 3x); "
+                "4126 tokens 80 ms reused, 200 ms recomputed (2.50x, 95 % interval 0.5 to 3x); "
+                "16384 skipped: too long; reuse is faster from about 1250 tokens on (between 1054 and 4126)",
+            ),
             ("answer", "“cocococococococococococococococo” (16 tokens, finish reason length)"),
             ("counters", "prefill: num_hit_tokens +0, retrieve_hit_rate 1 now"),
             ("counters", "decode: num_hit_tokens +2048, retrieve_hit_rate 1 now"),
@@ -163,7 +173,8 @@ class TestFigures:
 
     def test_what_was_not_measured_is_left_out(self):
         nothing = dict.fromkeys(verdicts.verdict("healthy")["counters"]["holder"])
-        pair = verdicts.verdict("healthy", trials=[], answer=None, counters={"holder": nothing, "receiver": nothing})
+        counters = {"holder": nothing, "receiver": nothing}
+        pair = verdicts.verdict("healthy", trials=[], answer=None, counters=counters, timing={})
         assert figures.lines(pair) == []
         assert figures.COUNTERS_NOTE not in shown(verdicts.document(pair), width=1000)
 

@@ -30,6 +30,12 @@ def never_seen_hit(case) -> int | None:
     return _witnesses(case).never_seen_hit(case) if case.architecture in MODULES else None
 
 
+def transfers(case, attempts: list) -> dict | None:
+    """How long storing, moving and loading KV took; None where the architecture's dialect cannot tell."""
+    look = getattr(_witnesses(case), "transfers", None) if case.architecture in MODULES else None
+    return look(case, attempts) if look else None
+
+
 def _witnesses(case):
     if case.architecture not in MODULES:
         raise ValueError(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {', '.join(MODULES)}")

@@ -8,7 +8,7 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     speed = case_speed(case, attempts)
-    if speed and speed["reused_s"] >= speed["recomputed_s"]:
+    if speed and speed["speedup"] <= 1:
         yield Sighting(
             case.receiver.name,
             f"below {speed['recomputed_s'] * 1000:.0f} ms",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from ..interval import shown
 from .clean import short
 
 ANSWER = 120  # characters of the answer that are shown
@@ -22,6 +23,8 @@ def lines(pair: dict) -> list[tuple[str, str]]:
         ("prefill", _prefill(pair)),
         ("TTFT", _ttft(pair)),
         ("between tokens", _between(pair)),
+        ("KV", _moved(pair)),
+        ("lengths", _lengths(pair)),
         ("answer", _answer(pair)),
         *(("counters", text) for text in _counters(pair)),
     ]
@@ -55,7 +58,7 @@ def _ttft(pair: dict) -> str | None:
     if speed:
         return (
             f"{milliseconds(speed['reused_s'])} reused, {milliseconds(speed['recomputed_s'])} recomputed on "
-            f"{pair['receiver']} ({speed['speedup']:.2f}x; median of {speed['trials']})"
+            f"{pair['receiver']} ({speed['speedup']:.2f}x{_sure(speed)}; median of {speed['trials']})"
         )
     seen = median_of(pair, "reused_ttft_s")
     if seen is None:
@@ -65,16 +68,63 @@ def _ttft(pair: dict) -> str | None:
     return f"{milliseconds(seen)} on {pair['receiver']}, {what}"
 
 
+def _sure(speed: dict) -> str:
+    ends = speed.get("interval")
+    return f", 95 % interval {shown(ends)}x" if ends else ""
+
+
+def _moved(pair: dict) -> str | None:
+    """From the end of the seed until its KV was seen, then transfer and load."""
+    timing = pair.get("timing") or {}
+    moved, visible = timing.get("moved") or {}, timing.get("visible_s")
+    parts = (
+        [f"visible after {milliseconds(visible['median'])}, at most {milliseconds(visible['max'])}"] if visible else []
+    )
+    for name, label in (("transfer", "transfer"), ("load", "load")):
+        took, speed = moved.get(f"{name}_s"), moved.get(f"{name}_gb_s")
+        if took:
+            seconds = milliseconds(took["median"]) if took["median"] else "below 1 ms"
+            parts.append(f"{label} {seconds}" + (f" at {speed['median']:.3g} GB/s" if speed else ""))
+    histogram = moved.get("histogram")
+    if histogram and "transfer_s" in moved and not moved["transfer_s"]:
+        parts.append(_histogram(histogram))
+    return "; ".join(parts) or None
+
+
+def _histogram(histogram: dict) -> str:
+    if histogram["state"] != "ok" or histogram["mean_s"] is None:
+        return f"holder's histogram of transfers: {histogram['state']}"
+    speed = f" at {histogram['mean_gb_s']:.3g} GB/s" if histogram["mean_gb_s"] is not None else ""
+    transfers = f"{histogram['transfers']} transfers, failed ones among them"
+    return f"transfer {milliseconds(histogram['mean_s'])}{speed} (mean of {transfers}, by the holder's histogram)"
+
+
+def _lengths(pair: dict) -> str | None:
+    timing = pair.get("timing") or {}
+    told = [length_line(one) for one in timing.get("lengths") or []]
+    more = [timing["break_even"]["text"]] if timing.get("break_even") else []
+    return "; ".join(told + more) or None
+
+
+def length_line(one: dict) -> str:
+    """One length of kv_reuse_lengths in words."""
+    if one["skipped"]:
+        return f"{one['asked']} skipped: {one['skipped']}"
+    both = f"{milliseconds(one['reused_s'])} reused, {milliseconds(one['recomputed_s'])} recomputed"
+    return f"{one['tokens']} tokens {both} ({one['speedup']:.2f}x{_sure(one)})"
+
+
 def _between(pair: dict) -> str | None:
-    parts = []
-    means = [trial["itl_s"]["mean"] for trial in pair["trials"] if (trial.get("itl_s") or {}).get("mean") is not None]
-    if means:
-        slowest = max((trial.get("itl_s") or {}).get("max") or 0 for trial in pair["trials"])
-        parts.append(f"ITL {milliseconds(median(means))}, at most {milliseconds(slowest)}")
-    tpot = median_of(pair, "tpot_s")
-    if tpot is not None:
-        parts.append(f"TPOT {milliseconds(tpot)}")
+    timing = pair.get("timing") or {}
+    parts = [
+        f"{name} {_spread(timing[key])}" for name, key in (("ITL", "itl_s"), ("TPOT", "tpot_s")) if timing.get(key)
+    ]
     return "; ".join(parts) + f" on {pair['receiver']}" if parts else None
+
+
+def _spread(seen: dict) -> str:
+    p95 = f", 95 % within {milliseconds(seen['p95'])}" if seen["p95"] is not None else ""
+    return f"{milliseconds(seen['median'])}{p95}, at most {milliseconds(seen['max'])}"
 
 
 def _answer(pair: dict) -> str | None:

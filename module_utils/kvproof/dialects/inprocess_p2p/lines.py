@@ -48,11 +48,15 @@ _INTEGERS = frozenset(
 )
 
 
+_FLOATS = frozenset(["cost_ms", "gb_s"])
+
+
 def _pattern(kind, needle, regex):
     return Pattern(kind, needle, re.compile(regex, re.DOTALL))
 
 
 _ID = r"(?P<id>[^\s,\]]+)"
+_COST = r"(?:.*? cost (?P<cost_ms>\d+(?:\.\d+)?) ms, throughput: (?P<gb_s>\d+(?:\.\d+)?) GB/s)?"
 #: Lines that LMCache's own logger writes; the first that fits wins.
 _LMCACHE = [
     # 0.5.6; before 0.4.1 without the "Inference Engine" part
@@ -70,14 +74,16 @@ _LMCACHE = [
     ),
     # up to 0.3.15 without req_id
     _pattern(
-        "stored", "Stored ", r"^(?:\[req_id=" + _ID + r"\] )?Stored (?P<tokens>\d+) out of total (?P<total>\d+) tokens"
+        "stored",
+        "Stored ",
+        r"^(?:\[req_id=" + _ID + r"\] )?Stored (?P<tokens>\d+) out of total (?P<total>\d+) tokens" + _COST,
     ),
     # 0.5.6; layer-wise and 0.3.5: "Retrieved a out of b out of total c"
     _pattern(
         "retrieved",
         "Retrieved ",
         r"^(?:\[req_id=" + _ID + r"\] )?Retrieved (?P<tokens>\d+) out of (?:total )?(?P<required>\d+)"
-        r"(?: required tokens \(from| out of total) (?P<total>\d+)",
+        r"(?: required tokens \(from| out of total) (?P<total>\d+)" + _COST,
     ),
     _pattern(
         "responded",
@@ -291,6 +297,8 @@ def _value(kind, name, value):
         return value.lower() if name == "role" else value
     if name in _INTEGERS:
         return int(value)
+    if name in _FLOATS:
+        return float(value)
     return allowlist.redact_line(value.strip())
 
 

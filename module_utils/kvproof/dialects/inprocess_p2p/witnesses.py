@@ -15,7 +15,9 @@ from ...case import Case
 from ...side import Side, is_id
 from .. import counters
 from . import waiting
+from .transfers import measured
 
+transfers = measured
 LOOKUP = ("looked_up", "below_min_retrieve")
 
 

@@ -1,0 +1,30 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding
+from ._limits import missed
+
+
+def look(case, attempts):
+    return missed(case, attempts, "kv_reuse_max_ttft_ms")
+
+
+FINDING = Finding(
+    slug="ttft-above-limit",
+    link=13,
+    kind="failure",
+    rank=10,
+    title="The first token of a reuse comes later than you ask for",
+    meaning=(
+        "An operator's limit: the time to the first token of reused prompts has to stay within kv_reuse_max_ttft_ms. "
+        "Looked for only where that is set."
+    ),
+    evidence=(
+        "Time to the first token of the prompts proven to be reused, its median and a bootstrap interval, widened for "
+        "few trials; missed only where the whole interval lies above the limit."
+    ),
+    remedy="Look at transport, queue and load of both nodes, or raise kv_reuse_max_ttft_ms.",
+    source="kv_reuse_max_ttft_ms",
+    look=look,
+)

@@ -1,0 +1,55 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of performance that an operator sets, against the intervals of what was measured.
+
+A limit is met or missed where the whole interval lies on one side of it; else more trials are needed.  Only prompts
+proven to be reused count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from .interval import interval, shown
+from .outcomes import timing_pairs
+
+MET, MISSED, UNDECIDED = "met", "missed", "undecided"
+PROVEN = frozenset({"proven"})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One limit: ``name`` of the variable, ``expected`` and ``observed`` in words."""
+
+    name: str
+    state: str
+    expected: str
+    observed: str
+
+
+def checked(case, attempts) -> list[Checked]:
+    """Every limit that is set."""
+    speedup, ttft_ms = case.limit("min_speedup"), case.limit("max_ttft_ms")
+    found = []
+    if speedup:
+        ratios = [cold / warm for warm, cold in timing_pairs(case, attempts, PROVEN)]
+        found.append(_checked("kv_reuse_min_speedup", ratios, speedup, "x", at_least=True))
+    if ttft_ms:
+        reused = [trial.get("reuse") or {} for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
+        times = [request["ttft_s"] * 1000 for request in reused if request.get("ttft_s")]
+        found.append(_checked("kv_reuse_max_ttft_ms", times, ttft_ms, " ms", at_least=False))
+    return found
+
+
+def _checked(name: str, values: list[float], limit: float, unit: str, at_least: bool) -> Checked:
+    expected = f"at {'least' if at_least else 'most'} {limit:g}{unit}"
+    ends = interval(values)
+    if ends is None:
+        seen = f"{values[0]:.3g}{unit} in one trial, which has no interval" if values else "not measured"
+        return Checked(name, UNDECIDED, expected, seen)
+    good = ends["low"] >= limit if at_least else ends["high"] <= limit
+    bad = ends["high"] < limit if at_least else ends["low"] > limit
+    state = MET if good else MISSED if bad else UNDECIDED
+    observed = f"{median(values):.3g}{unit} (95 % interval {shown(ends)}{unit}, {len(values)} trials)"
+    return Checked(name, state, expected, observed)
