@@ -338,6 +338,25 @@ class TestPrometheus:
         assert found["kv_reuse_finished_timestamp_seconds"] == [({}, 1795487081)]
         assert [(labels["outcome"], value) for labels, value in found["kv_reuse_fresh_prompts"]] == [("proven", 2)]
 
+    def test_what_was_measured(self):
+        found = self.samples(verdicts.document(verdicts.live()))
+        speedup = {labels["bound"]: value for labels, value in found["kv_reuse_speedup_ratio"]}
+        assert speedup == {"median": 3.596, "low": 3.1, "high": 4.2}
+        itl = {labels["stat"]: value for labels, value in found["kv_reuse_itl_seconds"]}
+        assert itl == {"median": 0.004, "p95": 0.005, "max": 0.009}
+        assert {labels["stat"] for labels, _ in found["kv_reuse_tpot_seconds"]} == {"median", "max"}
+        assert found["kv_reuse_transfer_bytes_per_second"][0][1] == 1.36 * 2**30
+        lengths = {
+            (labels["tokens"], labels["request"]): value for labels, value in found["kv_reuse_length_ttft_seconds"]
+        }
+        assert lengths[("4126", "reused")] == 0.08
+        assert len(lengths) == 4  # the third was skipped
+        assert found["kv_reuse_break_even_tokens"][0][1] == 1250
+
+    def test_what_was_not_measured_is_absent(self):
+        found = self.samples(verdicts.document(verdicts.verdict("sync_loading", timing={})))
+        assert not {"kv_reuse_speedup_ratio", "kv_reuse_itl_seconds", "kv_reuse_break_even_tokens"} & set(found)
+
     def test_links_that_were_not_reached_are_absent(self):
         found = self.samples(verdicts.document(verdicts.verdict("sync_loading")))
         assert {labels["link"] for labels, _ in found["kv_reuse_link_state"]} == {str(n) for n in range(1, 8)}

@@ -46,6 +46,7 @@ def _pairs(doc: dict, registry) -> None:
     )
     ttft = _gauge(registry, "kv_reuse_ttft_seconds", "Median time to the first token", (*PAIR, "request"))
     prompts = _gauge(registry, "kv_reuse_fresh_prompts", "Fresh prompts by what became of them", (*PAIR, "outcome"))
+    timing = _Timing(registry)
     finding = _gauge(registry, "kv_reuse_finding", "1 for each finding of a pair", (*PAIR, "host", "finding", "role"))
     for pair in report.all_pairs(doc):
         names = [pair[key] for key in PAIR]
@@ -56,6 +57,7 @@ def _pairs(doc: dict, registry) -> None:
                 link.labels(*names, str(one["link"]), one["name"]).set(STATES[one["state"]])
         for request, seconds in _ttft(pair).items():
             ttft.labels(*names, request).set(seconds)
+        timing.add(names, pair)
         for outcome, count in pair["counts"].items():
             if outcome != "fresh_prompts":
                 prompts.labels(*names, outcome).set(count)
@@ -64,6 +66,48 @@ def _pairs(doc: dict, registry) -> None:
     for cluster in doc["clusters"]:
         for pair in cluster["not_judged"]:
             verdict.labels(*(pair[key] for key in PAIR)).set(VERDICTS[report.INCONCLUSIVE])
+
+
+class _Timing:
+    """What was measured of the pairs; a series is absent where it was not."""
+
+    def __init__(self, registry):
+        def gauge(name: str, text: str, *labels: str):
+            return _gauge(registry, f"kv_reuse_{name}", text, (*PAIR, *labels))
+
+        self._speedup = gauge("speedup_ratio", "TTFT recomputed to reused: median and 95 % interval", "bound")
+        self._spreads = {
+            "itl_s": gauge("itl_seconds", "Time between tokens of the second requests", "stat"),
+            "tpot_s": gauge("tpot_seconds", "Time per output token of the second requests", "stat"),
+            "visible_s": gauge("store_visible_seconds", "From the end of a seed until its KV was seen stored", "stat"),
+            "transfer_s": gauge("transfer_seconds", "Transfer from the holder, by request id", "stat"),
+            "load_s": gauge("load_seconds", "Load into the receiver's cache, by request id", "stat"),
+        }
+        self._bandwidth = gauge("transfer_bytes_per_second", "Median bandwidth of the transfers")
+        self._lengths = gauge("length_ttft_seconds", "Median TTFT by length of the prompt", "tokens", "request")
+        self._break_even = gauge("break_even_tokens", "Length of prompt from which on reuse is faster")
+
+    def add(self, names: list[str], pair: dict) -> None:
+        timing, speed = pair.get("timing") or {}, pair["performance"]
+        if speed:
+            bounds = {"median": speed["speedup"], **(speed.get("interval") or {})}
+            for bound, value in bounds.items():
+                self._speedup.labels(*names, bound).set(value)
+        moved = timing.get("moved") or {}
+        for key, gauge in self._spreads.items():
+            for stat in ("median", "p95", "max"):
+                value = ({**timing, **moved}.get(key) or {}).get(stat)
+                if value is not None:
+                    gauge.labels(*names, stat).set(value)
+        if moved.get("transfer_gb_s"):
+            self._bandwidth.labels(*names).set(moved["transfer_gb_s"]["median"] * 2**30)
+        for one in timing.get("lengths") or []:
+            for request in ("reused", "recomputed"):
+                if one[f"{request}_s"] is not None:
+                    self._lengths.labels(*names, str(one["tokens"]), request).set(one[f"{request}_s"])
+        tokens = (timing.get("break_even") or {}).get("tokens")
+        if tokens is not None:
+            self._break_even.labels(*names).set(tokens)
 
 
 def _ttft(pair: dict) -> dict[str, float]:
