@@ -36,7 +36,7 @@ from kvproof.experiment import Experiment, Settings, new_run_id
 SHADOW = ROOT / "lab" / "rehearsal" / "shadow"
 ROLES = {"holder": "prefill", "receiver": "decode"}
 #: the experiment's settings, which are the playbook's variables without kv_reuse_
-SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens")
+SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths")
 START_S = 120.0  # many at once on few cores start slowly
 STOP_S = 5.0
 REGISTERED = b"Starting lmcache worker"  # said by an engine that has been answered
