@@ -42,6 +42,10 @@ class StreamReader:
     not_json: bool = False
     _rest: bytes = b""
 
+    def start(self, at: float) -> None:
+        """The request goes out now; what came before, encoding and connecting, is not the engine's time."""
+        self.started = at
+
     def feed(self, piece: bytes, at: float) -> None:
         """Takes bytes that arrived at ``at``; an event that holds no JSON sets ``not_json``."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
@@ -165,6 +169,7 @@ class CompletionClient:
                 timeout=self.timeout_s,
                 headers={"X-Request-Id": request_id},
                 sink=reader.feed if payload.get("stream") else None,
+                sending=reader.start,
             )
             self._check_complete(reader, reply)
         except RequestFailed as exc:

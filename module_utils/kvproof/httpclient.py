@@ -154,8 +154,10 @@ class HttpClient:
         timeout: float = 10.0,
         max_bytes: int = MAX_BYTES,
         sink: Callable[[bytes, float], None] | None = None,
+        sending: Callable[[float], None] | None = None,
     ) -> Reply:
-        """One request.  ``sink(piece, perf_counter)`` gets a good answer's bytes as they arrive on the socket.
+        """One request.  ``sink(piece, perf_counter)`` gets a good answer's bytes as they arrive on the socket, and
+        ``sending(perf_counter)`` is called when all is prepared and the request goes out.
 
         Raises RequestFailed with kind url, dns, connect, timeout, tls, http, stream or deadline.
         """
@@ -171,6 +173,7 @@ class HttpClient:
             url,
             _Limits(limit, max_bytes),
             sink=sink,
+            sending=sending,
             payload=payload,
             headers={**self.headers, **self._auth(), **(headers or {})},
         )
@@ -332,10 +335,11 @@ class _Work:
         payload: Any,
         headers: dict[str, str],
         sink: Callable[[bytes, float], None] | None,
+        sending: Callable[[float], None] | None,
     ):
         self.session, self.method, self.url, self.headers = session, method, url, headers
         self.body = None if payload is None else json.dumps(payload).encode()
-        self.limits, self.sink = limits, sink
+        self.limits, self.sink, self.sending = limits, sink, sending
         self.end = time.monotonic() + limits.seconds
         self.abandoned = False
         self.reply: Reply | None = None
@@ -350,9 +354,11 @@ class _Work:
     def _exchange(self) -> Reply:
         headers = {"Content-Type": "application/json", **self.headers} if self.body else self.headers
         limits = (min(CONNECT_TIMEOUT_S, self.limits.seconds), self.limits.seconds)
-        with self.session.request(
-            self.method, self.url, data=self.body, headers=headers, stream=True, allow_redirects=False, timeout=limits
-        ) as response:
+        request = self.session.prepare_request(requests.Request(self.method, self.url, data=self.body, headers=headers))
+        settings = self.session.merge_environment_settings(request.url, {}, True, None, None)
+        if self.sending:
+            self.sending(time.perf_counter())
+        with self.session.send(request, allow_redirects=False, timeout=limits, **settings) as response:
             reply = Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()})
             good = response.status_code < 300
             limit = self.limits.size if good else min(self.limits.size, MAX_ERROR_BYTES)

@@ -15,7 +15,7 @@ FINDING = Finding(
     link=13,
     kind="failure",
     rank=10,
-    title="Reuse is less faster than you ask for",
+    title="Reuse works, but its speedup is below your limit",
     meaning=(
         "An operator's limit: the time to the first token of a recompute, divided by that of a reuse of the same "
         "prompt, has to reach kv_reuse_min_speedup. Looked for only where that is set."

@@ -15,7 +15,7 @@ FINDING = Finding(
     link=13,
     kind="failure",
     rank=10,
-    title="The first token of a reuse comes later than you ask for",
+    title="Reuse works, but its first token comes later than your limit",
     meaning=(
         "An operator's limit: the time to the first token of reused prompts has to stay within kv_reuse_max_ttft_ms. "
         "Looked for only where that is set."
