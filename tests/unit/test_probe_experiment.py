@@ -83,7 +83,7 @@ def test_a_healthy_pair(cluster):
 def test_a_recorded_probe_of_a_real_pair_has_the_shape_of_today(cluster):
     real = json.loads((Path(__file__).resolve().parent.parent / "fixtures" / "probe_healthy.json").read_text())
     fake = run(cluster)
-    assert set(real) == {*fake, "cluster"}
+    assert set(real) == {*fake, "cluster"} - {"lengths"}  # was recorded before there were any
     assert set(real["engines"]["holder"]) == set(fake["engines"]["holder"])
     for ours, theirs in zip(fake["trials"], real["trials"]):
         assert set(ours) == set(theirs)
