@@ -218,6 +218,23 @@ def _trial(index: int, outcome: str, logs: dict[str, list[dict]]) -> dict:
     }
 
 
+def length(asked: int, *pairs: tuple[float, float], hit: int | None = None, **more) -> dict:
+    """LENGTH with TTFT of (reuse, recompute) in seconds."""
+    trials = []
+    for number, (reused, cold) in enumerate(pairs):
+        label = f"len{asked}.{number}"
+        trials.append(
+            {
+                "expected_hit": asked,
+                "seed": request("seed", "holder", f"{label}-seed", ttft_s=cold),
+                "visible": None,
+                "reuse": request("reuse", "receiver", f"{label}-reuse", asked if hit is None else hit, reused),
+                "knockout": request("knockout", "receiver", f"{label}-knockout", 0, cold),
+            }
+        )
+    return {"asked": asked, "tokens": asked + 30 if pairs else None, "skipped": None, "trials": trials, **more}
+
+
 def _probe(trials: list[dict]) -> dict:
     return {
         "schema": "kvproof.probe/1",

@@ -21,6 +21,7 @@ RESAMPLES = 1000
 NORMAL = 1.96  # quantile of the normal distribution for CONFIDENCE
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # of Student's, by degree of freedom
 LARGEST = 30.0  # of a logarithm: what lies above says "no idea" and must stay a number
+LONGEST_S = 86_400.0  # a request that took longer was none
 TAIL_NEEDS = 20  # fewer values have no 95th percentile of their own
 
 
@@ -60,6 +61,11 @@ def spread(values: list[float]) -> dict | None:
         "p95": None if p95 is None else round(p95, 6),
         "max": round(ranked[-1], 6),
     }
+
+
+def is_time(seconds: float | None) -> bool:
+    """Whether this is a duration that can have been measured."""
+    return seconds is not None and 1e-6 <= seconds <= LONGEST_S
 
 
 def shown(ends: dict) -> str:

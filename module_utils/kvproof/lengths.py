@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from .interval import interval
+from .interval import interval, is_time
 from .outcomes import lookup_timeout_s
 
 
@@ -49,9 +49,10 @@ def _pair(trial: dict, slow: float) -> tuple[float, float] | None:
     reuse, cold, expected = trial.get("reuse") or {}, trial.get("knockout") or {}, trial.get("expected_hit")
     if not expected or (reuse.get("cached_tokens") or 0) < expected or cold.get("cached_tokens") != 0:
         return None
-    warm_s, cold_s, seed_s = (one.get("ttft_s") or 0 for one in (reuse, cold, trial.get("seed") or {}))
-    waited = cold_s - seed_s >= 0.9 * slow
-    return (warm_s, cold_s) if warm_s > 0 and cold_s > 0 and not waited else None
+    warm_s, cold_s, seed_s = (one.get("ttft_s") for one in (reuse, cold, trial.get("seed") or {}))
+    if not is_time(warm_s) or not is_time(cold_s):
+        return None
+    return None if cold_s - (seed_s or 0) >= 0.9 * slow else (warm_s, cold_s)
 
 
 def _why_nothing(trials: list[dict]) -> str:

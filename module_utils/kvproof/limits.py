@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from .interval import interval, shown
+from .interval import interval, is_time, shown
 from .outcomes import timing_pairs
 
 MET, MISSED, UNDECIDED = "met", "missed", "undecided"
@@ -37,7 +37,7 @@ def checked(case, attempts) -> list[Checked]:
         found.append(_checked("kv_reuse_min_speedup", ratios, speedup, "x", at_least=True))
     if ttft_ms:
         reused = [trial.get("reuse") or {} for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
-        times = [request["ttft_s"] * 1000 for request in reused if request.get("ttft_s")]
+        times = [request["ttft_s"] * 1000 for request in reused if is_time(request.get("ttft_s"))]
         found.append(_checked("kv_reuse_max_ttft_ms", times, ttft_ms, " ms", at_least=False))
     return found
 

@@ -9,7 +9,7 @@ from statistics import median
 
 from . import output
 from .attempt import REUSED
-from .interval import interval
+from .interval import interval, is_time
 
 LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 
@@ -136,8 +136,9 @@ def timing_pairs(case, attempts, outcomes=REUSED) -> list[tuple[float, float]]:
     pairs = []
     for trial, attempt in zip(case.trials, attempts):
         reuse, cold = trial.get("reuse") or {}, trial.get("knockout") or {}
-        if attempt.outcome in outcomes and reuse.get("ttft_s") and cold.get("ttft_s") and cold["ttft_s"] < slow:
-            pairs.append((reuse["ttft_s"], cold["ttft_s"]))
+        warm_s, cold_s = reuse.get("ttft_s"), cold.get("ttft_s")
+        if attempt.outcome in outcomes and is_time(warm_s) and is_time(cold_s) and cold_s < slow:
+            pairs.append((warm_s, cold_s))
     return pairs
 
 

@@ -70,7 +70,13 @@ def cuts_of(document: dict):
     )
 
 
-HEALTHY = build.pair()
+def healthy() -> dict:
+    """A pair with all that an operator may ask for: other lengths, and limits that are met."""
+    document = build.pair(limits={"min_speedup": 2.0, "max_ttft_ms": 500.0})
+    return build.put(document, "probe.lengths", [build.length(4096, (0.08, 0.2)), build.length(512, (0.06, 0.05))])
+
+
+HEALTHY = healthy()
 FAULTY = {
     "missed": build.pair(*("missed",) * 3),
     "timed out": build.pair(*("timed-out",) * 3),
@@ -205,4 +211,4 @@ def test_what_is_read_is_a_copy():
     assert (read, errors) == (HEALTHY, [])
     read["probe"]["trials"][0]["reuse"]["text"] = "another"
     read["nodes"]["holder"]["engine"]["options"]["model"] = "another"
-    assert build.pair() == HEALTHY
+    assert healthy() == HEALTHY

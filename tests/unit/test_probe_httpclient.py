@@ -268,3 +268,17 @@ def self_signed(folder):
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return pem
+
+
+def test_a_request_tells_when_it_goes_out_before_anything_comes_back(server):
+    arrived = []
+
+    def answer(handler, _payload):
+        arrived.append(time.perf_counter())
+        handler.reply(200, b"x")
+
+    server.on["/x"] = answer
+    sent, pieces = [], []
+    client_of(server).exchange("POST", "/x", payload={}, sending=sent.append, sink=lambda _p, at: pieces.append(at))
+    assert len(sent) == 1
+    assert sent[0] <= arrived[0] <= pieces[0]

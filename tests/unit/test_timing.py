@@ -9,7 +9,7 @@ import random
 from statistics import median
 
 import pytest
-from evidence import HIT, event, pair, put, request
+from evidence import HIT, event, length, pair, put
 from hypothesis import given
 from hypothesis import strategies as st
 from kvproof.interval import interval, spread
@@ -149,23 +149,6 @@ def test_an_architecture_whose_dialect_times_nothing_says_nothing():
 
 
 # ---- lengths
-
-
-def length(asked: int, *pairs: tuple[float, float], hit: int | None = None, **more) -> dict:
-    """LENGTH with TTFT of (reuse, recompute) in seconds."""
-    trials = []
-    for number, (reused, cold) in enumerate(pairs):
-        label = f"len{asked}.{number}"
-        trials.append(
-            {
-                "expected_hit": asked,
-                "seed": request("seed", "holder", f"{label}-seed", ttft_s=cold),
-                "visible": None,
-                "reuse": request("reuse", "receiver", f"{label}-reuse", asked if hit is None else hit, reused),
-                "knockout": request("knockout", "receiver", f"{label}-knockout", 0, cold),
-            }
-        )
-    return {"asked": asked, "tokens": asked + 30 if pairs else None, "skipped": None, "trials": trials, **more}
 
 
 def timing(*lengths: dict) -> dict:

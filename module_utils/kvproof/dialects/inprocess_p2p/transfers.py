@@ -19,6 +19,7 @@ from ...sizing import kv_bytes_per_token
 
 TIME = "%Y-%m-%d %H:%M:%S,%f"
 HISTOGRAM, SPEED = "lmcache:p2p_time_to_transfer", "lmcache:p2p_transfer_speed"
+MOST_TRANSFERS = 1e9  # of one probe; more is no count
 GB = 2**30  # as LMCache counts
 
 
@@ -94,7 +95,7 @@ def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
     found = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
     if not page.get("lmcache"):
         return {**found, "state": "not exported"}
-    if not count:  # the series itself appears with the first transfer that is published
+    if not count or count > MOST_TRANSFERS:  # the series itself appears with the first transfer that is published
         return {**found, "state": "not flushed yet"} if proven else None
     passed, speed = (counter_delta(case, case.holder, name + "_sum") for name in (HISTOGRAM, SPEED))
     found.update(transfers=int(count), mean_s=None if passed is None else round(passed / count, 6))
