@@ -22,6 +22,8 @@ from evidence import (
     drop_events,
     event,
     failed,
+    layout,
+    logged_id,
     logprobs,
     no_log,
     no_nodes,
@@ -129,6 +131,73 @@ def no_peer_asked(document: dict) -> dict:
 
 def blackhole(document: dict) -> dict:
     return dial(no_peer_asked(document), "receiver", "peer-init", "timeout")
+
+
+def cannot_bind(document: dict, role: str = "holder") -> dict:
+    return add_head(document, role, "handler_crashed", text="Address already in use (addr='tcp://127.0.0.13:8201')")
+
+
+def on_two_ranks(document: dict) -> dict:
+    for role in ROLES:
+        put(document, f"nodes.{role}.meta.world_size", 2)
+    return document
+
+
+def without_connector(document: dict, role: str = "receiver") -> dict:
+    """A plain vLLM: no option, no line of LMCache, no worker at the controller."""
+    put(document, f"nodes.{role}.engine.options", {"model": "/opt/kv/model"})
+    log = document["nodes"][role]["log"]
+    log.update(head=[event("engine_started")], events=[], ids_found=[])
+    return unlisted(document, role)
+
+
+def incomplete(key: str, document: dict) -> dict:
+    """The engine ended with a bare assertion, and its file lacks a key."""
+    unreachable_engine(document, "receiver")
+    add_head(document, "receiver", "config_refused", text="AssertionError")
+    document["nodes"]["receiver"]["config_file"]["values"].update(
+        enable_controller=True, lmcache_worker_ports=[8500], transfer_channel="nixl"
+    )
+    return put(document, f"nodes.receiver.config_file.values.{key}", None)
+
+
+def refused_by_lmcache(document: dict) -> dict:
+    unreachable_engine(document, "holder")
+    text = "lmcache_worker_ports is required and cannot be empty when enable_controller=True"
+    return add_head(document, "holder", "config_refused", text=text)
+
+
+def for_itself_alone(document: dict) -> dict:
+    """The controller's ports answer on its own host only."""
+    one = document["controllers"][0]
+    one.update(workers=None, http={"state": "refused", "status": None, "text": "connection refused"})
+    one["options"]["host"] = "localhost"
+    document["probe"]["controller"].update(one, name=None)
+    for role in ROLES:
+        dial(document, role, "controller", "refused")
+    return document
+
+
+def named_in_vain(document: dict) -> dict:
+    """Every lookup was told of the holder; nothing came of it."""
+    log = document["nodes"]["receiver"]["log"]
+    for index in range(len(document["probe"]["trials"])):
+        at = next(n for n, e in enumerate(log["events"]) if e.get("id") == logged_id(f"{index}-reuse"))
+        log["events"].insert(at, layout())
+    return document
+
+
+def transfers(seconds: float | None) -> dict:
+    """Every reuse reached the holder and timed out; transfers took so long, or never ended."""
+    document = named_in_vain(pair(*LOST))
+    log = document["nodes"]["holder"]["log"]
+    for index in range(len(LOST)):
+        log["events"].append(event("peer_asked", f"{index}-reuse", at="2026-11-24 02:25:00,000"))
+        if seconds is not None:
+            log["events"].append(
+                event("transfer_finished", n=index, at=f"2026-11-24 02:25:{seconds:06.3f}".replace(".", ","))
+            )
+    return document
 
 
 def foreign_host(document: dict, role: str = "holder") -> dict:
@@ -350,7 +419,14 @@ CASES = [
         ),
         host=HOLDER,
     ),
+    cause("p2p-bind-failed", lambda: cannot_bind(blackhole(pair(*LOST))), host=HOLDER),
+    warned("p2p-bind-failed", lambda: cannot_bind(pair(), "receiver"), "the receiver cannot bind, and fetches"),
+    cause("connector-missing", lambda: without_connector(pair(*MISSED)), host=RECEIVER),
     # link 4: configured alike
+    cause("p2p-settings-incomplete", lambda: incomplete("p2p_host", pair()), host=RECEIVER),
+    cause("p2p-settings-incomplete", lambda: incomplete("enable_controller", pair()), "no controller", RECEIVER),
+    cause("p2p-settings-incomplete", lambda: refused_by_lmcache(pair()), "the log says what is required", HOLDER),
+    cause("tensor-parallel-p2p", lambda: on_two_ranks(pair(*("peer-error",) * 3)), host=RECEIVER),
     cause("pd-excludes-p2p", lambda: both_on(pair()), host=RECEIVER),
     cause(
         "pd-excludes-p2p",
@@ -437,6 +513,7 @@ CASES = [
         lambda: no_controller(controller_gone(pair(*LOST))),
         "nobody could look at its host",
     ),
+    cause("controller-bound-to-localhost", lambda: for_itself_alone(pair(*LOST)), host="controller-1"),
     cause(
         "controller-unreachable-from-node",
         lambda: dial(pair(*LOST), "receiver", "controller-pull", "timeout"),
@@ -509,6 +586,9 @@ CASES = [
     validity("reuse-intermittent", lambda: pair("missed"), "one trial, missed"),
     failure("reuse-absent", lambda: pair(*MISSED), host=RECEIVER),
     cause("peer-error", lambda: pair(*("peer-error",) * 3), host=HOLDER),
+    cause("peer-silent", lambda: named_in_vain(pair(*LOST)), host=HOLDER),
+    cause("transfer-hangs", lambda: transfers(None), host=HOLDER),
+    cause("transfer-too-slow", lambda: transfers(4.5), host=HOLDER),
     failure("load-failed", lambda: pair(*("load-failed",) * 3), host=RECEIVER),
     validity("outcome-unread", lambda: untold(no_log(pair(), "receiver"))),
     warned("partial-reuse", partial, "partial-reuse"),
@@ -565,6 +645,13 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "nothing-stored",
         "not-announced",
         "peer-error",
+        "connector-missing",
+        "controller-bound-to-localhost",
+        "p2p-settings-incomplete",
+        "peer-silent",
+        "tensor-parallel-p2p",
+        "transfer-hangs",
+        "transfer-too-slow",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause"}

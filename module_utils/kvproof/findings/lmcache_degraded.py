@@ -44,6 +44,7 @@ FINDING = Finding(
     look=look,
     covers=(
         "p2p-port-unreachable",
+        "peer-silent",
         "not-registered",
         "p2p-backend-missing",
         "nothing-stored",

@@ -64,4 +64,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("p2p-bind-failed", "p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
 )
