@@ -123,7 +123,8 @@ class Cluster:
         ranks = range(self._ranks(role))
         healthy = {
             "chunk_size": 256, "local_cpu": True, "max_local_cpu_size": 0.5, "enable_async_loading": True,
-            "enable_p2p": True, "p2p_host": self.addresses[role], "p2p_init_ports": [8200 + 10 * rank for rank in ranks],
+            "enable_p2p": True, "p2p_host": self.addresses[role],
+            "p2p_init_ports": [8200 + 10 * rank for rank in ranks],
             "p2p_lookup_ports": [8201 + 10 * rank for rank in ranks],
             "transfer_channel": "nixl", "nixl_backends": ["UCX"], "enable_controller": True,
             "lmcache_instance_id": f"{role}-1", "controller_pull_url": f"{controller}:8300",
@@ -293,6 +294,11 @@ class Cluster:
 
     def _traffic(self, who: str) -> None:
         self._disturb("traffic", f"http://{self.addresses[who]}:8000", "tiny")
+
+    def _mirror(self, _who: str | None) -> None:
+        urls = [f"http://{self.addresses[name]}:8000" for name in ("prefill", "decode")]
+        self._disturb("mirror", f"{self.addresses['prefill']}:8010", *urls)
+        self._until(lambda: self._answers(f"http://{self.addresses['prefill']}:8010/health"), "mirror up")
 
     def _cut_log(self, who: str) -> None:
         self._disturb("cut-log", str(self.folder / f"{who}.log"))

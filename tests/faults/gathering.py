@@ -27,6 +27,7 @@ sys.path.insert(0, sys.argv[1])
 from kvproof import nodeinfo
 asked = json.loads(sys.argv[2])
 if os.geteuid() == 0:
+    nodeinfo.gather(**asked)  # loads what is loaded late
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import tempfile
 import time
@@ -62,7 +63,9 @@ def run(slots: Slots, name: str, plan: dict[str, Any], folder: Path) -> Row:
         with slots.one() as slot, contextlib.closing(Cluster(slot, plan, folder / name)) as cluster:
             cluster.start()
             cluster.after_start()
-            judged = judge(evidence(cluster))
+            document = evidence(cluster)
+        (folder / name / "evidence.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        judged = judge(document)
     except Exception as exc:  # one row must not take the others down
         return Row(name, "-", [], time.monotonic() - began, f"{type(exc).__name__}: {exc}")
     findings = [(one["role"], one["slug"]) for one in judged["findings"]]
@@ -110,8 +113,8 @@ def main() -> int:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # another user has to be able to read the logs
-        console.print(f"    {'cluster':{WIDTH}} {'verdict':12}    time  findings, the first one first (in brackets: asides)",
-                      soft_wrap=True)  # fmt: skip
+        heading = f"    {'cluster':{WIDTH}} {'verdict':12}    time  findings, the first one first (asides in brackets)"
+        console.print(heading, soft_wrap=True)
         for row in pool.map(lambda name: run(slots, name, todo[name], folder), todo):
             show(row, console)
             bad += row.wrong is not None

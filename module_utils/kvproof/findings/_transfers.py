@@ -16,11 +16,11 @@ class Transfer:
     finished_s: float | None = None
 
 
-def transfers(case) -> list[Transfer]:
-    """Requests of this run in the order they came.  LMCache serves one at a time, so the next end is this one's."""
+def transfers(case, requests: list[dict]) -> list[Transfer]:
+    """Of these requests, in the order they came.  LMCache serves one at a time, so the next end is this one's."""
     if not case.holder.log_readable or case.holder.log.get("truncated") is not False:
         return []
-    ours = {id(e) for r in case.requests() for e in case.holder.events_of(case.ids(r), "peer_asked")}
+    ours = {id(e) for r in requests for e in case.holder.events_of(case.ids(r), "peer_asked")}
     found, current = [], None
     for event in case.holder.events:
         if event.get("kind") == "peer_asked":

@@ -7,15 +7,15 @@ from ._transfers import transfers
 
 
 def look(case, attempts):
-    begun = transfers(case)
-    if begun and attempts and all(a.outcome in ("timed-out", "slow") for a in attempts):
-        if all(one.finished_s is None for one in begun):
-            yield Sighting(
-                case.holder.name,
-                "`P2P transfer finished` after the request",
-                f"{len(begun)} requests of this run taken, none finished",
-                "the holder is stuck in the first one and serves one peer at a time",
-            )
+    begun = transfers(case, case.requests())
+    lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
+    if lost and begun and all(one.finished_s is None for one in begun):
+        yield Sighting(
+            case.holder.name,
+            "`P2P transfer finished` after the request",
+            f"{len(begun)} requests of this run taken, none finished",
+            "the holder is stuck in the first one and serves one peer at a time",
+        )
 
 
 FINDING = Finding(

@@ -8,7 +8,8 @@ from ._transfers import transfers
 
 
 def look(case, attempts):
-    spans = [one.finished_s for one in transfers(case) if one.finished_s is not None]
+    reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
+    spans = [one.finished_s for one in transfers(case, reuses) if one.finished_s is not None]
     limit = lookup_timeout_s(case)
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
     if lost and spans and min(spans) >= limit:
