@@ -49,11 +49,9 @@ class Row:
 
 def plans(names: list[str], healthy: int) -> dict[str, dict[str, Any]]:
     """Faults by their names or the paths of their files, and so many healthy clusters."""
-    found = {f"healthy-{number}": variants.healthy(number) for number in range(healthy)}
-    for name in names:
-        path = Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml"
-        found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return found
+    paths = [Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml" for name in names]
+    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {**found, **{f"healthy-{number}": variants.healthy(number) for number in range(healthy)}}
 
 
 def run(slots: Slots, name: str, plan: dict[str, Any], folder: Path) -> Row:
