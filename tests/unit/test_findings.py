@@ -200,6 +200,54 @@ def transfers(seconds: float | None) -> dict:
     return document
 
 
+PRESSURE = "LMCache WARNING: No eviction candidates found in local cpu backend. Local cpu memory is under pressure."
+
+
+def short_of_room(document: dict) -> dict:
+    """The holder's pool was full at some time."""
+    document["nodes"]["holder"]["log"]["events"].append(event("memory_pressure", text="", line=PRESSURE))
+    return document
+
+
+def waiting_for_room() -> dict:
+    """Every lookup of a reuse waited for room until its time-out."""
+    document = pair(*LOST)
+    log = document["nodes"]["receiver"]["log"]
+    reuses = [logged_id(f"{index}-reuse") for index in range(len(LOST))]
+    for at, one in reversed(list(enumerate(log["events"]))):
+        if one["kind"] == "lookup_timed_out" and one["id"] in reuses:
+            log["events"].insert(at, event("memory_pressure", text="", line=PRESSURE))
+    return document
+
+
+def stored_in_part(document: dict) -> dict:
+    for one in document["nodes"]["holder"]["log"]["events"]:
+        if one["kind"] == "stored":
+            one["tokens"] = 2 * CHUNK
+    return document
+
+
+def seeds_astray(*outcomes: str) -> dict:
+    """A router sent the seeds to the receiver; the holder saw nothing."""
+    document = pair(*outcomes)
+    holder, receiver = (document["nodes"][role]["log"] for role in ROLES)
+    receiver["events"] = [e for e in holder["events"] if e["kind"] == "stored"] + receiver["events"]
+    holder.update(events=[], ids_found=[])
+    return document
+
+
+def failed_in_the_load() -> dict:
+    """kv_load_failure_policy is fail: every reuse ended in an error."""
+    document = pair(*("load-failed",) * 3)
+    for trial in document["probe"]["trials"]:
+        failed(trial["reuse"], "stream", None, "stopped with an error (Internal server error)")
+    return count(document)
+
+
+def builds(one: str, other: str) -> dict:
+    return put(put(pair(), "nodes.holder.versions.lmcache", one), "nodes.receiver.versions.lmcache", other)
+
+
 def foreign_host(document: dict, role: str = "holder") -> dict:
     put(document, f"nodes.{role}.p2p_host", {"value": "10.9.9.9", "resolved": ["10.9.9.9"], "ours": False})
     peer = "receiver" if role == "holder" else "holder"
@@ -506,6 +554,7 @@ CASES = [
         "config-not-reloaded",
     ),
     note("versions-differ", lambda: put(pair(), "nodes.receiver.versions.lmcache", "0.4.1"), host=RECEIVER),
+    note("versions-differ", lambda: builds("0.5.6-g3e11e108", "0.5.6-g0000aaaa"), "another build", host=RECEIVER),
     # link 5: registered
     cause("controller-down", lambda: controller_gone(pair(*LOST)), host="controller-1"),
     cause(
@@ -544,6 +593,8 @@ CASES = [
         lambda: setting(pair(*MISSED), "receiver", "min_retrieve_tokens", 2 * HIT),
         "below-min-retrieve by the configuration",
     ),
+    validity("same-engine-answers", lambda: seeds_astray(*("local",) * 3)),
+    validity("same-engine-answers", lambda: seeds_astray(*("masked",) * 3), "its prefix cache is on"),
     validity("prefix-cache-masks", lambda: pair(*("masked",) * 3)),
     validity("reused-from-shared-store", lambda: from_store(pair(*("local",) * 3))),
     validity("reused-locally-not-p2p", lambda: pair(*("local",) * 3)),
@@ -577,6 +628,9 @@ CASES = [
     note("log-level-hides-evidence", lambda: quiet_log(pair(), "receiver"), host=RECEIVER),
     note("log-without-this-run", lambda: another_log(pair(), "receiver"), host=RECEIVER),
     cause("not-announced", lambda: not_announced(pair(*MISSED)), host=HOLDER),
+    cause("pool-exhausted", waiting_for_room, host=RECEIVER),
+    cause("pool-exhausted", lambda: short_of_room(no_seed_stored()), "no room for a chunk", HOLDER),
+    warned("pool-exhausted", lambda: short_of_room(stored_in_part(partial())), "room for a part of the prompt"),
     validity("announced-late", lambda: late(pair(*MISSED))),
     validity("lookup-timed-out", lambda: pair(*LOST)),
     validity("lookup-timed-out", slow_engine, "a slow engine without a log"),
@@ -590,6 +644,7 @@ CASES = [
     cause("transfer-hangs", lambda: transfers(None), host=HOLDER),
     cause("transfer-too-slow", lambda: transfers(4.5), host=HOLDER),
     failure("load-failed", lambda: pair(*("load-failed",) * 3), host=RECEIVER),
+    failure("load-failed", failed_in_the_load, "and the requests fail", RECEIVER),
     validity("outcome-unread", lambda: untold(no_log(pair(), "receiver"))),
     warned("partial-reuse", partial, "partial-reuse"),
     # link 12 and 13
@@ -622,6 +677,23 @@ def test_a_healthy_pair_has_no_finding():
     verdict = judge(pair())
     assert (verdict["verdict"], verdict["findings"], verdict["check_errors"]) == ("pass", [], [])
     assert [link["state"] for link in verdict["links"]] == ["holds"] * 13
+
+
+def test_what_is_no_finding():
+    for document in (
+        builds("0.5.6-g3e11e108", "0.5.6"),  # the log tells the build, the internal API the release alone
+        short_of_room(pair()),  # others' load: the probe's KV was all there
+        transfers(0.2),  # the lookup was lost elsewhere
+    ):
+        shown = {f["slug"] for f in judge(document)["findings"]}
+        assert not shown & {"versions-differ", "pool-exhausted", "transfer-too-slow", "transfer-hangs"}
+
+
+def test_other_seeds_and_other_algorithms_are_told_apart():
+    """NONE_HASH differs with the algorithm, too; the seeds are blamed only where they do differ."""
+    document = setting(pair(*MISSED), "receiver", "pre_caching_hash_algorithm", "sha256_cbor")
+    put(document, "nodes.receiver.log.head[2].value", "77")
+    assert [f["slug"] for f in judge(document)["findings"] if f["role"] == "cause"] == ["hash-algorithm-differs"]
 
 
 def test_every_finding_is_proven_here():

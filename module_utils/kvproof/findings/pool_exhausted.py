@@ -4,24 +4,41 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-UNSERVED = ("timed-out", "missed", "slow")
-
 
 def look(case, attempts):
-    for side in case.sides:
-        lines = [e for e in side.events if e.get("kind") == "memory_pressure"]
-        unserved = [a for a in attempts if a.outcome in UNSERVED]
-        partial = [a for a in attempts if a.expected and a.outcome == "proven" and a.loaded < a.expected]
-        if lines and (unserved or (partial and side is case.holder)):
-            pool = side.setting("max_local_cpu_size")
-            yield Sighting(
-                side.name,
-                "room in LMCache's CPU pool",
-                f"{lines[-1].get('line') or lines[-1]['kind']} (max_local_cpu_size: {pool or 'unknown'})",
-                "it has no room for the chunks it should keep"
-                if side is case.holder
-                else "it has no room for what a peer would send, and waits for some",
-            )
+    short = [a for a in attempts if a.expected and a.stored is not None and a.stored < a.expected]
+    lines = [e for e in case.holder.events if e.get("kind") == "memory_pressure"]
+    if lines and short:
+        yield _sighting(case.holder, lines, "it has no room for the chunks it should keep")
+    lost = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "timed-out"]
+    waits = [_waited_for_room(case, trial) for trial, _ in lost]
+    if waits and all(waits):
+        yield _sighting(case.receiver, waits, "it has no room for what a peer would send, and waits for some")
+
+
+def _sighting(side, lines: list[dict], reason: str) -> Sighting:
+    return Sighting(
+        side.name,
+        "room in LMCache's CPU pool",
+        f"{lines[-1].get('line') or 'Local cpu memory under pressure'} "
+        f"(max_local_cpu_size: {side.setting('max_local_cpu_size') or 'unknown'})",
+        reason,
+    )
+
+
+def _waited_for_room(case, trial: dict) -> dict | None:
+    """The last such line while this reuse's lookup ran, up to its time-out."""
+    found = None
+    ids = case.ids(trial.get("reuse"))
+    ends = [id(e) for e in case.receiver.events_of(ids, "lookup_timed_out")]
+    for event in case.receiver.events:
+        if id(event) in ends:
+            return found
+        if event.get("kind") == "memory_pressure":
+            found = event
+        elif event.get("kind") == "looked_up":
+            found = None
+    return None
 
 
 FINDING = Finding(
