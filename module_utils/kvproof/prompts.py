@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prompts that nobody has seen before, whose right continuation only their prefix tells.
 
-A prompt is ``opening | nonce | random words ...`` (the prefix, common to seed and reuse) and an ending that
-quotes a few of those words and leaves the next to the model.  Seed and reuse quote different places.  A model
+A prompt is ``a few random words | opening | nonce | random words ...`` (the prefix, common to seed and reuse) and an
+ending that quotes a few of the last words and leaves the next to the model.  The first words differ from prompt to
+prompt, so that not even the engine's own prefix cache, whose blocks may be as short as 16 tokens, has a part of a
+fresh one.  Seed and reuse quote different places.  A model
 copies what follows the quotation in the prefix, so KV that is damaged or of another prompt costs much.
 
 As token ids, prompts are put together from pieces the server tokenised once: what counts is the ids sent.
@@ -88,6 +90,7 @@ WORDS = [
 OPENING = "Words of run {run_id}:"
 ENDING = "\nThe same words again, from a place in the middle:"
 SEPARATOR = " |"
+LEAD_WORDS = 3  # 18 bits: two prompts of a run share them next to never
 NONCE_WORDS = 16  # of 64: 96 bits
 QUOTED_WORDS = 6
 ANSWER_WORDS = 16
@@ -166,10 +169,11 @@ def tokenize_with_transformers(path: str, run_id: str) -> Material:
 def build(material: Material, run_id: str, prefix_tokens: int) -> PromptPair:
     """A fresh pair whose common prefix has at least ``prefix_tokens`` tokens.  Random by the system's source."""
     chance = random.Random(secrets.randbits(256))
-    nonce = [secrets.randbelow(len(_words(material))) for _unused in range(NONCE_WORDS)]
+    drawn = [secrets.randbelow(len(_words(material))) for _unused in range(LEAD_WORDS + NONCE_WORDS)]
+    lead, nonce = drawn[:LEAD_WORDS], drawn[LEAD_WORDS:]
     if material.source == "text":
-        return _build_text(run_id, nonce, prefix_tokens, chance)
-    return _build_ids(material, nonce, prefix_tokens, chance)
+        return _build_text(run_id, lead, nonce, prefix_tokens, chance)
+    return _build_ids(material, lead, nonce, prefix_tokens, chance)
 
 
 def with_other_prefix(pair: PromptPair, other: PromptPair) -> list[int] | str:
@@ -194,8 +198,13 @@ def _words(material: Material) -> list[Any]:
     return WORDS if material.source == "text" else material.words
 
 
-def _build_ids(material: Material, nonce: list[int], prefix_tokens: int, chance: random.Random) -> PromptPair:
-    prefix, body = list(material.opening), list(nonce)
+def _build_ids(
+    material: Material, lead: list[int], nonce: list[int], prefix_tokens: int, chance: random.Random
+) -> PromptPair:
+    prefix, body = material.opening[:1], list(nonce)  # the first token may be the model's own
+    for index in lead:
+        prefix += material.words[index]
+    prefix += material.opening[1:]
     for index in nonce:
         prefix += material.words[index]
     while len(prefix) < prefix_tokens:
@@ -212,11 +221,14 @@ def _build_ids(material: Material, nonce: list[int], prefix_tokens: int, chance:
     return PromptPair(seed, reuse, common_prefix(seed, reuse), len(reuse), len(reuse), len(seed), answer, ends[1])
 
 
-def _build_text(run_id: str, nonce: list[int], prefix_tokens: int, chance: random.Random) -> PromptPair:
+def _build_text(
+    run_id: str, lead: list[int], nonce: list[int], prefix_tokens: int, chance: random.Random
+) -> PromptPair:
     body = list(nonce)
     while len(body) < prefix_tokens:
         body.append(chance.randrange(len(WORDS)))
-    prefix = " ".join([OPENING.format(run_id=run_id), *(WORDS[index] for index in body)])
+    first_words = (WORDS[index] for index in lead)
+    prefix = " ".join([*first_words, OPENING.format(run_id=run_id), *(WORDS[index] for index in body)])
     first, second = _places(body, chance)
     ends = [
         " ".join([ENDING, *(WORDS[index] for index in body[place : place + QUOTED_WORDS])]) for place in (first, second)
@@ -227,7 +239,7 @@ def _build_text(run_id: str, nonce: list[int], prefix_tokens: int, chance: rando
         prefix + ends[1],
         len(body),
         least,
-        MOST_TOKENS * (least + len((OPENING + ENDING).split())),
+        MOST_TOKENS * (least + LEAD_WORDS + len((OPENING + ENDING).split())),
         least,
         _answer(body, second),
         ends[1],

@@ -62,6 +62,14 @@ def test_no_two_prompts_share_their_first_chunk(source):
     assert len(starts) == 20
 
 
+def test_prompts_differ_before_a_block_of_the_engines_prefix_cache_is_full():
+    made = material(per_word=2)
+    made.opening[1:] = [7] * 30  # what a tokenizer with few merges makes of it
+    many = [prompts.build(made, "kabc1", 64) for _unused in range(20)]
+    shared = [prompts.common_prefix(one.seed, other.seed) for i, one in enumerate(many) for other in many[:i]]
+    assert max(shared) < 16
+
+
 def test_the_expected_answer_follows_the_quotation_in_the_prefix():
     pair = prompts.build(prompts.Material("text"), "kabc1", 200)
     body, _sep, quoted = pair.reuse.partition(prompts.ENDING)
