@@ -22,9 +22,10 @@ from typing import Any
 
 import variants
 import yaml
-from cluster import ROOT, Cluster, Slots
+from cluster import ROOT, Cluster
 from rich.console import Console
 from rich.markup import escape
+from slots import Slots
 
 sys.path.insert(0, str(ROOT / "module_utils"))
 

@@ -12,7 +12,7 @@ pytest.importorskip("aiohttp", reason="the rehearsal's requirements are not inst
 pytest.importorskip("cbor2", reason="the rehearsal's requirements are not installed (lab/rehearsal)")
 
 import matrix
-from cluster import Slots
+from slots import Slots
 
 FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "router-in-between",
           "two-async-and-local-cpu", "worker-ports-missing"]  # fmt: skip

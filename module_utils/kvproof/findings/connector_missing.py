@@ -2,27 +2,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import CERTAIN, LIKELY, Finding, Sighting
+from ..attempt import REUSED
+from . import CERTAIN, HINT, Finding, Sighting
+from .log_level_hides_evidence import HIDING
 
-OPTION = "kv-transfer-config"
+GIVES_ONE = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
 TOLD = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
 
 
 def look(case, attempts):
+    if any(a.outcome in REUSED for a in attempts):
+        return  # whatever names it, it is there
     for side in case.sides:
-        options = (side.node.get("engine") or {}).get("options") or {}
-        if not options or "config" in options or any(name.startswith(OPTION) for name in options):
-            continue
+        engine = side.node.get("engine") or {}
         lines = [*(side.log.get("head") or []), *side.events]
-        if any(e.get("kind") in TOLD for e in lines):
-            continue  # LMCache talks, so it is there
-        silent = side.log_readable and any(e.get("kind") == "engine_started" for e in lines)
+        options = engine.get("options") or {}
+        talks = any(e.get("kind") in TOLD for e in lines)
+        if not options or talks or any(name in options for name in GIVES_ONE):
+            continue
+        hidden = str((engine.get("env") or {}).get("LMCACHE_LOG_LEVEL")).upper() in HIDING
+        started = side.log_readable and any(e.get("kind") == "engine_started" for e in lines)
         yield Sighting(
             side.name,
-            f"--{OPTION} with LMCache's connector",
-            "no such option on the engine's command line",
+            "--kv-transfer-config with LMCache's connector",
+            "no such option on the engine's command line" + (", and no line of LMCache in its log" if started else ""),
             "the engine runs without LMCache",
-            strength=CERTAIN if silent else LIKELY,
+            strength=CERTAIN if started and not hidden else HINT,
         )
 
 
