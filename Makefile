@@ -5,7 +5,7 @@
 #   .cache/vllm-venv  the real stack: vLLM for CPUs, LMCache, NIXL
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-ansible install-dev install-lab demo up down test test-real lint unit molecule
+.PHONY: help install install-ansible install-dev install-lab demo up down faults test test-real lint unit molecule
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -35,15 +35,23 @@ LAB_VARS = -e kv_lab_engine=$(ENGINE) \
 	$(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
 	$(if $(SSH_USER),-e kv_lab_ssh_user=$(SSH_USER)) $(if $(ENGINE_USER),-e kv_lab_engine_user=$(ENGINE_USER))
 
+slugs = $(sort $(basename $(notdir $(1))))
+
 help:
 	@echo 'make demo              bring a two-node cluster up, validate it, take it down; reports/ stays'
 	@echo '     ENGINE=vllm       of real vLLM and LMCache (3 GB to install, once) instead of rehearsal engines'
-	@echo '     FAULT=slug        break it first; slugs: $(sort $(basename $(notdir $(wildcard lab/faults/*.yml))))'
+	@echo '     FAULT=slug        break it first, one of:'
+	@echo '$(call slugs,$(shell grep -L '^only: faults' lab/faults/*.yml))' | fold -s -w 92 | sed 's/^/                       /'
 	@echo '     KEEP=1            leave it up'
 	@echo '     LAB_STALL_FIX=0   with ENGINE=vllm: LMCache as shipped, lost lookup replies included'
 	@echo '     SSH_USER=name     as root: log in over SSH as another user than the engines (made if missing)'
 	@echo '     ENGINE_USER=name  as root: run the engines as another user (made if missing)'
 	@echo 'make up, make down     only bring the cluster up (same variables), only take it down'
+	@echo 'make faults            every fault of lab/faults and some healthy clusters, judged, as a table'
+	@echo '     FAULT="slug ..."  only these, also:'
+	@echo '$(call slugs,$(shell grep -l '^only: faults' lab/faults/*.yml))' | fold -s -w 92 | sed 's/^/                       /'
+	@echo '     HEALTHY=200       so many healthy clusters, each with other parameters (default 20)'
+	@echo '     JOBS=3            so many clusters at a time (default 8)'
 	@echo 'make test              linters, unit tests, molecule without a real cluster'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken'
 	@echo 'make lint, unit, molecule   parts of make test'
@@ -96,6 +104,9 @@ up: install
 
 down: install-ansible
 	@$(QUIET) $(PLAY) playbooks/lab_down.yml
+
+faults: install-dev
+	@$(VENV)/bin/python tests/faults/matrix.py --jobs $(or $(JOBS),8) --healthy $(or $(HEALTHY),$(if $(FAULT),0,20)) $(FAULT)
 
 test: lint unit molecule
 

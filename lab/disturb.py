@@ -4,6 +4,7 @@
 """What disturbs a probe from outside the cluster, until it is stopped.
 
     disturb.py traffic URL MODEL    other people's requests, each of them new
+    disturb.py mirror HOST:PORT URL OTHER_URL    a proxy of the engine at URL that sends each prompt to OTHER_URL first
     disturb.py cut-log LOG          empties the log once the probe is at its work, as logrotate's copytruncate does
 
 Standard library only: it runs beside the real stack and beside the rehearsal.
@@ -18,6 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PAUSE_S = 0.2  # between two requests
@@ -40,6 +42,39 @@ def traffic(url: str, model: str) -> None:
         time.sleep(PAUSE_S)
 
 
+def mirror(place: str, url: str, other: str) -> None:
+    host, _, port = place.rpartition(":")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    class Mirror(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._relay(None)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path == "/v1/completions":
+                self._ask(other, body).close()
+            self._relay(body)
+
+        def _ask(self, base: str, body: bytes | None):
+            kept = {name: self.headers[name] for name in ("Content-Type", "X-Request-Id") if self.headers[name]}
+            try:
+                return opener.open(urllib.request.Request(base + self.path, body, kept), timeout=30)
+            except urllib.error.HTTPError as refusal:
+                return refusal
+
+        def _relay(self, body: bytes | None) -> None:
+            with self._ask(url, body) as answer:
+                text = answer.read()
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers["Content-Type"] or "text/plain")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+    ThreadingHTTPServer((host, int(port)), Mirror).serve_forever()
+
+
 def cut_log(log: str) -> None:
     while Path(log).read_bytes().count(PROBES) < CUT_AFTER:
         time.sleep(0.02)
@@ -47,7 +82,7 @@ def cut_log(log: str) -> None:
 
 
 def main() -> int:
-    actions = {"traffic": traffic, "cut-log": cut_log}
+    actions = {"traffic": traffic, "cut-log": cut_log, "mirror": mirror}
     if sys.argv[1:2] and sys.argv[1] in actions:
         try:
             actions[sys.argv[1]](*sys.argv[2:])

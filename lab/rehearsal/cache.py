@@ -66,7 +66,7 @@ class CacheRank:
     # ---- start
 
     async def start_worker(self) -> None:
-        """Raises OSError when the worker's port is taken."""
+        """Raises what ControllerWorker.start raises."""
         if self.worker:
             await self.worker.start()
 
@@ -112,12 +112,14 @@ class CacheRank:
         self._log.say("nixl_up", agent=agent)
         return None
 
-    def components_failed(self, error: OSError) -> None:
-        """The worker's port is taken: this rank has no LMCache at all."""
+    def components_failed(self, error: OSError | IndexError) -> None:
+        """The worker could not be made: this rank has no LMCache at all."""
         self.state = "off"
-        text = os.strerror(error.errno or errno.EADDRINUSE)
-        port = self.config["lmcache_worker_ports"][self.rank]
-        self._log.say("components_failed", cause=f"zmq.error.ZMQError: {text} (addr='tcp://*:{port}')")
+        cause = f"IndexError: {error}"
+        if isinstance(error, OSError):
+            address = error.filename or f"tcp://*:{self.config['lmcache_worker_ports'][self.rank]}"
+            cause = f"zmq.error.ZMQError: {os.strerror(error.errno or errno.EADDRINUSE)} (addr='{address}')"
+        self._log.say("components_failed", cause=cause)
 
     async def close(self) -> None:
         if self.peers:

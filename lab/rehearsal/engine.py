@@ -176,7 +176,7 @@ class Engine:
         say("config", values=config.values)
         try:
             await rank.start_worker()
-        except OSError as exc:
+        except (OSError, IndexError) as exc:
             rank.components_failed(exc)
             return
         say("engine_threads")

@@ -3,6 +3,8 @@
 """Faults that no configuration makes, planted by LAB_FAULT or the parameter ``fault``.
 
 listen-elsewhere      the P2P ports listen on LAB_NODE_ADDRESS, whatever p2p_host advertises
+lookup-port-shut      nobody gets through to the lookup port: a firewall that lets the init port pass alone
+process-closed        the process may be looked into by root alone
 zero-keys-on-load     keys are zeroed while KV is loaded: counted as a hit, fast, and wrong
 zero-kv-on-load       keys and values are
 zero-chunk-on-load    the first chunk's keys are zeroed, the rest is well
@@ -16,10 +18,12 @@ announce-nothing      what is stored is never announced to the controller
 
 from __future__ import annotations
 
+import ctypes
 from array import array
 from typing import Callable
 
 Chunks = list[array]
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def _zero_keys(chunks: Chunks) -> Chunks:
@@ -45,12 +49,18 @@ ON_LOAD: dict[str, Callable[[Chunks], Chunks]] = {
     "swap-chunks-on-load": _reversed,
 }
 KEPT = {"keep-half": 0.5, "keep-nothing": 0.0}
-NAMES = frozenset(ON_LOAD) | frozenset(KEPT) | {"listen-elsewhere", "load-fails", "peer-hangs", "announce-nothing"}
+NAMES = frozenset(ON_LOAD) | frozenset(KEPT) | {"listen-elsewhere", "lookup-port-shut", "process-closed", "load-fails",
+                                                "peer-hangs", "announce-nothing"}  # fmt: skip
 
 
 def loaded(fault: str | None, chunks: Chunks) -> Chunks:
     """The chunks as a fault lets them arrive in the engine's own cache."""
     return ON_LOAD[fault](chunks) if fault in ON_LOAD else chunks
+
+
+def close_process() -> None:
+    """Shuts /proc/PID of this process to its own user, as it is to a login user who is another one."""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def kept(fault: str | None, chunks: int) -> int:

@@ -58,6 +58,8 @@ class PeerBackend:
     async def _listen_for_peers(self) -> None:
         while True:
             self._log.say("p2p_listening", address=self.lookup_url)
+            if self._pace.of.fault == "lookup-port-shut":
+                return
             try:
                 await self._servers[1].start(self._listen, self._ports[1])
                 return

@@ -11,6 +11,7 @@ import sys
 
 from .controller import Controller
 from .engine import Engine, EngineExit
+from .faults import close_process
 
 
 async def until_told() -> None:
@@ -26,6 +27,8 @@ def run_engine(arguments: list[str]) -> int:
 
     async def main() -> int:
         engine = Engine(arguments, dict(os.environ), sys.stdout)
+        if os.environ.get("LAB_FAULT") == "process-closed":
+            close_process()
         try:
             await engine.start()
         except EngineExit:

@@ -9,7 +9,10 @@ has to send, and comes back after the server was away.  What was sent into a con
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import socket
 import struct
 from collections import deque
 from typing import Any, Awaitable, Callable
@@ -57,8 +60,11 @@ class Server:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self, host: str, port: int) -> None:
-        """Raises OSError when the address cannot be had."""
-        self._server = await asyncio.start_server(self._serve, host, port, backlog=100)
+        """Raises OSError when the address cannot be had: ZeroMQ knows IPv4 alone unless it is told otherwise."""
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port, backlog=100, family=socket.AF_INET)
+        except socket.gaierror:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
     async def close(self) -> None:
         if self._server:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import Any
 
 from .host import Host
@@ -24,8 +26,6 @@ class ControllerWorker:
         self.instance: str = config["lmcache_instance_id"]
         self._port: int = config["lmcache_worker_ports"][rank]
         self.peer_init_url: str | None = None
-        if config["enable_p2p"]:
-            self.peer_init_url = f"{config['p2p_host']}:{config['p2p_init_ports'][rank]}"
         self._limit = min(self._of.register_limit_s, config.extra("worker_socket_recv_timeout_ms", 30_000) / 1000)
         self._reply = Client(config["controller_reply_url"])
         self._pull = Client(config["controller_pull_url"])
@@ -37,7 +37,15 @@ class ControllerWorker:
         self.pool: Any = None  # set by the rank; a full sync sends what is in it
 
     async def start(self) -> None:
-        """Raises OSError when the worker's port is taken; everything else happens in the background."""
+        """Raises OSError when the worker's port is taken or a URL is none, IndexError when the rank has no P2P port.
+
+        Everything else happens in the background.
+        """
+        for key in ("controller_pull_url", "controller_reply_url"):
+            if "://" in self._config[key]:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), f"tcp://{self._config[key]}")
+        if self._config["enable_p2p"]:
+            self.peer_init_url = f"{self._config['p2p_host']}:{self._config['p2p_init_ports'][self._rank]}"
         await self._server.start("0.0.0.0", self._port)
         self._log.say("worker_socket", port=self._port)
         self._tasks.append(asyncio.create_task(self._run()))

@@ -168,6 +168,8 @@ VLLM_OPTIONS = frozenset(
         "prefix-caching-hash-algo",
         "enable-prompt-tokens-details",
         "kv-transfer-config",
+        "kv-transfer-config.kv-connector",
+        "kv-offloading-backend",
         "tensor-parallel-size",
         "pipeline-parallel-size",
         "data-parallel-size",

@@ -19,6 +19,9 @@ def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/pro
         url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)
         host, port = host or url_host, port or url_port
     found = procs.find(port or commands.CONTROLLER_PORT, host, commands.controller, proc)
+    if found.running is False and host not in sockets.LOCAL_NAMES:
+        local = procs.find(port or commands.CONTROLLER_PORT, "localhost", commands.controller, proc)
+        found = local if local.command else found  # one that only its own host can reach
     options = commands.controller_options(found.command.options) if found.command else None
     url = url or _url(found, options)
     http, workers = _workers(url, timeout)

@@ -128,6 +128,11 @@ def document(source, found_by=None, *, state="unknown", detail=None, ids=()):
     }
 
 
+def _same(event, other):
+    """Whether two events say the same at different times."""
+    return all(event[name] == other.get(name) for name in event if name not in ("at", "offset", "line"))
+
+
 class Collector:
     """Sorts events into a LOG's `head` and `events` as lines are fed in order.
 
@@ -171,7 +176,8 @@ class Collector:
         head = self.log["head"]
         if event["kind"] == "engine_started":  # an appended log: what an earlier start printed is past
             del head[:]
-        if len(head) < MAX_HEAD_EVENTS:
+        said = event["kind"] in lines.REPEATED and any(_same(event, other) for other in head)
+        if len(head) < MAX_HEAD_EVENTS and not said:
             head.append(event)
 
     def _keep(self, event, ours):

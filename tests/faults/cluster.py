@@ -3,40 +3,32 @@
 """One rehearsal cluster of real processes (controller, prefill, decode), broken as a file of lab/faults says.
 
 Every cluster has a slot of its own (loopback addresses and ports), so that many can run side by side; nothing but
-these processes is touched.  The evidence is gathered by the very functions the Ansible modules call.
+these processes is touched.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 import yaml
+from slots import Slot
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "module_utils"))
-
-from kvproof import assemble, controllerinfo, nodeinfo
-from kvproof.engine import EngineSettings
-from kvproof.experiment import Experiment, Settings, new_run_id
-
 SHADOW = ROOT / "lab" / "rehearsal" / "shadow"
-ROLES = {"holder": "prefill", "receiver": "decode"}
-#: the experiment's settings, which are the playbook's variables without kv_reuse_
-SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths")
+ROLES = ("prefill", "decode")
+CONNECTOR = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
+TENSOR_PARALLEL = "--tensor-parallel-size"
 START_S = 120.0  # many at once on few cores start slowly
 STOP_S = 5.0
 REGISTERED = b"Starting lmcache worker"  # said by an engine that has been answered
@@ -46,49 +38,6 @@ class ClusterError(Exception):
     """The cluster did not come up as its fault says it should."""
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Loopback addresses and ports that one cluster at a time has for itself.
-
-    LMCache's workers listen on every address and its internal API on 127.0.0.1, so ports have to differ, too.
-    """
-
-    net: str
-    first_port: int
-
-
-class Slots:
-    """Slots of this run; other runs on this machine take others, as long as this object lives."""
-
-    RUNS, OF_A_RUN, PORTS = 10, 40, 20
-
-    def __init__(self) -> None:
-        for run in range(self.RUNS):
-            claim = socket.socket()
-            try:
-                claim.bind((f"127.{2 + run}.255.254", 9))
-            except OSError:
-                claim.close()
-                continue
-            self._claim = claim
-            self._free = [Slot(f"127.{2 + run}.{number}", 20_000 + (run * self.OF_A_RUN + number) * self.PORTS)
-                          for number in range(self.OF_A_RUN)]  # fmt: skip
-            self._lock = threading.Lock()
-            return
-        raise ClusterError(f"{self.RUNS} other runs have all the addresses")
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[Slot]:
-        """At most OF_A_RUN at a time."""
-        with self._lock:
-            slot = self._free.pop(0)
-        try:
-            yield slot
-        finally:
-            with self._lock:
-                self._free.append(slot)
-
-
 class Cluster:
     """``plan`` is a fault's file, {} for a healthy cluster."""
 
@@ -96,38 +45,54 @@ class Cluster:
         self.folder = folder
         self.addresses = {name: f"{slot.net}.{last}" for name, last in
                           (("prefill", 13), ("decode", 97), ("controller", 5))}  # fmt: skip
-        written = json.dumps(plan).replace("{{ kv_lab_controller.address }}", self.addresses["controller"])
-        self.plan: dict[str, Any] = json.loads(written)
+        self.plan: dict[str, Any] = self._filled_in(plan)
+        controller = self.plan.get("controller") or {}
+        self.controller_url = f"http://{self.addresses['controller']}:{controller.get('port', 9000)}"
         self._first_port = slot.first_port
+        self._obstacles: list[socket.socket] = []
         self._processes: dict[str, subprocess.Popen] = {}
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("model", "model-copy", "home"):
             (folder / name).mkdir(parents=True)
 
+    def _filled_in(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """The plan with its {{ names }} replaced."""
+        names = {**self.addresses, "kv_lab_controller.address": self.addresses["controller"],
+                 "folder": str(self.folder)}  # fmt: skip
+        return json.loads(re.sub(r"\{\{ ([\w.]+) \}\}", lambda found: names[found[1]], json.dumps(plan)))
+
     # ---- what is started
 
     def changes(self, role: str) -> dict[str, Any]:
         """The fault's changes to one node: those for all, then its own."""
-        found: dict[str, Any] = {"lmcache": {}, "env": {}, "arguments": []}
+        found: dict[str, Any] = {"lmcache": {}, "env": {}, "arguments": [], "connector": CONNECTOR}
         for part in (self.plan.get("all") or {}, self.plan.get(role) or {}):
             for key, value in part.items():
-                found[key] = {**found[key], **value} if isinstance(value, dict) else value
+                found[key] = {**(found.get(key) or {}), **value} if isinstance(value, dict) else value
         return found
 
     def settings(self, role: str) -> dict[str, Any]:
         """The node's LMCache file, as roles/kv_lab writes it."""
-        controller, number = self.addresses["controller"], list(ROLES.values()).index(role)
+        controller, number = self.addresses["controller"], ROLES.index(role)
+        ranks = range(self._ranks(role))
         healthy = {
             "chunk_size": 256, "local_cpu": True, "max_local_cpu_size": 0.5, "enable_async_loading": True,
-            "enable_p2p": True, "p2p_host": self.addresses[role], "p2p_init_ports": 8200, "p2p_lookup_ports": 8201,
+            "enable_p2p": True, "p2p_host": self.addresses[role],
+            "p2p_init_ports": [8200 + 10 * rank for rank in ranks],
+            "p2p_lookup_ports": [8201 + 10 * rank for rank in ranks],
             "transfer_channel": "nixl", "nixl_backends": ["UCX"], "enable_controller": True,
             "lmcache_instance_id": f"{role}-1", "controller_pull_url": f"{controller}:8300",
             "controller_reply_url": f"{controller}:8400",
-            "lmcache_worker_ports": self._first_port + number, "internal_api_server_enabled": True,
+            "lmcache_worker_ports": [self._first_port + 2 * number + rank for rank in ranks],
+            "internal_api_server_enabled": True,
             "internal_api_server_port_start": self._first_port + 4 + 4 * number,
         }  # fmt: skip
         merged = {**healthy, **self.changes(role)["lmcache"]}
         return {key: value for key, value in merged.items() if value is not None}
+
+    def _ranks(self, role: str) -> int:
+        words = self.changes(role)["arguments"]
+        return int(words[words.index(TENSOR_PARALLEL) + 1]) if TENSOR_PARALLEL in words else 1
 
     def _environment(self, more: dict[str, Any]) -> dict[str, str]:
         env = {"PATH": os.environ["PATH"], "HOME": self.folder / "home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
@@ -137,14 +102,15 @@ class Cluster:
     def start_engine(self, role: str) -> None:
         changes, address = self.changes(role), self.addresses[role]
         config = self.folder / f"{role}.yaml"
-        config.write_text(yaml.safe_dump(self.settings(role), sort_keys=False), encoding="utf-8")
+        if not config.exists():  # an engine that is started anew finds the file as it is
+            config.write_text(yaml.safe_dump(self.settings(role), sort_keys=False), encoding="utf-8")
         model = self.folder / ("model-copy" if changes.get("model_copy") else "model")
-        connector = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
         words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
                  "--served-model-name", "tiny", "--host", address, "--port", "8000", "--max-model-len", "4096",
                  "--enforce-eager", "--dtype", "float32", "--no-enable-prefix-caching",
-                 "--enable-prompt-tokens-details", "--kv-transfer-config", json.dumps(connector),
-                 *changes["arguments"]]  # fmt: skip
+                 "--enable-prompt-tokens-details", *changes["arguments"]]  # fmt: skip
+        if changes["connector"]:
+            words += ["--kv-transfer-config", json.dumps(changes["connector"])]
         env = self._environment({
             "LMCACHE_CONFIG_FILE": config, "PROMETHEUS_MULTIPROC_DIR": self.folder / f"{role}.prometheus",
             "LAB_NODE_ADDRESS": address, "LAB_STALL_FIX": "1", **changes["env"]})  # fmt: skip
@@ -153,7 +119,7 @@ class Cluster:
     def start_controller(self) -> None:
         changes, address = self.plan.get("controller") or {}, self.addresses["controller"]
         words = [sys.executable, str(SHADOW / "bin" / "lmcache_controller"), "--host", changes.get("host", address),
-                 "--port", "9000", "--monitor-ports",
+                 "--port", str(changes.get("port", 9000)), "--monitor-ports",
                  json.dumps({"pull": 8300, "reply": 8400, **changes.get("ports", {})})]  # fmt: skip
         self._start("controller", words, self._environment(changes.get("env", {})))
 
@@ -173,31 +139,48 @@ class Cluster:
             process.kill()
             process.wait()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         for name in list(self._processes):
             self.stop_process(name)
+        for one in self._obstacles:
+            one.close()
+        self._obstacles = []
 
     # ---- up
 
     def start(self) -> None:
         """Raises ClusterError."""
+        for how, places in (self.plan.get("listen") or {}).items():
+            for place in places:
+                self._listen(place, full=how == "full")
         if not self.plan.get("no_controller"):
             self.start_controller()
-        for role in ROLES.values():
+        for role in ROLES:
             self.start_engine(role)
         if self.plan.get("engines_exit"):
-            self._until(lambda: all(self._processes[role].poll() is not None for role in ROLES.values()), "exit")
+            self._until(lambda: all(self._processes[role].poll() is not None for role in ROLES), "exit")
             return
-        for role in ROLES.values():
+        for role in ROLES:
             self._until(lambda role=role: self._up(role), f"{role} up")
-        everybody = [] if self.plan.get("no_controller") else [f"{role}-1" for role in ROLES.values()]
+        everybody = [] if self.plan.get("no_controller") else [f"{role}-1" for role in ROLES]
         wanted = set(self.plan.get("registered", everybody))
         self._until(lambda: wanted <= self.registered(), f"{', '.join(sorted(wanted))} registered")
+
+    def _listen(self, place: str, *, full: bool) -> None:
+        """A socket that never answers; a full one does not even take the connection, as where packets are dropped."""
+        host, _, port = place.rpartition(":")
+        server = socket.create_server((host, int(port)), backlog=0 if full else 100)
+        self._obstacles.append(server)
+        for _ in range(3 if full else 0):  # Linux takes one more than the backlog says
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex((host, int(port)))
+            self._obstacles.append(client)
 
     def registered(self) -> set[str]:
         """Instance ids that the controller lists; none when it does not answer."""
         try:
-            found = self._get(f"http://{self.addresses['controller']}:9000/controller/workers").json()
+            found = self._get(f"{self.controller_url}/controller/workers").json()
         except (requests.RequestException, ValueError):
             return set()
         return {worker["instance_id"] for worker in found["workers"]}
@@ -244,7 +227,7 @@ class Cluster:
         self.stop_process(who)
         if who == "controller":
             self.start_controller()
-            url = f"http://{self.addresses[who]}:9000/controller/workers"
+            url = f"{self.controller_url}/controller/workers"
         else:
             registered = (self.folder / f"{who}.log").read_bytes().count(REGISTERED)
             self.start_engine(who)
@@ -252,7 +235,11 @@ class Cluster:
             self._until(lambda: (self.folder / f"{who}.log").read_bytes().count(REGISTERED) > registered, "registered")
         self._until(lambda: self._answers(url), f"{who} up again")
 
-    def _edit_config(self, _who: None) -> None:
+    def _restart_edited(self, who: str) -> None:
+        self._edit_config(who)
+        self._restart(who)
+
+    def _edit_config(self, _who: str | None) -> None:
         edit = self.plan["edit"]
         path = self.folder / f"{edit['role']}.yaml"
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -262,36 +249,13 @@ class Cluster:
     def _traffic(self, who: str) -> None:
         self._disturb("traffic", f"http://{self.addresses[who]}:8000", "tiny")
 
+    def _mirror(self, _who: str | None) -> None:
+        urls = [f"http://{self.addresses[name]}:8000" for name in ("prefill", "decode")]
+        self._disturb("mirror", f"{self.addresses['prefill']}:8010", *urls)
+        self._until(lambda: self._answers(f"http://{self.addresses['prefill']}:8010/health"), "mirror up")
+
     def _cut_log(self, who: str) -> None:
         self._disturb("cut-log", str(self.folder / f"{who}.log"))
 
     def _disturb(self, *words: str) -> None:
         self._start("disturb", [sys.executable, str(ROOT / "lab" / "disturb.py"), *words], self._environment({}))
-
-    # ---- evidence
-
-    def evidence(self) -> dict[str, Any]:
-        """``kvproof.evidence/1``: the experiment, then both nodes and the controller, as the playbook does it."""
-        told = self.plan.get("validate") or {}
-        settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
-        run = new_run_id()
-        engines = {role: EngineSettings(role, f"{name}-1", f"http://{self.addresses[name]}:8000")
-                   for role, name in ROLES.items()}  # fmt: skip
-        controller_url = f"http://{self.addresses['controller']}:9000"
-        probe = Experiment(Settings(run_id=run, **settings), engines["holder"], engines["receiver"],
-                           controller_url).run()  # fmt: skip
-        nodes: dict[str, Any] = {role: {} for role in ROLES}
-        if told.get("kv_reuse_nodes", True):
-            nodes = {role: {"node": self._node(role, run, probe, controller_url)} for role in ROLES}
-        controllers = [("controller-1", {"controller": controllerinfo.gather(url=controller_url)})]
-        pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-        found = assemble.pair_evidence(pair, "inventory", probe, nodes, controllers)
-        return json.loads(json.dumps(found, default=str))
-
-    def _node(self, role: str, run: str, probe: dict[str, Any], controller_url: str) -> dict[str, Any]:
-        name = ROLES[role]
-        log = (self.plan.get("validate") or {}).get("kv_reuse_log", {"file": str(self.folder / f"{name}.log")})
-        return nodeinfo.gather(
-            port=8000, host=self.addresses[name], log=log,
-            ids=assemble.wanted_ids([probe], role), run_marker=f"kvp-{run}", since=probe["started_at"],
-            peers=assemble.peers_listed([probe]), controller_url=controller_url)  # fmt: skip

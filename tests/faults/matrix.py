@@ -10,6 +10,8 @@ nothing may be presented as a cause that the file does not name.  Exit 1 when a 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
 import tempfile
 import time
@@ -20,10 +22,18 @@ from typing import Any
 
 import variants
 import yaml
-from cluster import ROOT, Cluster, ClusterError, Slots
+from cluster import ROOT, Cluster
+from rich.console import Console
+from rich.markup import escape
+from slots import Slots
+
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from gathering import evidence
 from kvproof.judge import judge
 
 FAULTS = ROOT / "lab" / "faults"
+WIDTH = 36  # of the longest name
 ASIDE = ("note", "warning")
 
 
@@ -40,26 +50,23 @@ class Row:
 
 def plans(names: list[str], healthy: int) -> dict[str, dict[str, Any]]:
     """Faults by their names or the paths of their files, and so many healthy clusters."""
-    found = {f"healthy-{number}": variants.healthy(number) for number in range(healthy)}
-    for name in names:
-        path = Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml"
-        found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return found
+    paths = [Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml" for name in names]
+    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {**found, **{f"healthy-{number}": variants.healthy(number) for number in range(healthy)}}
 
 
 def run(slots: Slots, name: str, plan: dict[str, Any], folder: Path) -> Row:
     """Starts the cluster, breaks it, judges it and takes it down."""
     began = time.monotonic()
-    with slots.one() as slot:
-        cluster = Cluster(slot, plan, folder / name)
-        try:
+    try:
+        with slots.one() as slot, contextlib.closing(Cluster(slot, plan, folder / name)) as cluster:
             cluster.start()
             cluster.after_start()
-            judged = judge(cluster.evidence())
-        except ClusterError as exc:
-            return Row(name, "-", [], time.monotonic() - began, str(exc))
-        finally:
-            cluster.stop()
+            document = evidence(cluster)
+        (folder / name / "evidence.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        judged = judge(document)
+    except Exception as exc:  # one row must not take the others down
+        return Row(name, "-", [], time.monotonic() - began, f"{type(exc).__name__}: {exc}")
     findings = [(one["role"], one["slug"]) for one in judged["findings"]]
     return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, plan["expect"]))
 
@@ -81,6 +88,15 @@ def wrong(judged: dict[str, Any], expect: dict[str, Any]) -> str | None:
     return f"not to blame: {', '.join(surplus)}" if surplus else None
 
 
+def show(row: Row, console: Console) -> None:
+    """One line of the table; findings that are no cause stand in brackets."""
+    found = ", ".join(dict.fromkeys(slug if role not in ASIDE else f"({slug})" for role, slug in row.findings))
+    mark, style = ("BAD", "red") if row.wrong else ("ok ", "green")
+    line = f" {row.name:{WIDTH}} {row.verdict:12} {row.seconds:5.1f} s  {found}"
+    console.print(f"[{style}]{mark}[/]", escape(line), *([f"[red]<- {escape(row.wrong)}[/]"] if row.wrong else []),
+                  sep="", soft_wrap=True)  # fmt: skip
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("faults", nargs="*", help="names or paths of files; default: all")
@@ -91,16 +107,17 @@ def main() -> int:
     healthy = options.healthy if options.healthy is not None else int(not options.faults)
     names = options.faults or sorted(path.stem for path in FAULTS.glob("*.yml"))
     todo = plans([name for name in names if name != "none"], healthy)
-    slots = Slots()
+    console, slots, bad, began = Console(highlight=False), Slots(), 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kvm-") as temporary, ThreadPoolExecutor(options.jobs) as pool:
         folder = options.keep or Path(temporary)
-        rows = list(pool.map(lambda name: run(slots, name, todo[name], folder), todo))
-    for row in rows:
-        why = f"  <- {row.wrong}" if row.wrong else ""
-        found = ", ".join(slug if role not in ASIDE else f"({slug})" for role, slug in row.findings)
-        print(f"{'BAD' if row.wrong else 'ok '} {row.name:32} {row.verdict:12} {row.seconds:5.1f} s  {found}{why}")
-    bad = sum(row.wrong is not None for row in rows)
-    print(f"{len(rows)} clusters, {bad} wrong")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # another user has to be able to read the logs
+        heading = f"    {'cluster':{WIDTH}} {'verdict':12}    time  findings, the first one first (asides in brackets)"
+        console.print(heading, soft_wrap=True)
+        for row in pool.map(lambda name: run(slots, name, todo[name], folder), todo):
+            show(row, console)
+            bad += row.wrong is not None
+    console.print(f"{len(todo)} clusters, {bad} wrong, {time.monotonic() - began:.0f} s")
     return 1 if bad else 0
 
 

@@ -22,6 +22,8 @@ from evidence import (
     drop_events,
     event,
     failed,
+    layout,
+    logged_id,
     logprobs,
     no_log,
     no_nodes,
@@ -137,6 +139,121 @@ def no_peer_asked(document: dict) -> dict:
 
 def blackhole(document: dict) -> dict:
     return dial(no_peer_asked(document), "receiver", "peer-init", "timeout")
+
+
+def cannot_bind(document: dict, role: str = "holder") -> dict:
+    return add_head(document, role, "handler_crashed", text="Address already in use (addr='tcp://127.0.0.13:8201')")
+
+
+def on_two_ranks(document: dict) -> dict:
+    for role in ROLES:
+        put(document, f"nodes.{role}.meta.world_size", 2)
+    return document
+
+
+def without_connector(document: dict, role: str = "receiver") -> dict:
+    """A plain vLLM: no option, no line of LMCache, no worker at the controller."""
+    put(document, f"nodes.{role}.engine.options", {"model": "/opt/kv/model"})
+    log = document["nodes"][role]["log"]
+    log.update(head=[event("engine_started")], events=[], ids_found=[])
+    return unlisted(document, role)
+
+
+def incomplete(key: str, document: dict) -> dict:
+    """The engine ended with a bare assertion, and its file lacks a key."""
+    unreachable_engine(document, "receiver")
+    add_head(document, "receiver", "config_refused", text="AssertionError")
+    document["nodes"]["receiver"]["config_file"]["values"].update(
+        enable_controller=True, lmcache_worker_ports=[8500], transfer_channel="nixl"
+    )
+    return put(document, f"nodes.receiver.config_file.values.{key}", None)
+
+
+def refused_by_lmcache(document: dict) -> dict:
+    unreachable_engine(document, "holder")
+    text = "lmcache_worker_ports is required and cannot be empty when enable_controller=True"
+    return add_head(document, "holder", "config_refused", text=text)
+
+
+def for_itself_alone(document: dict) -> dict:
+    """The controller's ports answer on its own host only."""
+    one = document["controllers"][0]
+    one.update(workers=None, http={"state": "refused", "status": None, "text": "connection refused"})
+    one["options"]["host"] = "localhost"
+    document["probe"]["controller"].update(one, name=None)
+    for role in ROLES:
+        dial(document, role, "controller", "refused")
+    return document
+
+
+def named_in_vain(document: dict) -> dict:
+    """Every lookup was told of the holder; nothing came of it."""
+    log = document["nodes"]["receiver"]["log"]
+    for index in range(len(document["probe"]["trials"])):
+        at = next(n for n, e in enumerate(log["events"]) if e.get("id") == logged_id(f"{index}-reuse"))
+        log["events"].insert(at, layout())
+    return document
+
+
+def transfers(seconds: float | None) -> dict:
+    """Every reuse reached the holder and timed out; transfers took so long, or never ended."""
+    document = named_in_vain(pair(*LOST))
+    log = document["nodes"]["holder"]["log"]
+    for index in range(len(LOST)):
+        log["events"].append(event("peer_asked", f"{index}-reuse", at="2026-11-24 02:25:00,000"))
+        if seconds is not None:
+            log["events"].append(
+                event("transfer_finished", n=index, at=f"2026-11-24 02:25:{seconds:06.3f}".replace(".", ","))
+            )
+    return document
+
+
+PRESSURE = "LMCache WARNING: No eviction candidates found in local cpu backend. Local cpu memory is under pressure."
+
+
+def short_of_room(document: dict) -> dict:
+    """The holder's pool was full at some time."""
+    document["nodes"]["holder"]["log"]["events"].append(event("memory_pressure", text="", line=PRESSURE))
+    return document
+
+
+def waiting_for_room() -> dict:
+    """Every lookup of a reuse waited for room until its time-out."""
+    document = pair(*LOST)
+    log = document["nodes"]["receiver"]["log"]
+    reuses = [logged_id(f"{index}-reuse") for index in range(len(LOST))]
+    for at, one in reversed(list(enumerate(log["events"]))):
+        if one["kind"] == "lookup_timed_out" and one["id"] in reuses:
+            log["events"].insert(at, event("memory_pressure", text="", line=PRESSURE))
+    return document
+
+
+def stored_in_part(document: dict) -> dict:
+    for one in document["nodes"]["holder"]["log"]["events"]:
+        if one["kind"] == "stored":
+            one["tokens"] = 2 * CHUNK
+    return document
+
+
+def seeds_astray(*outcomes: str) -> dict:
+    """A router sent the seeds to the receiver; the holder saw nothing."""
+    document = pair(*outcomes)
+    holder, receiver = (document["nodes"][role]["log"] for role in ROLES)
+    receiver["events"] = [e for e in holder["events"] if e["kind"] == "stored"] + receiver["events"]
+    holder.update(events=[], ids_found=[])
+    return document
+
+
+def failed_in_the_load() -> dict:
+    """kv_load_failure_policy is fail: every reuse ended in an error."""
+    document = pair(*("load-failed",) * 3)
+    for trial in document["probe"]["trials"]:
+        failed(trial["reuse"], "stream", None, "stopped with an error (Internal server error)")
+    return count(document)
+
+
+def builds(one: str, other: str) -> dict:
+    return put(put(pair(), "nodes.holder.versions.lmcache", one), "nodes.receiver.versions.lmcache", other)
 
 
 def foreign_host(document: dict, role: str = "holder") -> dict:
@@ -358,7 +475,14 @@ CASES = [
         ),
         host=HOLDER,
     ),
+    cause("p2p-bind-failed", lambda: cannot_bind(blackhole(pair(*LOST))), host=HOLDER),
+    warned("p2p-bind-failed", lambda: cannot_bind(pair(), "receiver"), "the receiver cannot bind, and fetches"),
+    cause("connector-missing", lambda: without_connector(pair(*MISSED)), host=RECEIVER),
     # link 4: configured alike
+    cause("p2p-settings-incomplete", lambda: incomplete("p2p_host", pair()), host=RECEIVER),
+    cause("p2p-settings-incomplete", lambda: incomplete("enable_controller", pair()), "no controller", RECEIVER),
+    cause("p2p-settings-incomplete", lambda: refused_by_lmcache(pair()), "the log says what is required", HOLDER),
+    cause("tensor-parallel-p2p", lambda: on_two_ranks(pair(*("peer-error",) * 3)), host=RECEIVER),
     cause("pd-excludes-p2p", lambda: both_on(pair()), host=RECEIVER),
     cause(
         "pd-excludes-p2p",
@@ -438,6 +562,7 @@ CASES = [
         "config-not-reloaded",
     ),
     note("versions-differ", lambda: put(pair(), "nodes.receiver.versions.lmcache", "0.4.1"), host=RECEIVER),
+    note("versions-differ", lambda: builds("0.5.6-g3e11e108", "0.5.6-g0000aaaa"), "another build", host=RECEIVER),
     # link 5: registered
     cause("controller-down", lambda: controller_gone(pair(*LOST)), host="controller-1"),
     cause(
@@ -445,6 +570,7 @@ CASES = [
         lambda: no_controller(controller_gone(pair(*LOST))),
         "nobody could look at its host",
     ),
+    cause("controller-bound-to-localhost", lambda: for_itself_alone(pair(*LOST)), host="controller-1"),
     cause(
         "controller-unreachable-from-node",
         lambda: dial(pair(*LOST), "receiver", "controller-pull", "timeout"),
@@ -475,6 +601,8 @@ CASES = [
         lambda: setting(pair(*MISSED), "receiver", "min_retrieve_tokens", 2 * HIT),
         "below-min-retrieve by the configuration",
     ),
+    validity("same-engine-answers", lambda: seeds_astray(*("local",) * 3)),
+    validity("same-engine-answers", lambda: seeds_astray(*("masked",) * 3), "its prefix cache is on"),
     validity("prefix-cache-masks", lambda: pair(*("masked",) * 3)),
     validity("reused-from-shared-store", lambda: from_store(pair(*("local",) * 3))),
     validity("reused-locally-not-p2p", lambda: pair(*("local",) * 3)),
@@ -508,6 +636,9 @@ CASES = [
     note("log-level-hides-evidence", lambda: quiet_log(pair(), "receiver"), host=RECEIVER),
     note("log-without-this-run", lambda: another_log(pair(), "receiver"), host=RECEIVER),
     cause("not-announced", lambda: not_announced(pair(*MISSED)), host=HOLDER),
+    cause("pool-exhausted", waiting_for_room, host=RECEIVER),
+    cause("pool-exhausted", lambda: short_of_room(no_seed_stored()), "no room for a chunk", HOLDER),
+    warned("pool-exhausted", lambda: short_of_room(stored_in_part(partial())), "room for a part of the prompt"),
     validity("announced-late", lambda: late(pair(*MISSED))),
     validity("lookup-timed-out", lambda: pair(*LOST)),
     validity("lookup-timed-out", slow_engine, "a slow engine without a log"),
@@ -517,7 +648,11 @@ CASES = [
     validity("reuse-intermittent", lambda: pair("missed"), "one trial, missed"),
     failure("reuse-absent", lambda: pair(*MISSED), host=RECEIVER),
     cause("peer-error", lambda: pair(*("peer-error",) * 3), host=HOLDER),
+    cause("peer-silent", lambda: named_in_vain(pair(*LOST)), host=HOLDER),
+    cause("transfer-hangs", lambda: transfers(None), host=HOLDER),
+    cause("transfer-too-slow", lambda: transfers(4.5), host=HOLDER),
     failure("load-failed", lambda: pair(*("load-failed",) * 3), host=RECEIVER),
+    failure("load-failed", failed_in_the_load, "and the requests fail", RECEIVER),
     validity("outcome-unread", lambda: untold(no_log(pair(), "receiver"))),
     warned("partial-reuse", partial, "partial-reuse"),
     # link 12 and 13
@@ -563,6 +698,23 @@ def test_a_healthy_pair_has_no_finding():
     assert [link["state"] for link in verdict["links"]] == ["holds"] * 13
 
 
+def test_what_is_no_finding():
+    for document in (
+        builds("0.5.6-g3e11e108", "0.5.6"),  # the log tells the build, the internal API the release alone
+        short_of_room(pair()),  # others' load: the probe's KV was all there
+        transfers(0.2),  # the lookup was lost elsewhere
+    ):
+        shown = {f["slug"] for f in judge(document)["findings"]}
+        assert not shown & {"versions-differ", "pool-exhausted", "transfer-too-slow", "transfer-hangs"}
+
+
+def test_other_seeds_and_other_algorithms_are_told_apart():
+    """NONE_HASH differs with the algorithm, too; the seeds are blamed only where they do differ."""
+    document = setting(pair(*MISSED), "receiver", "pre_caching_hash_algorithm", "sha256_cbor")
+    put(document, "nodes.receiver.log.head[2].value", "77")
+    assert [f["slug"] for f in judge(document)["findings"] if f["role"] == "cause"] == ["hash-algorithm-differs"]
+
+
 def test_every_finding_is_proven_here():
     known = {f.slug for f in all_findings()}
     shown = {case.slug for case in CASES}
@@ -584,6 +736,13 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "nothing-stored",
         "not-announced",
         "peer-error",
+        "connector-missing",
+        "controller-bound-to-localhost",
+        "p2p-settings-incomplete",
+        "peer-silent",
+        "tensor-parallel-p2p",
+        "transfer-hangs",
+        "transfer-too-slow",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause"}

@@ -359,3 +359,18 @@ def test_every_recorded_engine_log_yields_start_up_facts(recordings):
         assert "engine_started" in kinds, path
         if path.parent.name not in ("pd_with_p2p", "nixl_pd", "mp_healthy", "mp_p2p_off_prefill"):
             assert {"none_hash", "hash_algorithm", "config_file", "initialized"} <= kinds, path
+
+
+def test_a_configuration_that_lmcache_refuses():
+    scanner = lines.Scanner()
+    worker = "(Worker pid=7) ERROR 11-24 02:24:29 [multiproc_executor.py:1063] "
+    told = "ValueError: lmcache_worker_ports is required and cannot be empty when enable_controller=True"
+    events = [scanner.feed(f"{worker}{text}\n".encode(), 0) for text in (told, told, "AssertionError")]
+    assert [event and (event["kind"], event["text"]) for event in events] == [
+        ("config_refused", told.removeprefix("ValueError: ")),
+        None,  # a traceback is printed several times over
+        ("config_refused", "AssertionError"),
+    ]
+    assert scanner.feed(f"{worker}AssertionError: PD only supports enable_p2p=False\n".encode(), 0)["kind"] == (
+        "pd_p2p_conflict"
+    )

@@ -86,6 +86,13 @@ def test_an_appended_log_shows_the_last_start_only(tmp_path):
     assert [event.get("value") for event in log["head"]] == [None, "222"]
 
 
+def test_what_an_engine_repeats_is_a_start_up_fact_once(tmp_path):
+    crash = line("Peer request handler crashed: Address already in use (addr='tcp://10.0.0.1:8201')", level="ERROR")
+    again = line("Starting P2P backend batched get handler at 10.0.0.1:8201")
+    log = logs.read(written(tmp_path / "log", START, (again + crash) * 50), logs.Want())
+    assert [event["kind"] for event in log["head"]] == ["engine_started", "p2p_listening", "handler_crashed"]
+
+
 # ------------------------------------------------------------------ where the run is in a large file
 
 

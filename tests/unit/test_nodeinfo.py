@@ -290,6 +290,16 @@ def test_a_controller_that_does_not_list_its_workers(controller, monkeypatch, an
     assert seen["process"]["running"] is True
 
 
+def test_a_controller_that_only_its_own_host_can_reach(tmp_path, monkeypatch):
+    answering(monkeypatch, Answer("refused", None, "connection refused", None))
+    proc = FakeProc(tmp_path)
+    proc.listen("127.0.0.1", 9000, 80)
+    proc.add(60, ["lmcache_controller", "--host", "localhost", "--port", "9000"], sockets=[80])
+    seen = controllerinfo.gather(url="http://10.0.0.5:9000", proc=str(proc))
+    assert (seen["process"]["running"], seen["process"]["pid"], seen["options"]["host"]) == (True, 60, "localhost")
+    assert (seen["url"], seen["http"]["state"]) == ("http://10.0.0.5:9000", "refused")
+
+
 def test_no_controller(tmp_path):
     seen = controllerinfo.gather(proc=str(FakeProc(tmp_path)))
     assert (seen["url"], seen["http"]["state"], seen["workers"], seen["options"]) == (None, "unset", None, None)

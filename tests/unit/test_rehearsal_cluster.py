@@ -373,6 +373,34 @@ def test_a_peer_that_hangs_times_out(tmp_path):
     assert receiver == ["lookup_timed_out", "looked_up", "stored"]
 
 
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"lmcache": {"p2p_host": "::1"}}, ("handler_crashed", "No such device (addr='tcp://::1:8201')")),
+    ({"lmcache": {"p2p_host": "192.0.2.1"}}, ("handler_crashed", "Cannot assign requested address "
+                                                                 "(addr='tcp://192.0.2.1:8201')")),
+    ({"lmcache": {"controller_pull_url": "tcp://127.0.0.9:1"}},
+     ("degraded", "zmq.error.ZMQError: Invalid argument (addr='tcp://tcp://127.0.0.9:1')")),
+    ({"lmcache": {"transfer_channel": "tcp"}}, ("degraded", "ValueError: Unsupported channel type: tcp")),
+])  # fmt: skip
+def test_an_address_or_a_channel_that_cannot_be_had_is_only_logged(tmp_path, changes, said):
+    async def story(stage):
+        await stage.ask("p", prompt(1), "seed")
+        return [(event["kind"], event.get("text")) for event in stage.events("p")]
+
+    assert said in play(tmp_path, story, {"p": changes})
+
+
+def test_a_lookup_port_that_nobody_gets_through_to(tmp_path):
+    async def story(stage):
+        await stage.registered()
+        answer = await reuse(stage)
+        return cached(answer), stage.kinds("p"), stage.kinds("d")
+
+    changes = {"p": {"parameters": {"fault": "lookup-port-shut"}}, "d": {"lmcache": SHORT_WAIT}}
+    hits, holder, receiver = play(tmp_path, story, changes)
+    assert (hits, "peer_asked" in holder) == (0, False)
+    assert receiver.index("peer_connected") < receiver.index("lookup_timed_out")
+
+
 def test_the_log_level_hides_the_lines(tmp_path):
     async def story(stage):
         await stage.registered()

@@ -43,5 +43,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("not-registered", "lookup-timed-out"),
+    covers=("not-registered", "not-announced", "lookup-timed-out"),
 )

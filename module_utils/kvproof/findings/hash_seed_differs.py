@@ -9,6 +9,9 @@ UNSET = ("not set", "random")
 
 def look(case, attempts):
     holder, receiver = case.sides
+    algorithms = [side.setting("pre_caching_hash_algorithm") for side in case.sides]
+    if None not in algorithms and algorithms[0].value != algorithms[1].value:
+        return  # NONE_HASH is what the algorithm makes of the seed, so it differs anyhow
     if holder.none_hash and receiver.none_hash:
         if holder.none_hash != receiver.none_hash:
             yield Sighting(
@@ -19,7 +22,6 @@ def look(case, attempts):
             )
         return
     seeds = [_seed(side) for side in case.sides]
-    algorithms = [side.setting("pre_caching_hash_algorithm") for side in case.sides]
     if None in seeds or None in algorithms or {str(a.value) for a in algorithms} != {"builtin"}:
         return
     if seeds[0] != seeds[1] or seeds[0] in UNSET:  # unset on both, each process makes up its own

@@ -29,5 +29,5 @@ FINDING = Finding(
     source="LMCache 0.5.6",
     look=look,
     explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("not-registered", "registered-elsewhere"),
+    covers=("not-registered", "registered-elsewhere", "not-announced"),  # they share one key count
 )

@@ -10,7 +10,9 @@ WORKING = ("responded", "retrieved", "stored", "peer_asked")
 def look(case, attempts):
     for side in case.sides:
         lines = side.head("init_failed", "degraded") or [e for e in side.events if e.get("kind") == "unhealthy"]
-        works = any(e.get("kind") in WORKING for e in side.events)
+        size = side.meta("world_size")
+        one_rank = not (isinstance(size, int) and size > 1)  # of several, one may work beside one that does not
+        works = one_rank and any(e.get("kind") in WORKING for e in side.events)
         if lines:
             yield Sighting(
                 side.name,
@@ -44,6 +46,7 @@ FINDING = Finding(
     look=look,
     covers=(
         "p2p-port-unreachable",
+        "peer-silent",
         "not-registered",
         "p2p-backend-missing",
         "nothing-stored",

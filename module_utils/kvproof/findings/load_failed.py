@@ -7,6 +7,8 @@ from . import Finding, Sighting
 
 def look(case, attempts):
     failed = [a for a in attempts if a.outcome == "load-failed"]
+    errors = [r for r in case.requests() if r.get("engine") == "receiver" and r.get("error")]
+    lost = [lines for lines in (_lost(case, r) for r in errors) if lines]
     if len(failed) >= 2 and len(failed) == len(attempts):
         yield Sighting(
             case.receiver.name,
@@ -14,6 +16,22 @@ def look(case, attempts):
             f"Retrieved {failed[0].retrieved}",
             "found at lookup, lost at load",
         )
+    elif lost and len(lost) == len(errors):
+        yield Sighting(
+            case.receiver.name,
+            f"Retrieved {lost[0]} tokens",
+            f"Retrieved 0, and {len(lost)} requests ended in an error",
+            "found at lookup, lost at load; kv_load_failure_policy is fail",
+        )
+
+
+def _lost(case, request: dict) -> int | None:
+    """Tokens that a lookup promised to a request that failed, where none of them was loaded."""
+    promised = case.receiver.events_of(case.ids(request), "looked_up")
+    loaded = case.receiver.events_of(case.ids(request), "retrieved")
+    if promised and loaded and not any(e.get("tokens") for e in loaded):
+        return promised[-1].get("need") or None
+    return None
 
 
 FINDING = Finding(
@@ -30,5 +48,5 @@ FINDING = Finding(
     ),
     source="LMCache#1055",
     look=look,
-    covers=("reuse-absent",),
+    covers=("reuse-absent", "engine-errors", "experiment-incomplete"),
 )

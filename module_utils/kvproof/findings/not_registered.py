@@ -70,5 +70,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("registered-elsewhere",),
+    covers=("registered-elsewhere", "not-announced"),
 )

@@ -40,6 +40,9 @@ def _reach(case, side) -> tuple[str, str]:
     peer = case.receiver if side is case.holder else case.holder
     host = side.node["p2p_host"]["value"]
     dials = [d for d in peer.node.get("dials") or [] if (d.get("to") or "").rpartition(":")[0] == host]
+    crashed = [*side.head("handler_crashed"), *(e for e in side.events if e.get("kind") == "handler_crashed")]
+    if any("Cannot assign requested address" in str(e.get("text")) for e in crashed):
+        return "the engine could not bind it", CERTAIN
     if any(d.get("state") == "open" for d in dials):
         return f"but {peer} reaches it: network address translation or a container, as it seems", HINT
     if (side.node.get("engine") or {}).get("other_namespace"):
@@ -64,4 +67,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("p2p-bind-failed", "p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
 )

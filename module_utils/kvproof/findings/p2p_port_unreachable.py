@@ -30,7 +30,9 @@ def _advertised(case, attempts) -> set:
         if w.get("peer_init_url") and case.holder.instance_id and w.get("instance_id") == case.holder.instance_id
     }
     answers = [e for a in attempts for e in a.layouts or [] if e.get("chunks") and e.get("peer")]
-    return listed | {e["peer"] for e in answers if case.holder.instance_id in (None, e.get("instance"))}
+    listed |= {e["peer"] for e in answers if case.holder.instance_id in (None, e.get("instance"))}
+    met = [e for e in case.receiver.events if e.get("kind") == "peer_connected" and e.get("init") in listed]
+    return listed | {e["lookup"] for e in met if e.get("lookup")}
 
 
 FINDING = Finding(
@@ -51,5 +53,5 @@ FINDING = Finding(
     source="LMCache 0.5.6 p2p_backend.py",
     look=look,
     explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("lookup-timed-out",),
+    covers=("peer-silent", "lookup-timed-out"),
 )

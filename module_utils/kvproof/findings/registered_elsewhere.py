@@ -48,4 +48,5 @@ FINDING = Finding(
     look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
 )

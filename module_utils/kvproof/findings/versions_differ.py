@@ -2,16 +2,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
 from . import Finding, Sighting
 
 
 def look(case, attempts):
     for product in ("lmcache", "vllm"):
         one, other = (side.version(product) for side in case.sides)
-        if one and other and one != other:
+        if one and other and _apart(one, other):
             yield Sighting(
                 case.receiver.name, f"{product} {one}, as on {case.holder}", f"{product} {other}", "the versions differ"
             )
+
+
+def _apart(one: str, other: str) -> bool:
+    """The log tells the build, too (0.5.6-g3e11e108), the internal API the release alone."""
+    builds = [re.split(r"[-+]g", version, maxsplit=1) for version in (one, other)]
+    return builds[0][0] != builds[1][0] or (len(builds[0]) == len(builds[1]) == 2 and builds != builds[::-1])
 
 
 FINDING = Finding(

@@ -150,6 +150,10 @@ _LMCACHE = [
 _OTHERS = [
     _pattern("engine_started", "non-default args: ", r"non-default args: "),
     _pattern("pd_p2p_conflict", "PD only supports enable_p2p=False", r"(?P<text>PD only supports enable_p2p=False)"),
+    _pattern(
+        "config_refused", "when enable_controller=True", r"(?P<text>\w+ is required .*when enable_controller=True)"
+    ),
+    _pattern("config_refused", "AssertionError", r"(?:^|\s)(?P<text>AssertionError)$"),
     _pattern("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
     _pattern("bind_failed", "Cannot assign requested address", r"(?P<text>Cannot assign requested address.*)"),
     _pattern("bind_failed", "Address already in use", r"(?P<text>Address already in use.*)"),
@@ -177,10 +181,15 @@ STARTUP = frozenset(
         "bind_failed",
         "unsupported_channel",
         "pd_p2p_conflict",
+        "config_refused",
+        "handler_crashed",
         "initialized",
         "p2p_listening",
     ]
 )
+
+#: Start-up kinds that a failing engine says ten times a second; once is enough.
+REPEATED = frozenset(["handler_crashed", "p2p_listening"])
 
 #: A line without any of these is no event and need not be decoded.
 ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS)]))

@@ -1,0 +1,61 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    short = [a for a in attempts if a.expected and a.stored is not None and a.stored < a.expected]
+    lines = [e for e in case.holder.events if e.get("kind") == "memory_pressure"]
+    if lines and short:
+        yield _sighting(case.holder, lines, "it has no room for the chunks it should keep")
+    lost = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "timed-out"]
+    waits = [_waited_for_room(case, trial) for trial, _ in lost]
+    if waits and all(waits):
+        yield _sighting(case.receiver, waits, "it has no room for what a peer would send, and waits for some")
+
+
+def _sighting(side, lines: list[dict], reason: str) -> Sighting:
+    return Sighting(
+        side.name,
+        "room in LMCache's CPU pool",
+        f"{lines[-1].get('line') or 'Local cpu memory under pressure'} "
+        f"(max_local_cpu_size: {side.setting('max_local_cpu_size') or 'unknown'})",
+        reason,
+    )
+
+
+def _waited_for_room(case, trial: dict) -> dict | None:
+    """The last such line while this reuse's lookup ran, up to its time-out."""
+    found = None
+    ids = case.ids(trial.get("reuse"))
+    ends = [id(e) for e in case.receiver.events_of(ids, "lookup_timed_out")]
+    for event in case.receiver.events:
+        if id(event) in ends:
+            return found
+        if event.get("kind") == "memory_pressure":
+            found = event
+        elif event.get("kind") == "looked_up":
+            found = None
+    return None
+
+
+FINDING = Finding(
+    slug="pool-exhausted",
+    link=7,
+    kind="cause",
+    rank=5,
+    title="LMCache's CPU pool has no room",
+    meaning=(
+        "max_local_cpu_size is below what the prompts in flight need. A holder then stores the first chunks only, and "
+        "a receiver waits for room until the lookup's time-out."
+    ),
+    evidence="`Local cpu memory under pressure` in the engine's log during the run.",
+    remedy="Raise max_local_cpu_size (GB per rank) to several of your longest prompts, restart the engine.",
+    source="LMCache 0.5.6 cache_engine.py:492, local_cpu_backend.py:719",
+    look=look,
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("nothing-stored", "not-announced", "peer-silent", "lookup-timed-out"),
+)

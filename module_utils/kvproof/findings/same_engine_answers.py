@@ -1,0 +1,44 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from . import Finding, Sighting
+
+
+def look(case, attempts):
+    seeds = [case.ids(trial.get("seed")) for trial in case.trials]
+    astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]
+    if astray:
+        yield Sighting(
+            case.holder.name,
+            f"the seeds' ids in the log of {case.holder}",
+            f"{len(astray)} of {len(seeds)} seeds in the log of {case.receiver}",
+            f"what was sent to {case.holder.engine.get('url') or 'the holder'} arrived at {case.receiver}",
+        )
+
+
+FINDING = Finding(
+    slug="same-engine-answers",
+    link=6,
+    kind="validity",
+    rank=5,
+    title="Both requests went to one engine",
+    meaning=(
+        "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both URLs "
+        "lead to one. What was reused had never been anywhere else."
+    ),
+    evidence="The seed's request id in the receiver's log, and not in the holder's.",
+    remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
+    source="kvproof",
+    look=look,
+    voids=True,
+    covers=(
+        "reuse-absent",
+        "reuse-unattributed",
+        "reused-locally-not-p2p",
+        "nothing-stored",
+        "not-announced",
+        "log-without-this-run",
+        "not-idle",
+    ),
+)
