@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("mode", "inconclusive", "waive", "reports_dir", "seed_mode"))
+    _VALID_ARGS = frozenset(("mode", "inconclusive", "waive", "reports_dir", "seed_mode", "bundle"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         if inconclusive not in ("fail", "warn"):
             return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
         found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"))
-        _, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
+        _, ignored = waivers.active(waivers.plain(args.get("waive")), datetime.date.today())
         result["changed"] = False
         result["kv_reuse_plan"] = {
             "mode": "seed" if args.get("seed_mode") else "inventory",
@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
             "notes": ignored,
             "reports_dir": str(args.get("reports_dir") or "reports"),
             "inconclusive": inconclusive,
+            "bundle": bool(args.get("bundle")),
         }
         if found.problem:
             result.update(failed=True, msg=f"kv_reuse: {found.problem}")
