@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode"))
+    _VALID_ARGS = frozenset(("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode", "bundle"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
             text = f"kv_reuse_max_pairs is {args['max_pairs']!r}; use 0 for no bound, or a number of pairs"
             return dict(result, failed=True, msg=text)
         found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"), most)
-        _, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
+        _, ignored = waivers.active(waivers.plain(args.get("waive")), datetime.date.today())
         result["changed"] = False
         result["kv_reuse_plan"] = {
             "mode": "seed" if args.get("seed_mode") else "inventory",
@@ -51,6 +51,7 @@ class ActionModule(ActionBase):
             "notes": found.notes + ignored,
             "reports_dir": str(args.get("reports_dir") or "reports"),
             "inconclusive": inconclusive,
+            "bundle": bool(args.get("bundle")),
         }
         if found.problem:
             result.update(failed=True, msg=f"kv_reuse: {found.problem}")

@@ -12,11 +12,11 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import assemble, report, waivers
+    from ..module_utils.kvproof import assemble, bundle, report, waivers
     from ..module_utils.kvproof.judge import judge
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, report, waivers
+    from kvproof import assemble, bundle, report, waivers
     from kvproof.judge import judge
 
 
@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("pairs", "probes", "mode", "inconclusive", "waive", "limits"))
+    _VALID_ARGS = frozenset(("pairs", "probes", "mode", "inconclusive", "waive", "limits", "bundle"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -33,8 +33,14 @@ class ActionModule(ActionBase):
         unknown = set(args) - self._VALID_ARGS
         if unknown:
             return dict(result, failed=True, msg=f"kv_reuse_verdict: unknown argument {', '.join(sorted(unknown))}")
-        counting, ignored = waivers.active(args.get("waive") or [], datetime.date.today())
-        verdicts = [judge(document, counting) for document in evidence(args, task_vars or {})]
+        waive, today = waivers.plain(args.get("waive")), datetime.date.today()
+        counting, ignored = waivers.active(waive, today)
+        documents = evidence(args, task_vars or {})
+        if args.get("bundle"):
+            secrets = _secrets(args, task_vars or {})
+            documents = [bundle.scrubbed(document, secrets) for document in documents]
+            result["kv_reuse_judged_from"] = {"evidence": documents, "waive": waive, "on": today.isoformat()}
+        verdicts = [judge(document, counting) for document in documents]
         inconclusive = str(args.get("inconclusive") or "fail")
         failing = [report.headline(v) for v in verdicts if report.fails(v["verdict"], inconclusive) and not v["waived"]]
         return dict(result, changed=False, kv_reuse_verdicts=verdicts, kv_reuse_failing=failing, kv_reuse_notes=ignored)
@@ -65,6 +71,15 @@ def evidence(args: dict, task_vars: dict) -> list[dict]:
             )
         )
     return [json.loads(json.dumps(document, default=str)) for document in documents]
+
+
+def _secrets(args: dict, task_vars: dict) -> list[str]:
+    """Keys, header values and passwords of every engine that these pairs name."""
+    hostvars = task_vars.get("hostvars") or {}
+    hosts = {pair[role] for pair in args.get("pairs") or [] for role in ("holder", "receiver")}
+    names = ("kv_reuse_api_key", "kv_reuse_headers", "kv_reuse_proxy", "kv_reuse_url", "kv_reuse_metrics_url")
+    names += ("kv_reuse_controller_url", "kv_reuse_internal_api_url")
+    return [one for host in hosts for one in bundle.secrets_of({name: hostvars[host].get(name) for name in names})]
 
 
 def _seen(hostvars: dict, host: str) -> dict:

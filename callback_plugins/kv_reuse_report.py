@@ -13,7 +13,7 @@ author:
 description:
   - Collects the verdicts of the role C(kv_reuse) over all hosts of a playbook run, prints the chain of proof of each
     pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
-    C(index.html) and C(kv_reuse.prom).
+    C(index.html) and C(kv_reuse.prom), and with C(kv_reuse_bundle) the evidence as C(bundle.json.gz).
   - It decides nothing; a task fails when a verdict must make the run fail.
   - Playbooks that do not use the role see nothing of it.
   - The reports say C(incomplete) from the start of the run to its end, so that no report of an earlier run is taken for
@@ -41,24 +41,21 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
-from ansible.utils.color import stringc
 
 try:
-    from ..module_utils.kvproof import reportfiles
+    from ..module_utils.kvproof import bundle, reportfiles, views
     from ..module_utils.kvproof.run import Run
-    from ..module_utils.kvproof.views import console
+    from ..module_utils.kvproof.views import console, screen
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import reportfiles
+    from kvproof import bundle, reportfiles, views
     from kvproof.run import Run
-    from kvproof.views import console
+    from kvproof.views import console, screen
 
 ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
 GROUPS = ("kv_prefill", "kv_decode", "kv_controller")
 DEFAULT_FOLDER = "reports"
-COLORS = {"good": "COLOR_OK", "bad": "COLOR_ERROR", "doubt": "COLOR_WARN", "faint": "COLOR_SKIP"}
 
 
 class CallbackModule(CallbackBase):
@@ -108,6 +105,8 @@ class CallbackModule(CallbackBase):
         exit_code = 4 if stats.dark else 2 if stats.failures else 0
         doc = self._run.document("complete", _now(), exit_code)
         written = self._write(doc)
+        if self._run.bundle:
+            written += self._write_bundle(doc)
         self._show(doc, [f"{self._folder} ({', '.join(written)})"] if written else [])
 
     def _take(self, result, failed=False):
@@ -115,8 +114,11 @@ class CallbackModule(CallbackBase):
         if "kv_reuse_plan" in found:
             self._run.plan(_plain(found["kv_reuse_plan"]), failed, _message(found))
             self._report_into(self._run.reports_dir)
+            if self._run.bundle:  # an earlier run's must not stand beside this one's reports
+                reportfiles.discard(self._folder / bundle.NAME)
         if "kv_reuse_verdicts" in found:
-            self._run.verdicts(_plain(found["kv_reuse_verdicts"]))
+            source = found.get("kv_reuse_judged_from")
+            self._run.verdicts(_plain(found["kv_reuse_verdicts"]), _plain(source) if source else None)
         self._run.note(_plain(found.get("kv_reuse_notes") or []))
 
     def _report_into(self, wanted: str | None):
@@ -140,16 +142,14 @@ class CallbackModule(CallbackBase):
             )
         return written
 
+    def _write_bundle(self, doc: dict) -> list[str]:
+        problem = reportfiles.write_bytes(self._folder / bundle.NAME, bundle.pack(self._run, doc, views.verdict(doc)))
+        if problem:
+            self._display.warning(f"kv_reuse_report: {problem}")
+        return [] if problem else [bundle.NAME]
+
     def _show(self, doc: dict, places: list[str]):
-        # a stdout callback that prints JSON must stay the only one on the standard output
-        aside = "json" in C.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2]
-        stream = sys.stderr if aside else sys.stdout
-        width = min(self._display.columns, 120) if stream.isatty() else console.WIDTH
-        for line in console.lines(doc, places, width):
-            bare = "".join(text for text, _ in line)
-            painted = "".join(stringc(text, getattr(C, COLORS[style])) if style else text for text, style in line)
-            self._display.display(_printable(painted, stream), stderr=aside, screen_only=True)
-            self._display.display(bare, log_only=True)
+        screen.show(self._display, lambda width: console.lines(doc, places, width))
 
 
 def _folder_by_inventory(play) -> str | None:
@@ -174,14 +174,6 @@ def _message(found: dict) -> str:
 def _plain(value):
     """Plain JSON types: newer Ansible hands over lazy, tagged containers."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _printable(text: str, stream) -> str:
-    try:
-        text.encode(stream.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return console.plain(text)
-    return text
 
 
 def _now() -> str:

@@ -263,10 +263,14 @@ def redact(text):
     return _BARE_CREDENTIALS.sub("", text)
 
 
+def without_secrets(text):
+    """`text` without what a URL, a telling word or its shape gives away."""
+    return _SECRET_SHAPES.sub("***", _SECRET_WORDS.sub(r"\1***", redact(text)))
+
+
 def redact_line(line):
-    """A raw log line, at most 300 characters, without what a URL, a telling word or its shape gives away."""
-    line = _SECRET_WORDS.sub(r"\1***", redact(line[:2000]))
-    return _SECRET_SHAPES.sub("***", line)[:300]
+    """A raw log line without secrets, at most 300 characters."""
+    return without_secrets(line[:2000])[:300]
 
 
 def plain(value):

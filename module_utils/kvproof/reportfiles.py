@@ -27,11 +27,38 @@ def write(folder: Path, doc: dict) -> tuple[list[str], list[str]]:
                 (folder / name).unlink(missing_ok=True)
                 problems.append(f"{name} was not made: {error}")
             else:
-                _replace(folder / name, text)
+                _replace(folder / name, text.encode())
                 written.append(name)
         except OSError as trouble:
             problems.append(f"cannot write {folder / name}: {_why(trouble)}")
     return written, problems
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Writes files into a folder that may not be there yet.  Returns what write() does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [], [f"cannot make the folder {folder}: {_why(error)}"]
+    problems = {name: write_bytes(folder / name, text.encode()) for name, text in texts.items()}
+    return [name for name in texts if not problems[name]], [text for text in problems.values() if text]
+
+
+def write_bytes(path: Path, content: bytes) -> str | None:
+    """Writes one file; a sentence where it could not be written."""
+    try:
+        _replace(path, content)
+    except OSError as error:
+        return f"cannot write {path}: {_why(error)}"
+    return None
+
+
+def discard(path: Path) -> None:
+    """Removes a file where it can be."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass
 
 
 def remove(folder: Path) -> None:
@@ -44,12 +71,12 @@ def remove(folder: Path) -> None:
         pass
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         # 0o666 less the umask, as for any file: node_exporter and CI run as other users
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            file.write(content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from . import report
+from . import allowlist, report
 
 LIMIT = 400  # characters of a task's message
 
@@ -14,6 +14,8 @@ class Run:
 
     def __init__(self, started_at: str):
         self.started_at = started_at
+        self.said: list[dict] = []  # what came, in order, for a bundle to be judged again
+        self.bundle = False
         self.reports_dir: str | None = None
         self._plan: dict[tuple, dict] = {}
         self._skipped: dict[tuple, dict] = {}
@@ -25,25 +27,37 @@ class Run:
 
     def plan(self, plan: dict, failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
+        text = _sentence(text)
+        self._say("plan", {key: value for key, value in plan.items() if key != "reports_dir"}, failed, text)
+        self.bundle = self.bundle or bool(plan.get("bundle"))
         self._plan.update({_key(pair): pair for pair in plan.get("pairs") or []})
         self._skipped.update({_key(pair): pair for pair in plan.get("skipped") or []})
         self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.note(plan.get("notes"))
         if failed:
-            self._refused = _sentence(text)
+            self._refused = text
 
-    def verdicts(self, verdicts: list[dict]) -> None:
-        """``kv_reuse_verdicts`` of a kv_reuse_verdict task."""
+    def verdicts(self, verdicts: list[dict], source: dict | None = None) -> None:
+        """``kv_reuse_verdicts`` of a kv_reuse_verdict task, and with a bundle what they came from."""
+        if source:
+            self.said.append({"what": "judged", **source})
         self._verdicts.update({_key(verdict): verdict for verdict in verdicts})
 
     def note(self, notes: list[str] | None) -> None:
+        if notes:
+            self._say("note", notes)
         self._notes.update(dict.fromkeys(notes or []))
 
     def failure(self, host: str, task: str, text: str, unreachable: bool = False) -> None:
         """A task that failed on a host, or could not reach it."""
+        text = _sentence(text)
+        self._say("failure", host, task, text, unreachable)
         how = "could not reach the host" if unreachable else "failed"
-        self._failures[host] = f"{host}: task “{task}” {how}: {_sentence(text)}"
+        self._failures[host] = f"{host}: task “{task}” {how}: {text}"
+
+    def _say(self, what: str, *args) -> None:
+        self.said.append({"what": what, "args": list(args)})
 
     def document(self, status: str, finished_at: str | None = None, exit_code: int | None = None) -> dict:
         """``kvproof.verdict/1``.  exit_code: what Ansible will exit with."""
@@ -94,4 +108,5 @@ def _names(pair: dict) -> dict:
 
 
 def _sentence(text: str) -> str:
-    return " ".join(str(text or "no reason given").split())[:LIMIT]
+    """One line without secrets.  The cut comes last, so that a sentence of a sentence is the same."""
+    return allowlist.without_secrets(" ".join(str(text or "no reason given").split())[: 5 * LIMIT])[:LIMIT]

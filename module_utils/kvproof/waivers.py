@@ -5,6 +5,18 @@
 from __future__ import annotations
 
 import datetime
+import json
+
+
+def plain(waive) -> list:
+    """The list in JSON's types, with days as YYYY-MM-DD: what is bundled and what is weighed must be the same."""
+    return json.loads(
+        json.dumps(list(waive or []), default=lambda value: str(value)[:10] if _is_day(value) else str(value))
+    )
+
+
+def _is_day(value) -> bool:
+    return isinstance(value, datetime.date)
 
 
 def active(waive: list, today: datetime.date) -> tuple[dict[str, str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import verdicts
+from kvproof import bundle
 
 pytest.importorskip("ansible")
 
@@ -295,3 +297,20 @@ def test_secrets_of_task_arguments_do_not_get_into_the_reports(project):
     project.inventory(prefill={}, decode={**judged("healthy"), "kv_reuse_api_key": "sesame-7f3a"})
     project.run()
     assert all("sesame" not in path.read_text() for path in (project.folder / "reports").iterdir())
+
+
+def test_a_bundle_is_written_when_asked_for_and_an_earlier_one_does_not_stay(project):
+    old = project.folder / "reports" / "bundle.json.gz"
+    old.parent.mkdir()
+    old.write_bytes(b"of an earlier run")
+    project.inventory({"bundle": True}, prefill={}, decode=judged("healthy"))
+    assert project.run().returncode == 0
+    document = bundle.unpack(old.read_bytes())
+    assert (document["schema"], document["verdict"]) == ("kvproof.bundle/1", "pass")
+    assert document["verdict_sha256"] == hashlib.sha256((old.parent / "verdict.json").read_bytes()).hexdigest()
+
+
+def test_no_bundle_is_written_unasked(project):
+    project.inventory(prefill={}, decode=judged("healthy"))
+    assert project.run().returncode == 0
+    assert not (project.folder / "reports" / "bundle.json.gz").exists()

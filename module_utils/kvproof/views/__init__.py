@@ -20,13 +20,18 @@ VIEWS = {
 NAMES = (VERDICT, *VIEWS)
 
 
+def verdict(doc: dict) -> str:
+    """The text of verdict.json."""
+    return json.dumps(doc, indent=2) + "\n"
+
+
 def files(doc: dict) -> Iterator[tuple[str, str | None, str | None]]:
     """(name, text, why there is none) of every file, the document itself first.
 
     Texts that came from engines and hosts are made harmless in the views; verdict.json has them as they were,
     escaped by JSON to ASCII.  A view that cannot be made is told and does not stop the others.
     """
-    yield VERDICT, json.dumps(doc, indent=2) + "\n", None
+    yield VERDICT, verdict(doc), None
     harmless = cleaned(doc)
     for name, render in VIEWS.items():
         try:

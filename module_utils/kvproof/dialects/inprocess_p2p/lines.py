@@ -282,6 +282,14 @@ class Scanner:
             self._open["text"] = allowlist.redact_line(text)
 
 
+def headless(text, offset):
+    """The event in a line (text) whose head was cut off, as in a line pasted without its time stamp; or None."""
+    event = _match(_LMCACHE, text, None, offset)
+    if event is not None:
+        event["line"] = allowlist.redact_line(text)
+    return event
+
+
 def _match(patterns, message, at, offset):
     for kind, needle, regex in patterns:
         if needle not in message:

@@ -1,0 +1,129 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judges a saved bundle again, or says what pasted logs, settings and metrics allow to conclude.  Asks no cluster.
+
+Reads the files it is given on the controller, shows and writes what the core makes of them, and fails unless that is
+a pass.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+try:
+    from ..module_utils.kvproof import bundle, report, reportfiles, views
+    from ..module_utils.kvproof.pasted import diagnose, read
+    from ..module_utils.kvproof.views import console, diagnosis, screen
+except ImportError:  # in place the tree is no package: the core lies beside this folder
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+    from kvproof import bundle, report, reportfiles, views
+    from kvproof.pasted import diagnose, read
+    from kvproof.views import console, diagnosis, screen
+
+# What can be pasted.  The names say whose it is, as far as that is known, and what it is.
+MATERIAL = (
+    "paste",
+    "engine_log",
+    "engine_config",
+    "engine_metrics",
+    "prefill_log",
+    "prefill_config",
+    "prefill_metrics",
+    "decode_log",
+    "decode_config",
+    "decode_metrics",
+    "controller_log",
+)
+MAX_BYTES = 256 << 20  # of a bundle
+NOTHING = (
+    "kv_reuse: nothing to diagnose. Give -e bundle=reports/bundle.json.gz of a run with kv_reuse_bundle: true, or "
+    f"pasted material as files: {', '.join(f'-e {name}=FILE' for name in MATERIAL)}."
+)
+
+
+class Refused(Exception):
+    """One sentence on what was given."""
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller alone."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset(("bundle", "reports_dir", *MATERIAL))
+
+    def run(self, tmp=None, task_vars=None):
+        result = dict(super().run(tmp, task_vars), changed=False)
+        args = {name: str(value) for name, value in self._task.args.items() if value}
+        unknown = set(self._task.args) - self._VALID_ARGS
+        if unknown:
+            return dict(result, failed=True, msg=f"kv_reuse_diagnose: unknown argument {', '.join(sorted(unknown))}")
+        try:
+            return {**result, **self._answer(args)}
+        except Refused as refusal:
+            return dict(result, failed=True, msg=str(refusal))
+
+    def _answer(self, args: dict) -> dict:
+        pasted = {name: args[name] for name in MATERIAL if name in args}
+        if not pasted and "bundle" not in args:
+            raise Refused(NOTHING)
+        if pasted and "bundle" in args:
+            raise Refused(f"kv_reuse: give either a bundle or pasted material ({', '.join(pasted)}), not both.")
+        folder = Path(args.get("reports_dir") or "reports/diagnosis").expanduser().absolute()
+        return self._judge_bundle(Path(args["bundle"]), folder) if not pasted else self._diagnose(pasted, folder)
+
+    def _judge_bundle(self, path: Path, folder: Path) -> dict:
+        try:
+            document = bundle.unpack(_content(path, MAX_BYTES))
+            doc = bundle.judge_again(document)
+        except bundle.Unreadable as error:
+            raise Refused(f"kv_reuse: {path} cannot be judged: {error}.") from error
+        same = bundle.is_same(document, views.verdict(doc))
+        how = "the same verdict.json as the run's, byte for byte"
+        if not same:
+            then = f"kvproof {document.get('tool')} judged {document.get('verdict')} then"
+            how = f"not the run's verdict.json byte for byte: {then}"
+        places = [*self._written(folder, lambda: reportfiles.write(folder, doc)), f"judged again from {path}: {how}"]
+        screen.show(Display(), lambda width: console.lines(doc, places, width))
+        failing = [one for one in report.all_pairs(doc) if report.pair_fails(one, doc["inconclusive"])]
+        failed = doc["run_fails"] or bool(doc["exit_code"])
+        told = [report.headline(pair) for pair in failing] or doc["problems"]
+        why = "; ".join(told) or f"the run ended with code {doc['exit_code']}"
+        return {"failed": failed, "msg": why if failed else f"PASS, {how}", "kv_reuse_same_verdict": same}
+
+    def _diagnose(self, pasted: dict[str, str], folder: Path) -> dict:
+        texts = {}
+        for name, path in pasted.items():
+            texts[name] = _content(Path(path), read.MAX_TEXT).decode("utf-8", "replace")
+            if not texts[name].strip():
+                raise Refused(f"kv_reuse: {name}: {path} is empty; give the text that was pasted.")
+        doc = diagnose.diagnose(texts)
+        files = {"diagnosis.json": json.dumps(doc, indent=2) + "\n", "diagnosis.md": diagnosis.page(doc)}
+        places = self._written(folder, lambda: reportfiles.write_texts(folder, files))
+        screen.show(Display(), lambda width: diagnosis.lines(doc, places, width))
+        # what was pasted has no controls: it can name a cause, and never proves that KV is reused
+        return {"failed": True, "msg": diagnosis.headline(doc), "kv_reuse_cause_class": doc["class"]}
+
+    def _written(self, folder: Path, write: Callable[[], tuple[list[str], list[str]]]) -> list[str]:
+        if self._task.check_mode:
+            return ["nothing was written: check mode"]
+        names, problems = write()
+        return [f"{folder} ({', '.join(names)})"] * bool(names) + problems
+
+
+def _content(path: Path, limit: int) -> bytes:
+    try:
+        with open(path.expanduser(), "rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise Refused(f"kv_reuse: cannot read {path}: {error.strerror or error}.") from error
+    if len(content) > limit:
+        raise Refused(f"kv_reuse: {path} has more than {limit >> 20} MiB; give the part that matters.")
+    return content

@@ -1,0 +1,158 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pasted material allows to conclude: ``kvproof.diagnosis/1``.
+
+A cause is named where the material proves it, or where what is set cannot work and nothing else in the material asks
+for another explanation.  Everything else ends INCONCLUSIVE, with what it may be and what to collect next.
+"""
+
+from __future__ import annotations
+
+from .. import __version__
+from . import live
+from .classes import CLASSES
+from .read import ROLES, Material, Told
+from .signatures import HINT, PROOF, SETTING, all_signatures
+
+SCHEMA = "kvproof.diagnosis/1"
+CAUSE, INCONCLUSIVE = "cause", "inconclusive"
+_RANK = list(CLASSES)
+
+
+def diagnose(texts: dict[str, str]) -> dict:
+    """The diagnosis of texts, by name: ``paste``, or ``<role>_log``, ``<role>_config``, ``<role>_metrics``."""
+    material = read(texts)
+    causes = sorted(_seen(material), key=lambda one: (one["strength"] != PROOF, _RANK.index(one["class"])))
+    named = [one for one in causes if _is_concluded(one, causes, material)]
+    hints = [one for one in causes if one not in named]
+    return {
+        "schema": SCHEMA,
+        "tool": __version__,
+        "verdict": CAUSE if named else INCONCLUSIVE,
+        "class": named[0]["class"] if named else None,
+        "given": sorted(texts),
+        "read": [_read(told) for told in material.told],
+        "problems": [problem for told in material.told for problem in told.problems],
+        "causes": named,
+        "possible": hints,
+        "seen": _facts(material),
+        "collect": _collect(material, named),
+    }
+
+
+def read(texts: dict[str, str]) -> Material:
+    """The facts in texts, by node.  A paste that names no node tells of "the engine"."""
+    told = {role: Told(role) for role in ROLES}
+    for name, text in texts.items():
+        role, _, kind = name.partition("_")
+        one = told[role if role in told else "engine"]
+        {"config": one.config, "metrics": one.metrics}.get(kind, one.log)(text)
+    return Material(list(told.values()))
+
+
+def _seen(material: Material) -> list[dict]:
+    found = []
+    for signature in all_signatures():
+        signs = signature.signs(material)
+        if signs:
+            found.append(_entry(signature, signature.cause_class, signs, signature.proves, signature.cannot))
+    for finding, cause_class, signs in live.findings(material):
+        if not any(one["slug"] == finding.slug or one["class"] == cause_class for one in found):
+            cannot = "Whether it is the only cause: no request was sent, so no later link was seen."
+            found.append(_entry(finding, cause_class, signs, finding.meaning, cannot))
+    return found
+
+
+def _entry(source, cause_class: str, signs: list, proves: str, cannot: str) -> dict:
+    strengths = [sign.strength for sign in signs]
+    return {
+        "slug": source.slug,
+        "class": cause_class,
+        "title": source.title,
+        "strength": next(one for one in (PROOF, SETTING, HINT) if one in strengths),
+        "seen": [{"on": sign.role, "text": sign.observed} for sign in signs],
+        "proves": proves,
+        "cannot": cannot,
+        "remedy": source.remedy,
+        "source": source.source,
+    }
+
+
+def _is_concluded(one: dict, causes: list[dict], material: Material) -> bool:
+    """Whether a sign is more than a hint here.
+
+    A setting that cannot work explains a miss.  It does not explain an error, and where another cause is proven it
+    may be right beside it.
+    """
+    if one["strength"] == HINT:
+        return False
+    proven = [other for other in causes if other["strength"] == PROOF]
+    if one["strength"] == PROOF:
+        return True
+    shown = [sign["text"] for sign in one["seen"]]
+    unexplained = any(line not in shown for line in material.troubles)
+    return not proven and (material.misses or not unexplained)
+
+
+def _read(told: Told) -> dict:
+    return {
+        "on": told.role,
+        "lines": len(told.lines),
+        "log_events": len(told.events),
+        "settings": len(told.stated.settings) + len(told.file or {}) + len(told.effective),
+        "effective_configuration": bool(told.effective),
+        "whole_file": told.file is not None,
+        "metrics": bool(told.page),
+    }
+
+
+def _facts(material: Material) -> list[str]:
+    """Sentences on what was seen, cause or not."""
+    found = []
+    if material.lookups:
+        hits = sum(1 for lookup in material.lookups if lookup.hit)
+        found.append(f"{len(material.lookups)} lookups, {hits} of them found tokens in LMCache")
+    if material.peers_found:
+        found.append(
+            "KV was found at, or fetched by, a peer at least once; no controls were made, so this proves no reuse"
+        )
+    for product, versions in sorted(material.versions.items()):
+        found.append(f"{product} {', '.join(_release(*one) for one in sorted(versions))}")
+    for told in material.told:
+        values = (told.page or {}).get("values") or {}
+        for name in ("vllm:external_prefix_cache_hits_total", "lmcache:num_hit_tokens_total"):
+            if name in values:
+                found.append(f"{told.role}: {name} is {values[name]:g} (hits in the node's own cache count as well)")
+    return found
+
+
+def _release(first: tuple, last: tuple) -> str:
+    text = ".".join(map(str, first))
+    return text if first == last else f"{text}.x" if last[:-1] == first else f"{text} to {'.'.join(map(str, last))}"
+
+
+def _collect(material: Material, named: list[dict]) -> list[str]:
+    """What to paste next, most telling first."""
+    if named:
+        return []
+    wanted = []
+    logs = {told.role for told in material.told if told.events}
+    for role in ("prefill", "decode"):
+        if role not in logs:
+            wanted.append(f"the {role} node's engine log from its start, unabridged ({role}_log)")
+    if not any(told.effective for told in material.told):
+        wanted.append(
+            "the line “Creating LMCacheEngine with config” of both logs: what is set in a file need not be in force"
+        )
+    if not material.lookups:
+        wanted.append(
+            "log lines of one request that should have been reused (“LMCache hit tokens”, “Stored”, “Retrieved”)"
+        )
+    if material.of("controller") is None and material.is_on("enable_p2p"):
+        wanted.append("the controller's log (controller_log)")
+    if not material.versions:
+        wanted.append("the versions of LMCache and vLLM")
+    wanted.append(
+        "best of all, a run of validate.yml with kv_reuse_bundle: true: it makes the controls that a log lacks"
+    )
+    return wanted

@@ -1,0 +1,31 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ..read import UNSET
+from . import HINT, SETTING, Sign, Signature
+
+KEYS = ("lookup_url", "distributed_url")
+
+
+def look(material):
+    keys = [key for key in KEYS if any(value not in (None, UNSET) for value in material.values(key))]
+    if not (keys and material.is_on("enable_p2p")):
+        return
+    newer = material.version_within("lmcache", (0, 3, 7), (99,))
+    yield Sign(material.told[0].role, f"enable_p2p: true with {', '.join(keys)}", SETTING if newer else HINT)
+
+
+SIGNATURE = Signature(
+    slug="legacy-p2p",
+    cause_class="LEGACY_P2P",
+    title="P2P is set up as in old releases of LMCache",
+    proves=(
+        "lookup_url and distributed_url belong to the P2P over Redis that ended with LMCache 0.3.7; later ones "
+        "ignore them and want p2p_host, p2p_init_ports, p2p_lookup_ports and a controller."
+    ),
+    cannot="With an older LMCache, or an unknown one: what is wrong in it.",
+    remedy="Set P2P up as LMCache's current p2p_sharing page has it.",
+    source="LMCache 0.5.6 v1/config.py has neither key",
+    look=look,
+)

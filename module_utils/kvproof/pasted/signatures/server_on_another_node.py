@@ -1,0 +1,25 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ..read import UNSET
+from . import HINT, Sign, Signature
+
+
+def look(material):
+    for told in material.told:
+        for value in told.stated.settings.get("mp.host", []):
+            if value != UNSET and not str(value).split("://")[-1].startswith(("localhost", "127.", "0.0.0.0")):
+                yield Sign(told.role, f"lmcache.mp.host: {value}", HINT)
+
+
+SIGNATURE = Signature(
+    slug="server-on-another-node",
+    cause_class="TOPOLOGY",
+    title="The engine's LMCache server may be on another machine",
+    proves="Engine and server share GPU memory, so the server must run on the engine's own machine.",
+    cannot="Whether that address is the engine's own machine.",
+    remedy="One lmcache server per node; share between nodes by its P2P and the coordinator (LMCache 0.5.0 and later).",
+    source="LMCache#3618",
+    look=look,
+)
