@@ -22,6 +22,7 @@ def lines(pair: dict) -> list[tuple[str, str]]:
         ("prefill", _prefill(pair)),
         ("TTFT", _ttft(pair)),
         ("between tokens", _between(pair)),
+        *(("tunnel", text) for text in _tunnels(pair)),
         ("answer", _answer(pair)),
         *(("counters", text) for text in _counters(pair)),
     ]
@@ -75,6 +76,17 @@ def _between(pair: dict) -> str | None:
     if tpot is not None:
         parts.append(f"TPOT {milliseconds(tpot)}")
     return "; ".join(parts) + f" on {pair['receiver']}" if parts else None
+
+
+def _tunnels(pair: dict) -> list[str]:
+    found = []
+    for role, seen in (pair.get("tunnels") or {}).items():
+        if seen.get("rtt_s") is not None:
+            found.append(
+                f"SSH to {pair[role]}: {milliseconds(seen['rtt_s'])} a round trip (median of {seen['pings']}, at most "
+                f"{milliseconds(seen['rtt_max_s'])}), part of each time above and not subtracted"
+            )
+    return found
 
 
 def _answer(pair: dict) -> str | None:
