@@ -31,13 +31,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "faults"))
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
 
-from cluster import Cluster, Slots  # puts the core on the path, too
+from cluster import Cluster
 from kvproof import prompts
 from kvproof.completions import CompletionClient, knockout_fields
 from kvproof.httpclient import Deadline, HttpClient
 from prometheus_client.parser import text_string_to_metric_families
+from slots import Slots
 
 CHUNK, TOKEN_BYTES = 256, 2 * 4 * 4 * 64 * 4
 POLL_S, LOAD_BASE_S, LOAD_GB_S = 0.01, 0.0005, 8.0  # lookup_poll_s, and what a store costs (lab/rehearsal/pace.py)
@@ -130,7 +131,7 @@ def measure(slots: Slots, parameters: dict[str, float], requests: int, folder: P
                 bench.one(-1 - number, reused=True, bare=False)
             return [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(requests)]
         finally:
-            cluster.stop()
+            cluster.close()
 
 
 def row(name: str, seen: list[dict], what: str, truth: str, beyond: float = 0.0) -> dict | None:

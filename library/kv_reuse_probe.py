@@ -27,6 +27,7 @@ requirements:
   - requests
   - prometheus_client
   - transformers (only for engines without /tokenize, when a tokenizer is given)
+  - paramiko >= 3.0 and OpenSSH's client (only for engines that are reached through SSH)
 attributes:
   check_mode:
     support: full
@@ -38,6 +39,8 @@ notes:
   - Runs where the engines' HTTP ports can be reached, usually on the Ansible controller.
   - Never reports C(changed). The probe configures nothing; the KV cache of its prompts, bounded by
     O(max_probe_mb), leaves the engines' pools like that of any other request.
+  - Through SSH every connection is a direct-tcpip channel. No port is opened on any machine, and nothing runs on the
+    node. Which keys, known hosts and jump hosts count is what C(ssh -G) says of the arguments.
   - Proxies in the environment are ignored. Redirects are not followed, so the key never leaves its host.
 options:
   holder:
@@ -85,6 +88,25 @@ options:
       tokenizer:
         description: Folder of the model's tokenizer, for servers that have no C(/tokenize).
         type: path
+      ssh:
+        description:
+          - Reach the engine through an SSH server. Its URLs are then as that server sees them.
+          - A tunnel that cannot be had says nothing about the engine.
+        type: dict
+        suboptions: &ssh
+          inventory_host:
+            description: Log in as Ansible would to this host of the inventory. The other options are then not needed.
+            type: str
+          host:
+            description: Name or address for ssh.
+            type: str
+          args:
+            description: Arguments for ssh, such as C(-p 2222 -l kv -J bastion).
+            type: str
+            default: ""
+          password:
+            description: Password, where no key is accepted.
+            type: str
   receiver:
     description: The engine that should reuse it (decode node).
     type: dict
@@ -93,6 +115,10 @@ options:
   controller_url:
     description: URL of the LMCache controller's HTTP server.
     type: str
+  controller_ssh:
+    description: Reach the controller through an SSH server.
+    type: dict
+    suboptions: *ssh
   cluster:
     description: Name of the cluster; goes into RV(probe) as it is.
     type: str
@@ -174,6 +200,12 @@ EXAMPLES = r"""
   vars:
     engine: *engine
   delegate_to: localhost
+
+- name: Probe engines that listen on their nodes' loopback alone
+  kvproof.cluster.kv_reuse_probe:
+    holder: {name: prefill-1, url: "http://127.0.0.1:8000", ssh: {inventory_host: prefill-1}}
+    receiver: {name: decode-1, url: "http://127.0.0.1:8000", ssh: {host: 10.0.0.18, args: -l kv -J bastion}}
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -243,6 +275,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..module_utils.kvproof import experiment, httpclient, metrics
 from ..module_utils.kvproof.engine import EngineSettings
+from ..module_utils.kvproof.sshroute import RouteError, SshSettings, words
 
 SHORTEST_SECRET = 4
 
@@ -261,6 +294,16 @@ def engine_options():
         "internal_api_url": {"type": "str"},
         "log_file": {"type": "path"},
         "tokenizer": {"type": "path", "no_log": False},
+        "ssh": {"type": "dict", "options": ssh_options()},
+    }
+
+
+def ssh_options():
+    return {
+        "inventory_host": {"type": "str"},  # the action plugin has put the others in its place
+        "host": {"type": "str"},
+        "args": {"type": "str", "default": ""},
+        "password": {"type": "str", "no_log": True},
     }
 
 
@@ -300,7 +343,20 @@ def checked_settings(params):
         shares=params["shares"],
         lengths=tuple(sorted(set(params["lengths"]))),
         wait_for_flush=params["wait_for_flush"],
+        controller_ssh=checked_ssh("controller_ssh", params["controller_ssh"]),
     )
+
+
+def checked_ssh(what, given):
+    """How to log in somewhere, None where that is not wanted.  Raises ValueError with one clear sentence."""
+    if given is None:
+        return None
+    if not given["host"]:
+        raise ValueError(f"{what}.host is empty: give the name or address of an SSH server, or leave {what} out")
+    try:
+        return SshSettings(given["host"], tuple(words(given["args"], f"{what}.args")), given["password"])
+    except RouteError as exc:
+        raise ValueError(str(exc)) from None
 
 
 def checked_engine(role, given):
@@ -314,7 +370,7 @@ def checked_engine(role, given):
                 f"{role} has a header or key ({name!r}) with line breaks or other characters that "
                 "HTTP does not allow: correct it"
             )
-    return EngineSettings(role, **{**given, "headers": headers})
+    return EngineSettings(role, **{**given, "headers": headers, "ssh": checked_ssh(f"{role}.ssh", given["ssh"])})
 
 
 def main():
@@ -323,6 +379,7 @@ def main():
             "holder": {"type": "dict", "required": True, "options": engine_options()},
             "receiver": {"type": "dict", "required": True, "options": engine_options()},
             "controller_url": {"type": "str"},
+            "controller_ssh": {"type": "dict", "options": ssh_options()},
             "cluster": {"type": "str"},
             "run_id": {"type": "str"},
             "trials": {"type": "int", "default": 3},
@@ -348,6 +405,8 @@ def main():
         if error:
             module.fail_json(msg=missing_required_lib(library), exception=str(error))
     params = module.params
+    if params["holder"]["ssh"] or params["receiver"]["ssh"] or params["controller_ssh"]:
+        need_paramiko(module)
     try:
         settings = checked_settings(params)
         holder, receiver = checked_engine("holder", params["holder"]), checked_engine("receiver", params["receiver"])
@@ -361,6 +420,16 @@ def main():
     else:
         probe = run(module, experiment.Experiment(settings, holder, receiver, controller_url))
     module.exit_json(changed=False, probe={**probe, "cluster": params["cluster"]})
+
+
+def need_paramiko(module):
+    from ..module_utils.kvproof import sshlogin  # not before it is needed: paramiko takes its time to load
+
+    if sshlogin.PARAMIKO_IMPORT_ERROR:
+        module.fail_json(
+            msg=missing_required_lib("paramiko", reason="for kv_reuse_transport: ssh"),
+            exception=str(sshlogin.PARAMIKO_IMPORT_ERROR),
+        )
 
 
 def run(module, pair):

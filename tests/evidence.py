@@ -541,9 +541,8 @@ def unreachable_engine(document: dict, role: str, kind: str = "connect") -> dict
     """The first contact with this engine found nobody, so no trial was made."""
     probe, engine = document["probe"], document["probe"]["engines"][role]
     error = {"kind": kind, "status": None, "text": f"nothing listens at {engine['url']}"}
-    engine.update(
-        reachable=False, error=error, health=None, models=[], model=None, metrics={"before": None, "after": None}
-    )
+    engine.update(reachable=None if kind == "ssh" else False, error=error, health=None, models=[], model=None)
+    engine["metrics"] = {"before": None, "after": None}
     probe.update(trials=[], warmup=[], never_seen=None, recompute=None, prompt=None)
     probe["errors"] = [{"where": f"{role}.health", **error}]
     return document

@@ -95,6 +95,9 @@ def _reachable(case) -> Link:
     down = [side.name for side in case.sides if side.engine and side.engine.get("reachable") is False]
     if down:
         return Link(1, UNKNOWN, "no HTTP answer from " + " and ".join(down))
+    shut = [side.name for side in case.sides if side.engine.get("reachable") is None and side.engine.get("error")]
+    if shut:
+        return Link(1, UNKNOWN, "no SSH tunnel to " + " and ".join(shut))
     if not all(side.engine for side in case.sides):
         return Link(1, UNKNOWN, "not tried")
     ssh = {side.node.get("ssh") for side in case.sides}

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from . import allowlist, metrics
-from .httpclient import Deadline, HttpClient, RequestFailed, check_engine_url, check_url
+from .httpclient import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
+from .sshroute import SshSettings
 
 CONTACT_TIMEOUT_S = 10.0
 INTERNAL_TIMEOUT_S = 2.0
@@ -32,6 +33,7 @@ class EngineSettings:
     internal_api_url: str | None = None
     log_file: str | None = None
     tokenizer: str | None = None
+    ssh: SshSettings | None = None  # reach it through this host
 
     def __post_init__(self) -> None:
         """Raises UrlError with one sentence for a URL that is none."""
@@ -40,20 +42,24 @@ class EngineSettings:
             if getattr(self, name):
                 setattr(self, name, check_url(getattr(self, name), f"{self.role}.{name}"))
         self.metrics_url = self.metrics_url or self.url + "/metrics"
+        if self.ssh and self.proxy:
+            raise UrlError(f"{self.role} has both ssh and a proxy: leave one of them out")
 
-    def client(self, deadline: Deadline, base: str | None = None) -> HttpClient:
+    def client(self, deadline: Deadline, tunnel: Any = None, base: str | None = None) -> HttpClient:
         """A client for the engine, or for another of its servers, which never gets the key."""
+        way = {"ca_cert": self.ca_cert, "verify_tls": self.verify_tls, "proxy": self.proxy, "tunnel": tunnel}
         if base:
-            return HttpClient(base, deadline, ca_cert=self.ca_cert, verify_tls=self.verify_tls, proxy=self.proxy)
-        return HttpClient(self.url, deadline, self.api_key, self.headers, self.ca_cert, self.verify_tls, self.proxy)
+            return HttpClient(base, deadline, **way)
+        return HttpClient(self.url, deadline, self.api_key, self.headers, **way)
 
 
 class Engine:
     """One engine: its settings, its connection and ``document``, the evidence ENGINE that grows."""
 
     def __init__(self, settings: EngineSettings, deadline: Deadline, note: Callable[[str, dict[str, Any]], None]):
-        self.settings, self.http, self._note = settings, settings.client(deadline), note
-        self._deadline = deadline
+        self.settings, self._deadline, self._note = settings, deadline, note
+        self.tunnel = open_tunnel(settings.ssh, deadline)
+        self.http = settings.client(deadline, self.tunnel)
         self.document = empty_engine(settings)
 
     def contact(self) -> None:
@@ -63,8 +69,8 @@ class Engine:
             document["health"] = {"status": self.http.get("/health", CONTACT_TIMEOUT_S).status}
             document["reachable"] = True
         except RequestFailed as exc:
-            # Any HTTP answer means that something is there, even one that says no.
-            document["reachable"] = exc.error["status"] is not None
+            # Any HTTP answer means that something is there, even one that says no; without a tunnel nothing was asked.
+            document["reachable"] = None if exc.error["kind"] == "ssh" else exc.error["status"] is not None
             document["health"] = {"status": exc.error["status"]} if document["reachable"] else None
             document["error"] = exc.error
             self._note(f"{self.settings.role}.health", exc.error)
@@ -72,13 +78,22 @@ class Engine:
             self._read_models()
             self._read_version()
         if self.settings.internal_api_url:
-            document["internal"] = read_internal(self.settings.client(self._deadline, self.settings.internal_api_url))
+            document["internal"] = read_internal(self._client(self.settings.internal_api_url))
 
     def scrape(self) -> dict[str, Any]:
         """METRICS of now; the key goes along only where the page is the engine's own."""
         own = self.settings.metrics_url.startswith(self.settings.url + "/")
-        http = self.http if own else self.settings.client(self._deadline, self.settings.metrics_url)
-        return metrics.scrape(http, self.settings.metrics_url)
+        return metrics.scrape(self.http if own else self._client(self.settings.metrics_url), self.settings.metrics_url)
+
+    def close(self) -> None:
+        """Ends the tunnel, where there is one, after a last look at what it costs."""
+        if self.tunnel:
+            self.tunnel.measure()
+            self.document["tunnel"] = self.tunnel.document()
+            self.tunnel.close()
+
+    def _client(self, base: str) -> HttpClient:
+        return self.settings.client(self._deadline, self.tunnel, base)
 
     def lacks(self) -> str | None:
         """Why no prompt can be sent here: a word for ``errors``, None when one can."""
@@ -128,6 +143,15 @@ class Engine:
         self.document["version"] = version if isinstance(version, str) else None
 
 
+def open_tunnel(ssh: SshSettings | None, deadline: Deadline) -> Any:
+    """A tunnel that its first use opens, None where none is wanted."""
+    if ssh is None:
+        return None
+    from .tunnel import Tunnel  # and with it paramiko, which takes its time to load
+
+    return Tunnel(ssh, deadline)
+
+
 def empty_engine(settings: EngineSettings) -> dict[str, Any]:
     """ENGINE before anything is known; ``reachable`` None: not tried."""
     return {
@@ -144,6 +168,7 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
         "tokenize": False,
         "metrics": {"before": None, "after": None},
         "internal": None,
+        "tunnel": None,
     }
 
 

@@ -96,6 +96,7 @@ ENGINE = Object(
     tokenize=_FLAG,
     metrics=Object(before=METRICS, after=METRICS),
     internal=INTERNAL,
+    tunnel=Object(via=_TEXTS, open_s=_NUMBER, rtt_s=_NUMBER, rtt_max_s=_NUMBER, pings=_COUNT),
 )
 
 WORKER = Object(
@@ -116,7 +117,9 @@ CONTROLLER = Object(
     name=_TEXT,
     ssh=Text("ok", "unreachable", "failed", "not-used"),
     url=_TEXT,
-    http=Object(state=Text("ok", "refused", "timeout", "error", "not-json", "unset"), status=_COUNT, text=_TEXT),
+    http=Object(
+        state=Text("ok", "refused", "timeout", "error", "not-json", "unset", "no-tunnel"), status=_COUNT, text=_TEXT
+    ),
     workers=ListOf(WORKER),
     process=Object(running=_FLAG, pid=_COUNT, user=_TEXT, found_by=_TEXT, unseen=_TEXTS),
     options=Object(host=_TEXT, port=Plain(), monitor_ports=_SETTINGS),

@@ -18,8 +18,8 @@ from typing import Any, Callable
 from . import lengthprobe, prompts, sizing
 from .completions import REFUSED, CompletionClient, knockout_fields
 from .engine import Engine, EngineSettings, empty_engine, side_by_side
-from .httpclient import Deadline, HttpClient, RequestFailed, check_url
-from .visibility import StoreWatch, not_waited, read_controller
+from .httpclient import Deadline, RequestFailed
+from .visibility import StoreWatch, controller_client, not_waited, read_controller
 
 FEW_TOKENS = 8  # what every request generates but those of the first trial; the first token tells most
 WARMUP_TOKENS = 2
@@ -48,6 +48,7 @@ class Settings:
     shares: int = 1
     lengths: tuple[int, ...] = ()
     wait_for_flush: bool = False
+    controller_ssh: Any = None  # sshroute.SshSettings: reach the controller through this host
 
 
 def new_run_id() -> str:
@@ -107,9 +108,7 @@ class Experiment:
         self.holder = Engine(holder, self.deadline, self._note)
         self.receiver = Engine(receiver, self.deadline, self._note)
         self.probe["engines"] = {"holder": self.holder.document, "receiver": self.receiver.document}
-        self.controller = (
-            HttpClient(check_url(controller_url, "controller_url"), self.deadline) if controller_url else None
-        )
+        self.controller = controller_client(controller_url, self.deadline, settings.controller_ssh)
         self._knockout_refused = False
         self._longest_wait = settings.wait_s  # less once waiting has proved to be of no use
         self._ended = time.monotonic()  # of the last request
@@ -492,3 +491,4 @@ class Experiment:
         for engine in (self.holder, self.receiver):
             pages = engine.document["metrics"]
             pages["before"] = pages["before"] or pages["after"]
+            engine.close()

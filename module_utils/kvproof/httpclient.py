@@ -125,6 +125,7 @@ class HttpClient:
     ca_cert: str | None = None
     verify_tls: bool = True
     proxy: str | None = None
+    tunnel: Any = None  # a tunnel.Tunnel through which everything goes
     _session: Any = field(default=None, repr=False)
     _last_used: float = field(default=0.0, repr=False)
 
@@ -159,8 +160,10 @@ class HttpClient:
         """One request.  ``sink(piece, perf_counter)`` gets a good answer's bytes as they arrive on the socket, and
         ``sending(perf_counter)`` is called when all is prepared and the request goes out.
 
-        Raises RequestFailed with kind url, dns, connect, timeout, tls, http, stream or deadline.
+        Raises RequestFailed with kind url, dns, connect, timeout, tls, http, stream, deadline or ssh.
         """
+        if self.tunnel:
+            self.tunnel.open()
         if self.deadline.passed():
             raise self.deadline_error()
         limit = min(timeout, self.deadline.left())
@@ -184,10 +187,10 @@ class HttpClient:
         if thread.is_alive():  # nothing else stops a server that dribbles, or a name lookup
             work.abandoned = True
             self._session = None
-            raise self._timeout_error(url, limit)
+            raise self._tunnel_lost() or self._timeout_error(url, limit)
         if work.failure is not None:
             self._session = None
-            raise self._explain(work.failure, url, limit) from None
+            raise self._tunnel_lost() or self._explain(work.failure, url, limit) from None
         if work.reply is None:
             raise RequestFailed("stream", f"{origin(url)} gave no answer; look at its log")
         if work.reply.status >= 300:
@@ -204,8 +207,14 @@ class HttpClient:
     def _auth(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
+    def _tunnel_lost(self) -> RequestFailed | None:
+        """Whether it is the tunnel that broke: then what came of the request says nothing about the server."""
+        return self.tunnel.lost() if self.tunnel else None
+
     def _renew_session(self) -> None:
         session = requests.Session()
+        if self.tunnel:
+            self.tunnel.mount(session)
         session.trust_env = False  # no proxies, .netrc or CA bundles from the environment
         session.verify = (self.ca_cert or True) if self.verify_tls else False
         if not self.verify_tls:  # the operator's own choice: no warning with every request
@@ -262,6 +271,8 @@ class HttpClient:
 
     def _explain(self, exc: BaseException, url: str, limit: float) -> RequestFailed:
         """The exception of requests, urllib3 or http.client as an ERROR."""
+        if isinstance(exc, RequestFailed):  # the tunnel's own words
+            return exc
         where, chain = origin(url), list(_causes(exc))
         reason = self.scrub(_short(chain[-1]))
         if isinstance(exc, (rex.InvalidURL, rex.InvalidSchema, rex.MissingSchema, UnicodeError)):

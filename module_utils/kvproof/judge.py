@@ -77,6 +77,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "output": _output(case, attempts),
         "answer": _answer(case),
         "counters": _counters(case),
+        **_tunnels(case),
         "check_errors": errors + case.trouble,
     }
 
@@ -215,6 +216,12 @@ def _answer(case: Case) -> dict | None:
         "finish_reason": reuse.get("finish_reason"),
         "completion_tokens": reuse.get("completion_tokens"),
     }
+
+
+def _tunnels(case: Case) -> dict:
+    """The SSH tunnels through which the times were measured; nothing where there was none."""
+    found = {side.role: side.engine["tunnel"] for side in case.sides if side.engine.get("tunnel")}
+    return {"tunnels": found} if found else {}
 
 
 def _counters(case: Case) -> dict:

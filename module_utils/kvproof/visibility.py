@@ -15,15 +15,29 @@ from typing import Any, Callable
 from urllib.parse import urlsplit
 
 from .dialects.inprocess_p2p import lines
-from .engine import Engine
-from .httpclient import HttpClient, RequestFailed
+from .engine import Engine, open_tunnel
+from .httpclient import Deadline, HttpClient, RequestFailed, check_url
+from .sshroute import SshSettings
 
 POLL_S = 0.02
 POLL_METRICS_S = 0.1  # a metrics page costs the engine more than a controller's answer
 POLL_TIMEOUT_S = 2.0
 MAX_LOG_BYTES = 8 * 1024 * 1024  # written while one seed runs
 GAUGE = "lmcache:local_cpu_hot_cache_count"
-_HTTP_STATES = {"connect": "refused", "timeout": "timeout", "deadline": "timeout", "json": "not-json"}
+_HTTP_STATES = {
+    "connect": "refused",
+    "timeout": "timeout",
+    "deadline": "timeout",
+    "json": "not-json",
+    "ssh": "no-tunnel",
+}
+
+
+def controller_client(url: str | None, deadline: Deadline, ssh: SshSettings | None = None) -> HttpClient | None:
+    """A client for the controller's HTTP server; None without URL."""
+    if not url:
+        return None
+    return HttpClient(check_url(url, "controller_url"), deadline, tunnel=open_tunnel(ssh, deadline))
 
 
 def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
@@ -210,6 +224,8 @@ def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:
     if own in names:
         return own
     addresses = _addresses(urlsplit(engine.settings.url).hostname or "")
+    if engine.tunnel:  # the URL is as the node sees it: its loopback addresses are not this machine's, nor a peer's
+        addresses = {one for one in addresses if not one.startswith("127.")} | _addresses(engine.tunnel.host() or "")
     found = {
         str(worker["instance_id"])
         for worker in workers

@@ -438,6 +438,7 @@ CASES = [
     failure(
         "engine-unreachable", lambda: unreachable_engine(pair(), "holder", "stream"), "no HTTP at the port", host=HOLDER
     ),
+    validity("tunnel-failed", lambda: unreachable_engine(pair(), "holder", "ssh")),
     note("ssh-unreachable", lambda: put(pair(), "nodes.holder.ssh", "unreachable"), host=HOLDER),
     note("node-unread", lambda: put(pair(), "nodes.holder.ssh", "failed"), host=HOLDER),
     failure("engine-errors", lambda: http_error(pair(), "receiver", 500), "a server that answers 500", RECEIVER),

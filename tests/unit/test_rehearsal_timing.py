@@ -16,7 +16,9 @@ from kvproof.judge import judge
 pytest.importorskip("aiohttp", reason="the rehearsal's requirements are not installed (lab/rehearsal)")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
 
-from cluster import Cluster, Slots
+from cluster import Cluster
+from gathering import evidence
+from slots import Slots
 
 PREFILL_S, DECODE_S, LATENCY_S, GB_S = 0.0005, 0.03, 0.6, 0.1
 TOKEN_BYTES = 2 * 4 * 4 * 64 * 4  # k and v, layers, heads, size, float32: the lab's tiny model
@@ -35,9 +37,9 @@ def verdict(tmp_path_factory):
         cluster = Cluster(slot, plan, tmp_path_factory.mktemp("cluster"))
         try:
             cluster.start()
-            yield judge(cluster.evidence())
+            yield judge(evidence(cluster))
         finally:
-            cluster.stop()
+            cluster.close()
 
 
 def test_it_passes_and_says_that_reuse_is_slower_here(verdict):

@@ -6,12 +6,13 @@ from . import CERTAIN, HINT, LIKELY, Finding, Sighting
 from ._contacts import dial_strength
 
 ANSWERS = ("ok", "error", "not-json")
+NOT_ASKED = (None, "unset", "no-tunnel")
 
 
 def look(case, attempts):
     named = [c for c in case.evidence.get("controllers") or [] if c]
     # the probe asked at its beginning, the nodes were asked after it
-    asked = [c for c in named if _http(c) not in (None, "unset")] or case.controllers
+    asked = [c for c in named if _http(c) not in NOT_ASKED] or case.controllers
     dials = [(side, d) for side in case.sides for d in side.node.get("dials") or [] if _to_controller(d)]
     running = any((c.get("process") or {}).get("running") for c in named)
     if running or any(_http(c) in ANSWERS for c in asked) or any(d.get("state") == "open" for _, d in dials):

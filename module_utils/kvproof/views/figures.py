@@ -25,6 +25,7 @@ def lines(pair: dict) -> list[tuple[str, str]]:
         ("between tokens", _between(pair)),
         ("KV", _moved(pair)),
         ("lengths", _lengths(pair)),
+        *(("tunnel", text) for text in _tunnels(pair)),
         ("answer", _answer(pair)),
         *(("counters", text) for text in _counters(pair)),
     ]
@@ -125,6 +126,17 @@ def _between(pair: dict) -> str | None:
 def _spread(seen: dict) -> str:
     p95 = f", 95 % within {milliseconds(seen['p95'])}" if seen["p95"] is not None else ""
     return f"{milliseconds(seen['median'])}{p95}, at most {milliseconds(seen['max'])}"
+
+
+def _tunnels(pair: dict) -> list[str]:
+    found = []
+    for role, seen in (pair.get("tunnels") or {}).items():
+        if seen.get("rtt_s") is not None:
+            found.append(
+                f"SSH to {pair[role]}: {milliseconds(seen['rtt_s'])} a round trip (median of {seen['pings']}, at most "
+                f"{milliseconds(seen['rtt_max_s'])}), part of each time above and not subtracted"
+            )
+    return found
 
 
 def _answer(pair: dict) -> str | None:

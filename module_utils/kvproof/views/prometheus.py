@@ -45,6 +45,7 @@ def _pairs(doc: dict, registry) -> None:
         registry, "kv_reuse_link_state", "1 holds, 0 broken, -1 unknown; absent: not needed", (*PAIR, "link", "name")
     )
     ttft = _gauge(registry, "kv_reuse_ttft_seconds", "Median time to the first token", (*PAIR, "request"))
+    tunnel = _gauge(registry, "kv_reuse_tunnel_rtt_seconds", "Median round trip of the SSH tunnel", (*PAIR, "host"))
     prompts = _gauge(registry, "kv_reuse_fresh_prompts", "Fresh prompts by what became of them", (*PAIR, "outcome"))
     timing = _Timing(registry)
     finding = _gauge(registry, "kv_reuse_finding", "1 for each finding of a pair", (*PAIR, "host", "finding", "role"))
@@ -58,6 +59,9 @@ def _pairs(doc: dict, registry) -> None:
         for request, seconds in _ttft(pair).items():
             ttft.labels(*names, request).set(seconds)
         timing.add(names, pair)
+        for role, seen in (pair.get("tunnels") or {}).items():
+            if seen.get("rtt_s") is not None:
+                tunnel.labels(*names, pair[role]).set(seen["rtt_s"])
         for outcome, count in pair["counts"].items():
             if outcome != "fresh_prompts":
                 prompts.labels(*names, outcome).set(count)
