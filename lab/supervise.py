@@ -3,8 +3,9 @@
 # Copyright: the kvproof authors
 """Start, watch and stop the lab's processes without any system service.
 
-    supervise.py up   SPECS.json                     start what is not running exactly as its spec says
-    supervise.py wait SPECS.json [--exit] [NAME ...] until they are ready (--exit: until they have ended)
+    supervise.py up   SPECS.json [--stdin] [--wait]  start what is not running exactly as its spec says;
+                                                     --stdin: write standard input to SPECS.json first
+    supervise.py wait SPECS.json [NAME ...] [--exit NAME ...]   until they are ready, these until they have ended
     supervise.py down RECORD.pid ... [--remove PATH ...]   stop what these records name, and nothing else;
                                                      then remove these folders
 
@@ -246,7 +247,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait(specs: list[dict], seconds: float, until_exit: bool) -> dict:
+def write_private(path: Path, text: str) -> None:
+    """Environments stand in it."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def wait(specs: list[dict], seconds: float, until_exit: bool) -> None:
     started = time.monotonic()
     pending = list(specs)
     while pending:
@@ -267,8 +275,7 @@ def wait(specs: list[dict], seconds: float, until_exit: bool) -> dict:
             log = pending[0]["log"]
             raise Failure(f"{pending[0]['name']} {what} after {seconds:g} s. The end of {log}:\n{tail(log)}")
         if pending:
-            time.sleep(0.25)
-    return {"changed": False, "seconds": round(time.monotonic() - started, 1)}
+            time.sleep(0.1)
 
 
 def main() -> int:
@@ -276,7 +283,9 @@ def main() -> int:
     parser.add_argument("action", choices=["up", "wait", "down"])
     parser.add_argument("arguments", nargs="*")
     parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
-    parser.add_argument("--exit", action="store_true", help="wait until the processes have ended")
+    parser.add_argument("--stdin", action="store_true", help="the specs come by standard input")
+    parser.add_argument("--wait", action="store_true", help="after up, until they are ready")
+    parser.add_argument("--exit", action="append", default=[], metavar="NAME", help="wait until this one has ended")
     parser.add_argument("--remove", action="append", default=[], metavar="PATH", help="folder to remove")
     options = parser.parse_intermixed_args()
     os.umask(0o022)  # the lab's other users have to get at their files
@@ -289,8 +298,15 @@ def main() -> int:
             answer = {"changed": bool(stopped or removed), "stopped": stopped}
         else:
             path, *names = options.arguments
-            specs = [s for s in json.loads(Path(path).read_text()) if not names or s["name"] in names]
-            answer = up(specs) if options.action == "up" else wait(specs, options.timeout, options.exit)
+            if options.stdin:
+                write_private(Path(path), sys.stdin.read())
+            every = json.loads(Path(path).read_text())
+            specs = [spec for spec in every if not names or spec["name"] in names]
+            answer = up(specs) if options.action == "up" else {"changed": False}
+            if options.action == "wait" or options.wait:
+                ending = [spec for spec in specs if spec["name"] in options.exit]
+                wait(ending, options.timeout, until_exit=True)
+                wait([spec for spec in specs if spec not in ending], options.timeout, until_exit=False)
     except (Failure, OSError) as error:
         print(error, file=sys.stderr)
         return 1

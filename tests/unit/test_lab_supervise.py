@@ -193,7 +193,8 @@ def test_wait_for_a_port(lab):
         port = free.getsockname()[1]
     lab.add("one", LISTEN.format(port), ready_urls=[f"tcp://127.0.0.1:{port}"])
     lab.run("up")
-    assert lab.run("wait", "--timeout", 60)["changed"] is False
+    assert lab.run("wait", "--timeout", 60) == {"changed": False}
+    assert lab.run("up", "--wait", "--timeout", 60) == {"changed": False, "differ": []}
 
 
 def test_wait_shows_the_log_of_one_that_ended(lab):
@@ -208,8 +209,22 @@ def test_wait_for_the_end(lab):
     lab.add("one", "raise SystemExit(3)")
     lab.add("two")
     lab.run("up")
-    assert "seconds" in lab.run("wait", "--exit", "--timeout", 60, "one")
-    assert "two still runs after 0.1 s" in lab.run("wait", "--exit", "--timeout", 0.1, code=1)
+    assert lab.run("wait", "--exit", "one", "--timeout", 60, "one") == {"changed": False}
+    assert "two still runs after 0.1 s" in lab.run("wait", "--exit", "two", "--timeout", 0.1, code=1)
+
+
+def test_specs_by_standard_input_are_kept_private(lab):
+    lab.add("one")
+    path = lab.folder / "kept.json"
+    done = subprocess.run(
+        [sys.executable, str(SUPERVISE), "up", str(path), "--stdin"],
+        input=json.dumps(lab.specs),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["changed"]
+    assert (json.loads(path.read_text()), path.stat().st_mode & 0o777) == (lab.specs, 0o600)
 
 
 def test_log_mode_and_fresh_folder(lab):
