@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import contextlib
 import os
 import shutil
 import socket
@@ -98,7 +99,8 @@ class Sshd:
         """Ends the processes that serve logins, not the one that listens."""
         served = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8")
         for pid in served.split():
-            os.kill(int(pid), 9)
+            with contextlib.suppress(ProcessLookupError):  # ended by itself meanwhile
+                os.kill(int(pid), 9)
 
     def close(self) -> None:
         self.end_sessions()
