@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import itertools
-import contextlib
 import os
 import shutil
 import socket
