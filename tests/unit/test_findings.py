@@ -760,3 +760,8 @@ def test_texts_of_a_finding(finding):
     known = {f.slug for f in all_findings()}
     assert set(finding.covers) <= known
     assert finding.explains <= {"missed", "timed-out", "slow", "load-failed", "engine-down"}
+
+
+def test_a_log_that_both_engines_may_write_to_does_not_prove_one_engine():
+    document = no_log(seeds_astray(*("local",) * 3), "holder")
+    assert "same-engine-answers" not in [one["slug"] for one in judge(document)["findings"]]

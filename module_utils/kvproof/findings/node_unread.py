@@ -2,18 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding
+from ._unread import nodes
 
 
 def look(case, attempts):
-    for side in case.sides:
-        if side.node.get("ssh") == "failed":
-            yield Sighting(
-                side.name,
-                "a module that runs on the node",
-                str(side.node.get("ssh_reason") or "it failed"),
-                "what only the node can tell is unknown",
-            )
+    return nodes(case, "failed", "a module that runs on the node")
 
 
 FINDING = Finding(

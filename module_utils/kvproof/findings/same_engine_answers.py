@@ -6,6 +6,8 @@ from . import Finding, Sighting
 
 
 def look(case, attempts):
+    if not case.holder.log_readable:
+        return  # both engines may write to the one log that was read
     seeds = [case.ids(trial.get("seed")) for trial in case.trials]
     astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]
     if astray:
@@ -27,7 +29,7 @@ FINDING = Finding(
         "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both URLs "
         "lead to one. What was reused had never been anywhere else."
     ),
-    evidence="The seed's request id in the receiver's log, and not in the holder's.",
+    evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
     remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
     source="kvproof",
     look=look,

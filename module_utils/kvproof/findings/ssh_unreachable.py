@@ -2,18 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Finding
+from ._unread import nodes
 
 
 def look(case, attempts):
-    for side in case.sides:
-        if side.node.get("ssh") == "unreachable":
-            yield Sighting(
-                side.name,
-                "an SSH login",
-                str(side.node.get("ssh_reason") or "unreachable"),
-                "what only the node can tell is unknown",
-            )
+    return nodes(case, "unreachable", "an SSH login")
 
 
 FINDING = Finding(
