@@ -71,6 +71,7 @@ class CallbackModule(CallbackBase):
         self._run = Run(_now())
         self._folder: Path | None = None  # None: nothing was written yet
         self._uses_role = False
+        self._merged: tuple[dict, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
 
     def v2_playbook_on_start(self, playbook):
         # Found beside a playbook and enabled by its collection name, the plugin is loaded twice: one of them reports.
@@ -100,6 +101,8 @@ class CallbackModule(CallbackBase):
         self._run.failure(result._host.get_name(), result._task.get_name(), text, unreachable=True)
 
     def v2_playbook_on_stats(self, stats):
+        if self._merged:
+            self._show(*self._merged)
         if self._folder is None:
             return
         exit_code = 4 if stats.dark else 2 if stats.failures else 0
@@ -119,6 +122,9 @@ class CallbackModule(CallbackBase):
         if "kv_reuse_verdicts" in found:
             source = found.get("kv_reuse_judged_from")
             self._run.verdicts(_plain(found["kv_reuse_verdicts"]), _plain(source) if source else None)
+        if "kv_reuse_merged" in found:
+            written, folder = _plain(found.get("kv_reuse_reports") or []), found.get("kv_reuse_reports_dir")
+            self._merged = _plain(found["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
         self._run.note(_plain(found.get("kv_reuse_notes") or []))
 
     def _report_into(self, wanted: str | None):
