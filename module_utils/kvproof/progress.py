@@ -12,7 +12,7 @@ from collections import Counter
 from .judge import FAIL, INCONCLUSIVE, PASS
 
 LINE, LOG, OFF = "line", "log", "off"  # one line that changes; a line now and then; nothing
-PAUSE_S = {LINE: 0.2, LOG: 10.0}
+PAUSE_S = {LINE: 0.0, LOG: 10.0}
 _WORDS = {PASS: "passed", FAIL: "failed", INCONCLUSIVE: "inconclusive"}
 # ansible-runner, which AWX runs jobs with, makes an event of every line and sets these in the job's environment
 RUNNER = ("RUNNER_OMIT_EVENTS", "RUNNER_ONLY_FAILED_EVENTS")
