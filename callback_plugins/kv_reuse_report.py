@@ -32,25 +32,40 @@ options:
     ini:
       - section: callback_kv_reuse_report
         key: reports_dir
+  progress:
+    description:
+      - Whether to say during the run how far it is. V(auto) changes one line on a terminal, prints a line every 10 s
+        elsewhere, and nothing under AWX or ansible-runner, where each line would be an event.
+      - Pairs are judged at the end of a run; until then the line tells how many were probed.
+    type: str
+    choices: [auto, "off"]
+    default: auto
+    env:
+      - name: KV_REUSE_PROGRESS
+    ini:
+      - section: callback_kv_reuse_report
+        key: progress
 requirements:
   - prometheus_client, for C(kv_reuse.prom) alone
 """
 
 import json
+import os
 import sys
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 
 try:
-    from ..module_utils.kvproof import bundle, reportfiles, views
-    from ..module_utils.kvproof.run import Run
+    from ..module_utils.kvproof import bundle, progress, reportfiles, views
+    from ..module_utils.kvproof.run import Run, key_of
     from ..module_utils.kvproof.views import console, screen
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import bundle, reportfiles, views
-    from kvproof.run import Run
+    from kvproof import bundle, progress, reportfiles, views
+    from kvproof.run import Run, key_of
     from kvproof.views import console, screen
 
 ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
@@ -71,11 +86,15 @@ class CallbackModule(CallbackBase):
         self._run = Run(_now())
         self._folder: Path | None = None  # None: nothing was written yet
         self._uses_role = False
+        self._progress = progress.Progress()
+        self._line = screen.ChangingLine()
+        self._merged: tuple[dict, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
 
     def v2_playbook_on_start(self, playbook):
         # Found beside a playbook and enabled by its collection name, the plugin is loaded twice: one of them reports.
         self.disabled = vars(self._display).setdefault("_kv_reuse_report", self) is not self
         self._run, self._folder = Run(_now()), None
+        self._begin_progress()
         self._uses_role = any(role.get_name() in ROLES for play in playbook.get_plays() for role in play.get_roles())
 
     def v2_playbook_on_play_start(self, play):
@@ -86,6 +105,16 @@ class CallbackModule(CallbackBase):
         role = getattr(task, "_role", None)
         if self._folder is None and role and role.get_name() in ROLES:
             self._report_into(None)
+
+    def v2_runner_item_on_ok(self, result):
+        found = result._result
+        pair = found.get("item") if "probe" in found else None
+        if isinstance(pair, dict) and {"cluster", "holder", "receiver"} <= set(pair):
+            self._progress.probed(key_of(pair))
+        self._tell_progress()
+
+    def v2_runner_item_on_failed(self, result):
+        self.v2_runner_item_on_ok(result)
 
     def v2_runner_on_ok(self, result):
         self._take(result)
@@ -100,6 +129,9 @@ class CallbackModule(CallbackBase):
         self._run.failure(result._host.get_name(), result._task.get_name(), text, unreachable=True)
 
     def v2_playbook_on_stats(self, stats):
+        self._line.erase()
+        if self._merged:
+            self._show(*self._merged)
         if self._folder is None:
             return
         exit_code = 4 if stats.dark else 2 if stats.failures else 0
@@ -112,14 +144,37 @@ class CallbackModule(CallbackBase):
     def _take(self, result, failed=False):
         found = result._result
         if "kv_reuse_plan" in found:
-            self._run.plan(_plain(found["kv_reuse_plan"]), failed, _message(found))
+            plan = _plain(found["kv_reuse_plan"])
+            self._run.plan(plan, failed, _message(found))
+            self._progress.planned(len(plan.get("pairs") or []), time.monotonic())
             self._report_into(self._run.reports_dir)
             if self._run.bundle:  # an earlier run's must not stand beside this one's reports
                 reportfiles.discard(self._folder / bundle.NAME)
         if "kv_reuse_verdicts" in found:
-            source = found.get("kv_reuse_judged_from")
-            self._run.verdicts(_plain(found["kv_reuse_verdicts"]), _plain(source) if source else None)
+            verdicts, source = _plain(found["kv_reuse_verdicts"]), found.get("kv_reuse_judged_from")
+            self._run.verdicts(verdicts, _plain(source) if source else None)
+            for verdict in verdicts:
+                self._progress.judged(key_of(verdict), verdict["verdict"])
+        if "kv_reuse_merged" in found:
+            written, folder = _plain(found.get("kv_reuse_reports") or []), found.get("kv_reuse_reports_dir")
+            self._merged = _plain(found["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
         self._run.note(_plain(found.get("kv_reuse_notes") or []))
+        self._tell_progress()
+
+    def _begin_progress(self):
+        shown = progress.way(dict(os.environ), screen.stdout_callback(), sys.stdout.isatty())
+        if self.disabled or self.get_option("progress") == "off":
+            shown = progress.OFF
+        self._progress = progress.Progress(shown)
+        if shown == progress.LINE:
+            self._line.stand_aside_for(self._display)
+
+    def _tell_progress(self):
+        text = self._progress.due(time.monotonic())
+        if text and self._line.ready:
+            self._line.draw(text[: self._display.columns - 1])
+        elif text:
+            self._display.display(text, stderr=screen.prints_json())
 
     def _report_into(self, wanted: str | None):
         """Marks the reports as incomplete in the folder asked for, and takes them back from another one."""

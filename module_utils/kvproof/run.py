@@ -30,8 +30,8 @@ class Run:
         text = _sentence(text)
         self._say("plan", {key: value for key, value in plan.items() if key != "reports_dir"}, failed, text)
         self.bundle = self.bundle or bool(plan.get("bundle"))
-        self._plan.update({_key(pair): pair for pair in plan.get("pairs") or []})
-        self._skipped.update({_key(pair): pair for pair in plan.get("skipped") or []})
+        self._plan.update({key_of(pair): pair for pair in plan.get("pairs") or []})
+        self._skipped.update({key_of(pair): pair for pair in plan.get("skipped") or []})
         self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.note(plan.get("notes"))
@@ -42,7 +42,7 @@ class Run:
         """``kv_reuse_verdicts`` of a kv_reuse_verdict task, and with a bundle what they came from."""
         if source:
             self.said.append({"what": "judged", **source})
-        self._verdicts.update({_key(verdict): verdict for verdict in verdicts})
+        self._verdicts.update({key_of(verdict): verdict for verdict in verdicts})
 
     def note(self, notes: list[str] | None) -> None:
         if notes:
@@ -67,8 +67,8 @@ class Run:
             started_at=self.started_at,
             finished_at=finished_at,
             pairs=list(self._verdicts.values()),
-            not_judged=[{**_names(pair), "reason": self._why_not_judged(pair)} for pair in left] if finished_at else [],
-            skipped=[{**_names(p), "reason": p.get("reason") or "not asked for"} for p in self._skipped.values()],
+            not_judged=[{**names_of(p), "reason": self._why_not_judged(p)} for p in left] if finished_at else [],
+            skipped=[{**names_of(p), "reason": p.get("reason") or "not asked for"} for p in self._skipped.values()],
             problems=self._problems() if finished_at else [],
             notes=list(self._notes),
             exit_code=exit_code,
@@ -99,12 +99,12 @@ class Run:
         return doc
 
 
-def _key(pair: dict) -> tuple:
+def key_of(pair: dict) -> tuple:
     return pair["cluster"], pair["holder"], pair["receiver"]
 
 
-def _names(pair: dict) -> dict:
-    return dict(zip(("cluster", "holder", "receiver"), _key(pair)))
+def names_of(pair: dict) -> dict:
+    return dict(zip(("cluster", "holder", "receiver"), key_of(pair)))
 
 
 def _sentence(text: str) -> str:
