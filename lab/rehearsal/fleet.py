@@ -6,6 +6,7 @@ A fleet's spec (YAML):
 
     folder: /tmp/fleet             # <name>.log and <name>.yaml go here
     worker_ports: 21000            # default: the first of LMCache's worker ports, which have to differ
+    ports_a_node: 8                # default: how far apart they are, so how many ranks a node can have
     parameters: {…}                # settings.Parameters of every engine
     controllers:
       - {name: c1, host: 127.1.0.5, port: 9000, pull: 8300, reply: 8400, heartbeat: 8082}   # heartbeat: optional
@@ -41,7 +42,7 @@ from .engine import Engine, EngineExit
 P2P_PORTS = (8200, 8201)
 INTERNAL_PORT = 6999
 FIRST_WORKER_PORT = 21000  # workers listen on every address
-RANKS = 8  # worker ports set aside for a node
+PORTS_A_NODE = 8  # worker ports set aside, one for each rank
 
 
 class SpecError(ValueError):
@@ -127,7 +128,8 @@ class Fleet:
             "enable_p2p": True, "p2p_host": node["address"], "p2p_init_ports": P2P_PORTS[0],
             "p2p_lookup_ports": P2P_PORTS[1], "transfer_channel": "nixl", "nixl_backends": ["UCX"],
             "enable_controller": True, "lmcache_instance_id": name, **urls,
-            "lmcache_worker_ports": self._spec.get("worker_ports", FIRST_WORKER_PORT) + RANKS * number,
+            "lmcache_worker_ports": self._spec.get("worker_ports", FIRST_WORKER_PORT)
+            + self._spec.get("ports_a_node", PORTS_A_NODE) * number,
             "internal_api_server_enabled": True, "internal_api_server_host": node["address"],
             "internal_api_server_port_start": INTERNAL_PORT,
         }  # fmt: skip
