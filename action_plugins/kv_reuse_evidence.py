@@ -24,7 +24,18 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _VALID_ARGS = frozenset(
-        ("plan", "url", "port", "log", "config_file", "internal_api_url", "controller_url", "is_controller")
+        (
+            "pairs",
+            "run_id",
+            "mode",
+            "url",
+            "port",
+            "log",
+            "config_file",
+            "internal_api_url",
+            "controller_url",
+            "is_controller",
+        )
     )
 
     def run(self, tmp=None, task_vars=None):
@@ -46,13 +57,13 @@ class ActionModule(ActionBase):
 
 
 def questions(args: dict, host: str, hostvars: dict) -> dict[str, dict]:
-    """Module → its arguments, for those that this host can answer."""
-    plan, wanted = args["plan"], {}
+    """Module → its arguments, for those that this host can answer.  ``pairs`` are those that it takes part in."""
+    wanted: dict[str, dict] = {}
     log = args.get("log") or {}
-    if any(host in (pair["holder"], pair["receiver"]) for pair in plan["pairs"]):
-        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(plan["pairs"], host, hostvars)}
+    if args["pairs"]:
+        this_run = {"log": log or None, "run_marker": f"kvp-{args['run_id']}", **_asked(args["pairs"], host, hostvars)}
         peers = this_run.pop("peers")
-        if plan["mode"] == "inventory":
+        if args["mode"] == "inventory":
             url = urlsplit(str(args.get("url") or ""))
             wanted["lmcache_node_info"] = {
                 **this_run,
@@ -70,12 +81,9 @@ def questions(args: dict, host: str, hostvars: dict) -> dict[str, dict]:
 
 def _asked(pairs: list[dict], host: str, hostvars: dict) -> dict:
     """The request ids that this host's log should show, since when, and the peers it should reach."""
-    seen = []
-    for receiver in dict.fromkeys(pair["receiver"] for pair in pairs):
-        for result in (hostvars[receiver].get("kv_reuse_probed") or {}).get("results") or []:
-            pair = result.get("item") or {}
-            if result.get("probe") and host in (pair.get("holder"), receiver):
-                seen.append(("holder" if pair.get("holder") == host else "receiver", result["probe"]))
+    probed = assemble.probed(pairs, hostvars)
+    told = [(pair, probed.get(assemble.key_of(pair), {}).get("probe")) for pair in pairs]
+    seen = [("holder" if pair["holder"] == host else "receiver", probe) for pair, probe in told if probe]
     began = [probe["started_at"] for _, probe in seen]
     return {
         "ids": [one for role, probe in seen for one in assemble.wanted_ids([probe], role)],

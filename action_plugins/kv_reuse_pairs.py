@@ -24,7 +24,9 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode", "bundle"))
+    _VALID_ARGS = frozenset(
+        ("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode", "bundle", "parallel_pairs")
+    )
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -40,7 +42,17 @@ class ActionModule(ActionBase):
         except (TypeError, ValueError):
             text = f"kv_reuse_max_pairs is {args['max_pairs']!r}; use 0 for no bound, or a number of pairs"
             return dict(result, failed=True, msg=text)
-        found = topology.plan(hosts(task_vars), str(args.get("mode") or "cover"), most)
+        try:
+            parallel = int(args.get("parallel_pairs") or 1)
+            if parallel < 1:
+                raise ValueError
+        except (TypeError, ValueError):
+            text = f"kv_reuse_parallel_pairs is {args['parallel_pairs']!r}; use a number of pairs, 1 or more"
+            return dict(result, failed=True, msg=text)
+        known = hosts(task_vars)
+        found = topology.plan(known, str(args.get("mode") or "cover"), most)
+        for number, pair in enumerate(found.pairs):
+            pair["number"] = number
         _, ignored = waivers.active(waivers.plain(args.get("waive")), datetime.date.today())
         result["changed"] = False
         result["kv_reuse_plan"] = {
@@ -53,9 +65,46 @@ class ActionModule(ActionBase):
             "inconclusive": inconclusive,
             "bundle": bool(args.get("bundle")),
         }
+        result["kv_reuse_rounds"] = leads(found.pairs, parallel, set(task_vars.get("ansible_play_hosts") or []))
+        result["kv_reuse_controllers"] = controllers(known)
+        result["kv_reuse_pairs_of"] = by_engine(found.pairs)
         if found.problem:
             result.update(failed=True, msg=f"kv_reuse: {found.problem}")
         return result
+
+
+def leads(pairs: list[dict], parallel: int, alive: set[str]) -> dict[str, list[list[dict]]]:
+    """Host → the rounds that its task sends: one host for a cluster, so that clusters are probed side by side.
+
+    Every pair says which one, in ``lead``: there its probe is found.
+    """
+    found = {}
+    for all_rounds in topology.rounds(pairs, parallel).values():
+        mine = [pair for one in all_rounds for pair in one]
+        engines = [pair[role] for role in ("receiver", "holder") for pair in mine]
+        lead = next((name for name in engines if name in alive), engines[0])
+        for pair in mine:
+            pair["lead"] = lead
+        found[lead] = all_rounds
+    return found
+
+
+def by_engine(pairs: list[dict]) -> dict[str, list[dict]]:
+    """Host → the pairs that it takes part in."""
+    found: dict[str, list[dict]] = {}
+    for pair in pairs:
+        for role in ("holder", "receiver"):
+            found.setdefault(pair[role], []).append(pair)
+    return found
+
+
+def controllers(known: list[dict]) -> dict[str, list[str]]:
+    """Cluster → the hosts of its controllers."""
+    found: dict[str, list[str]] = {}
+    for host in known:
+        if "controller" in host["roles"]:
+            found.setdefault(host["cluster"], []).append(host["name"])
+    return found
 
 
 def hosts(task_vars: dict) -> list[dict]:

@@ -107,10 +107,8 @@ class CallbackModule(CallbackBase):
             self._report_into(None)
 
     def v2_runner_item_on_ok(self, result):
-        found = result._result
-        pair = found.get("item") if "probe" in found else None
-        if isinstance(pair, dict) and {"cluster", "holder", "receiver"} <= set(pair):
-            self._progress.probed(key_of(pair))
+        for one in result._result.get("probed") or []:
+            self._progress.probed(key_of(one["pair"]))
         self._tell_progress()
 
     def v2_runner_item_on_failed(self, result):
@@ -153,6 +151,7 @@ class CallbackModule(CallbackBase):
         if "kv_reuse_verdicts" in found:
             verdicts, source = _plain(found["kv_reuse_verdicts"]), found.get("kv_reuse_judged_from")
             self._run.verdicts(verdicts, _plain(source) if source else None)
+            self._run.unjudged(_plain(found.get("kv_reuse_unjudged") or []))
             for verdict in verdicts:
                 self._progress.judged(key_of(verdict), verdict["verdict"])
         if "kv_reuse_merged" in found:

@@ -268,183 +268,21 @@ probe:
       sample: [{where: receiver.health, kind: connect, status: null, text: "nothing listens at http://10.0.0.18:8000"}]
 """
 
-import os
-import re
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils.kvproof import experiment, httpclient, metrics
-from ..module_utils.kvproof.engine import EngineSettings
-from ..module_utils.kvproof.sshroute import RouteError, SshSettings, words
-
-SHORTEST_SECRET = 4
-
-
-def engine_options():
-    return {
-        "name": {"type": "str", "required": True},
-        "url": {"type": "str", "required": True},
-        "metrics_url": {"type": "str"},
-        "model": {"type": "str"},
-        "api_key": {"type": "str", "no_log": True},
-        "ca_cert": {"type": "path"},
-        "verify_tls": {"type": "bool", "default": True},
-        "headers": {"type": "dict", "default": {}, "no_log": True},
-        "proxy": {"type": "str"},
-        "internal_api_url": {"type": "str"},
-        "log_file": {"type": "path"},
-        "tokenizer": {"type": "path", "no_log": False},
-        "ssh": {"type": "dict", "options": ssh_options()},
-    }
-
-
-def ssh_options():
-    return {
-        "inventory_host": {"type": "str"},  # the action plugin has put the others in its place
-        "host": {"type": "str"},
-        "args": {"type": "str", "default": ""},
-        "password": {"type": "str", "no_log": True},
-    }
-
-
-def checked_settings(params):
-    """The experiment's settings from the module's parameters.  Raises ValueError with one clear sentence."""
-    least = {
-        "trials": 1,
-        "extra_attempts": 0,
-        "chunks": 1,
-        "chunk_size": 1,
-        "max_tokens": 1,
-        "max_probe_mb": 1,
-        "shares": 1,
-    }
-    for name, lowest in least.items():
-        if params[name] is not None and params[name] < lowest:
-            raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
-    if any(length < 1 for length in params["lengths"]):
-        raise ValueError(f"lengths has {min(params['lengths'])}: give numbers of tokens, 1 or more")
-    if not 0 <= params["wait"] < float("inf"):
-        raise ValueError(f"wait is {params['wait']}: give a number of seconds, 0 or more")
-    if not 0 < params["deadline"] < float("inf"):
-        raise ValueError(f"deadline is {params['deadline']}: give a number of seconds above 0")
-    run_id = params["run_id"] or experiment.new_run_id()
-    if not re.fullmatch(r"[A-Za-z0-9]{4,40}", run_id):
-        raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
-    return experiment.Settings(
-        run_id=run_id,
-        trials=params["trials"],
-        extra_attempts=params["extra_attempts"],
-        chunks=params["chunks"],
-        chunk_size=params["chunk_size"],
-        wait_s=params["wait"],
-        deadline_s=params["deadline"],
-        max_tokens=params["max_tokens"],
-        max_probe_mb=params["max_probe_mb"],
-        shares=params["shares"],
-        lengths=tuple(sorted(set(params["lengths"]))),
-        wait_for_flush=params["wait_for_flush"],
-        controller_ssh=checked_ssh("controller_ssh", params["controller_ssh"]),
-    )
-
-
-def checked_ssh(what, given):
-    """How to log in somewhere, None where that is not wanted.  Raises ValueError with one clear sentence."""
-    if given is None:
-        return None
-    if not given["host"]:
-        raise ValueError(f"{what}.host is empty: give the name or address of an SSH server, or leave {what} out")
-    try:
-        return SshSettings(given["host"], tuple(words(given["args"], f"{what}.args")), given["password"])
-    except RouteError as exc:
-        raise ValueError(str(exc)) from None
-
-
-def checked_engine(role, given):
-    """One side of the pair.  Raises ValueError with one clear sentence."""
-    if given["ca_cert"] and not os.path.isfile(given["ca_cert"]):
-        raise ValueError(f"{role}.ca_cert {given['ca_cert']} is no file on this machine: give the CA's PEM file")
-    headers = {str(name): str(value) for name, value in given["headers"].items()}
-    for name, value in [*headers.items(), ("Authorization", given["api_key"] or "")]:
-        if re.search(r"[^\x20-\x7e]", name + value):
-            raise ValueError(
-                f"{role} has a header or key ({name!r}) with line breaks or other characters that "
-                "HTTP does not allow: correct it"
-            )
-    return EngineSettings(role, **{**given, "headers": headers, "ssh": checked_ssh(f"{role}.ssh", given["ssh"])})
+from ..module_utils.kvproof import probing
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "holder": {"type": "dict", "required": True, "options": engine_options()},
-            "receiver": {"type": "dict", "required": True, "options": engine_options()},
-            "controller_url": {"type": "str"},
-            "controller_ssh": {"type": "dict", "options": ssh_options()},
-            "cluster": {"type": "str"},
-            "run_id": {"type": "str"},
-            "trials": {"type": "int", "default": 3},
-            "extra_attempts": {"type": "int", "default": 2},
-            "chunks": {"type": "int", "default": 4},
-            "chunk_size": {"type": "int"},
-            "wait": {"type": "float", "default": 5.0},
-            "deadline": {"type": "float", "default": 120.0},
-            "max_tokens": {"type": "int", "default": 32},
-            "max_probe_mb": {"type": "int", "default": 4096},
-            "shares": {"type": "int", "default": 1},
-            "lengths": {"type": "list", "elements": "int", "default": []},
-            "wait_for_flush": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    # A header such as "X-Shard: 1" is no secret, and hiding every 1 would destroy the evidence.
-    module.no_log_values = {value for value in module.no_log_values if len(value) >= SHORTEST_SECRET}
-    for library, error in (
-        ("requests", httpclient.REQUESTS_IMPORT_ERROR),
-        ("prometheus_client", metrics.PROMETHEUS_IMPORT_ERROR),
-    ):
-        if error:
-            module.fail_json(msg=missing_required_lib(library), exception=str(error))
-    params = module.params
-    if params["holder"]["ssh"] or params["receiver"]["ssh"] or params["controller_ssh"]:
-        need_paramiko(module)
+    module = AnsibleModule(argument_spec=probing.argument_spec(), supports_check_mode=True)
+    module.no_log_values = probing.secrets(module.no_log_values)
     try:
-        settings = checked_settings(params)
-        holder, receiver = checked_engine("holder", params["holder"]), checked_engine("receiver", params["receiver"])
-        controller_url = (
-            httpclient.check_url(params["controller_url"], "controller_url") if params["controller_url"] else None
-        )
+        probe = probing.probe(module.params, module.check_mode)
+    except probing.MissingLibrary as exc:
+        module.fail_json(msg=missing_required_lib(exc.library, reason=exc.reason), exception=str(exc.error))
     except ValueError as exc:
         module.fail_json(msg=str(exc))
-    if module.check_mode:
-        probe = experiment.empty_probe(settings, holder, receiver, skipped="check mode")
-    else:
-        probe = run(module, experiment.Experiment(settings, holder, receiver, controller_url))
-    module.exit_json(changed=False, probe={**probe, "cluster": params["cluster"]})
-
-
-def need_paramiko(module):
-    from ..module_utils.kvproof import sshlogin  # not before it is needed: paramiko takes its time to load
-
-    if sshlogin.PARAMIKO_IMPORT_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("paramiko", reason="for kv_reuse_transport: ssh"),
-            exception=str(sshlogin.PARAMIKO_IMPORT_ERROR),
-        )
-
-
-def run(module, pair):
-    """Runs the experiment; a tokenizer that was asked for and cannot be had is bad input."""
-    try:
-        return pair.run()
-    except ImportError as exc:
-        module.fail_json(
-            msg=missing_required_lib(
-                "transformers", reason="for the tokenizer that was given; the engine has no /tokenize"
-            ),
-            exception=str(exc),
-        )
-    except experiment.TokenizerError as exc:
-        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, probe=probe)
 
 
 if __name__ == "__main__":

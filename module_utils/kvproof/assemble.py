@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from . import __version__
+from .run import key_of
 
 
 def pair_evidence(
@@ -27,6 +28,17 @@ def pair_evidence(
         "probe": probe,
         "nodes": {role: node_of(nodes[role]) for role in ("holder", "receiver")},
         "controllers": [c for c in (controller_of(name, result) for name, result in controllers) if c],
+    }
+
+
+def probed(pairs: list[dict], hostvars) -> dict[tuple, dict]:
+    """Key of a pair → {"pair", "probe", "problem"}, as the hosts that sent the rounds have registered it."""
+    registered = [hostvars[lead].get("kv_reuse_probed") or {} for lead in dict.fromkeys(pair["lead"] for pair in pairs)]
+    return {
+        key_of(one["pair"]): one
+        for sent in registered
+        for result in sent.get("results") or []
+        for one in result.get("probed") or []
     }
 
 

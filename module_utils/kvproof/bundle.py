@@ -138,7 +138,8 @@ def _replay(run: Run, one: dict) -> None:
         verdicts = [judge(evidence, counting) for evidence in one["evidence"]]
         run.verdicts(json.loads(json.dumps(verdicts)))
     else:
-        {"plan": run.plan, "note": run.note, "failure": run.failure}[one["what"]](*one["args"])
+        told = {"plan": run.plan, "note": run.note, "failure": run.failure, "unjudged": run.unjudged}
+        told[one["what"]](*one["args"])
 
 
 def is_same(document: dict, verdict_text: str) -> bool:

@@ -21,6 +21,7 @@ class Run:
         self._skipped: dict[tuple, dict] = {}
         self._verdicts: dict[tuple, dict] = {}
         self._failures: dict[str, str] = {}  # host → what failed last
+        self._unjudged: dict[tuple, str] = {}  # why a pair could not be probed
         self._refused: str | None = None
         self._settings: dict = {}
         self._notes: dict[str, None] = {}
@@ -43,6 +44,12 @@ class Run:
         if source:
             self.said.append({"what": "judged", **source})
         self._verdicts.update({key_of(verdict): verdict for verdict in verdicts})
+
+    def unjudged(self, pairs: list[dict]) -> None:
+        """``kv_reuse_unjudged`` of a kv_reuse_verdict task: pairs with the ``reason`` why they were not probed."""
+        if pairs:
+            self._say("unjudged", pairs)
+        self._unjudged.update({key_of(pair): _sentence(pair["reason"]) for pair in pairs})
 
     def note(self, notes: list[str] | None) -> None:
         if notes:
@@ -77,6 +84,8 @@ class Run:
         return self._compared_with_exit_code(doc)
 
     def _why_not_judged(self, pair: dict) -> str:
+        if key_of(pair) in self._unjudged:
+            return self._unjudged[key_of(pair)]
         for host in (pair["receiver"], pair["holder"]):
             if host in self._failures:
                 return self._failures[host]

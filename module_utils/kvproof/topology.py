@@ -53,6 +53,24 @@ def plan(hosts: list[dict], mode: str = "cover", most: int = 0) -> Topology:
     return found
 
 
+def rounds(pairs: list[dict], parallel: int = 1) -> dict[str, list[list[dict]]]:
+    """Cluster → its pairs in rounds of at most ``parallel``, none of which has an engine twice: what is probed at the
+    same time does not share an engine, whose times would be of both."""
+    found: dict[str, list[list[dict]]] = {}
+    for pair in pairs:
+        mine = found.setdefault(pair["cluster"], [])
+        free = next((one for one in mine if len(one) < parallel and not _share_an_engine(one, pair)), None)
+        if free is None:
+            mine.append(free := [])
+        free.append(pair)
+    return found
+
+
+def _share_an_engine(some: list[dict], pair: dict) -> bool:
+    names = {pair["holder"], pair["receiver"]}
+    return any(names & {one["holder"], one["receiver"]} for one in some)
+
+
 def _plan_cluster(found: Topology, cluster: str, hosts: list[dict], mode: str, most: int) -> None:
     present = {h["name"]: h["in_play"] for h in hosts}
     prefill = [h["name"] for h in hosts if "prefill" in h["roles"]]
