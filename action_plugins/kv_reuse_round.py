@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("pairs", "run_id"))
+    _VALID_ARGS = frozenset(("pairs", "run_id", "controllers"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -56,6 +56,10 @@ class ActionModule(ActionBase):
         settings = hostvars[pair["receiver"]]["kv_reuse_experiment"]
         given = {**settings, **told, "cluster": pair["cluster"], "shares": pair["shares"],
                  "run_id": f"{run_id}p{pair['number']}"}  # fmt: skip
+        if not given.get("controller_url"):
+            given.update(self._controller(hostvars))
+        elif told["receiver"].get("ssh"):  # the host whose URL it is leads there
+            given["controller_ssh"] = {"inventory_host": pair["receiver"]}
         context = hostvars, self._task, self._play_context.password
         try:
             for role, engine in told.items():
@@ -67,6 +71,16 @@ class ActionModule(ActionBase):
             return str(exc)
         return given
 
+    def _controller(self, hostvars) -> dict:
+        """Where the cluster's controller answers, and how to get there; {} where none of its hosts says."""
+        for name in self._task.args.get("controllers") or []:
+            if hostvars[name].get("kv_reuse_controller_url"):
+                found = {"controller_url": hostvars[name]["kv_reuse_controller_url"]}
+                if hostvars[name].get("kv_reuse_transport") == "ssh":
+                    found["controller_ssh"] = {"inventory_host": name}
+                return found
+        return {}
+
     def _probe(self, given: dict | str) -> dict:
         if isinstance(given, str):
             return {"probe": None, "problem": given}
@@ -76,7 +90,7 @@ class ActionModule(ActionBase):
         hidden = probing.secrets(validated._no_log_values)
         try:
             probe = probing.probe(validated.validated_parameters, self._task.check_mode)
-            return {"probe": remove_values(probe, hidden), "problem": None}
+            return {"probe": remove_values(probe, hidden) if hidden else probe, "problem": None}
         except (ValueError, probing.MissingLibrary) as exc:
             problem = str(exc)
         except Exception as exc:

@@ -13,13 +13,17 @@ from ansible.plugins.action import ActionBase
 
 try:
     from ..module_utils.kvproof import assemble, bundle, report, waivers
+    from ..module_utils.kvproof.findings import all_findings
     from ..module_utils.kvproof.judge import judge
     from ..module_utils.kvproof.run import key_of, names_of
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
     from kvproof import assemble, bundle, report, waivers
+    from kvproof.findings import all_findings
     from kvproof.judge import judge
     from kvproof.run import key_of, names_of
+
+all_findings()  # imported before Ansible forks, once for all hosts
 
 
 class ActionModule(ActionBase):
@@ -89,5 +93,5 @@ def _secrets(pairs: list[dict], hostvars) -> list[str]:
 
 def _seen(hostvars: dict, host: str) -> dict:
     """What kv_reuse_evidence registered for a host; empty where it was skipped or never ran."""
-    result = hostvars[host].get("kv_reuse_seen") or {}
+    result = assemble.registered(hostvars, host, "kv_reuse_seen")
     return {} if result.get("skipped") else result

@@ -70,8 +70,9 @@ def address(cluster: int, role: str) -> str:
     return f"127.{FIRST_NET + cluster // 250}.{cluster % 250}.{HOSTS[role]}"
 
 
-def name(cluster: int, role: str) -> str:
-    return f"c{cluster:03d}-{role}"
+def name(cluster: int, role: str = "") -> str:
+    """A host's inventory name, or the cluster's."""
+    return f"c{cluster:03d}-{role}".rstrip("-")
 
 
 def plantable() -> dict[str, dict[str, Any]]:
@@ -126,7 +127,7 @@ class Fleet:
         for number, at in enumerate(range(0, len(addresses), SSH_ADDRESSES)):
             self._sshd(number, addresses[at : at + SSH_ADDRESSES])
         self.inventory.write_text(yaml.safe_dump(self._hosts(), sort_keys=False), encoding="utf-8")
-        told = {name(cluster, "")[:-1]: slug for cluster, slug in self.planted.items()}
+        told = {name(cluster): slug for cluster, slug in self.planted.items()}
         (self.folder / "planted.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         for log, process in engines:
             self._wait(log, process)
@@ -157,7 +158,7 @@ class Fleet:
 
     def _node(self, cluster: int, role: str) -> dict[str, Any]:
         node: dict[str, Any] = {"name": name(cluster, role), "address": address(cluster, role),
-                                "controller": name(cluster, "controller")}  # fmt: skip
+                                "controller": name(cluster, "controller"), "arguments": ["--dtype", "float32"]}  # fmt: skip
         fault = self._faults[self.planted[cluster]] if cluster in self.planted else {}
         for part in (fault.get("all") or {}, fault.get(role) or {}):
             for key, value in self._filled_in(cluster, part).items():
@@ -218,7 +219,7 @@ class Fleet:
     def _group(self, role: str) -> Iterator[tuple[str, dict[str, str]]]:
         for cluster in range(self.clusters):
             mine, own = address(cluster, role), name(cluster, role)
-            host = {"ansible_host": mine, "kv_reuse_cluster": name(cluster, "")[:-1]}
+            host = {"ansible_host": mine, "kv_reuse_cluster": name(cluster)}
             if role == "controller":
                 host["kv_reuse_controller_url"] = f"http://{mine}:9000"
             else:

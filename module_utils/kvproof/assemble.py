@@ -33,13 +33,22 @@ def pair_evidence(
 
 def probed(pairs: list[dict], hostvars) -> dict[tuple, dict]:
     """Key of a pair → {"pair", "probe", "problem"}, as the hosts that sent the rounds have registered it."""
-    registered = [hostvars[lead].get("kv_reuse_probed") or {} for lead in dict.fromkeys(pair["lead"] for pair in pairs)]
+    leads = dict.fromkeys(pair["lead"] for pair in pairs)
     return {
         key_of(one["pair"]): one
-        for sent in registered
+        for sent in [registered(hostvars, lead, "kv_reuse_probed") for lead in leads]
         for result in sent.get("results") or []
         for one in result.get("probed") or []
     }
+
+
+def registered(hostvars, host: str, name: str) -> dict:
+    """What a task registered for a host, {} where it did not run.
+
+    Results hold no templates; Ansible would look for some in every string of them, each time.
+    """
+    values = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
+    return values.get(name) or {}
 
 
 def node_of(result: dict) -> dict | None:
