@@ -19,6 +19,7 @@ is no engine's by its command line: the inventory names log and LMCache file ins
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import re
@@ -49,7 +50,7 @@ HostKey {host_key}
 AuthorizedKeysFile {authorized_keys}
 AuthenticationMethods publickey
 StrictModes no
-UsePAM no
+UsePAM {pam}
 PidFile none
 PrintMotd no
 LogLevel ERROR
@@ -157,8 +158,12 @@ class Fleet:
         return self._run(f"engines-{number}", words, cwd=ROOT)
 
     def _node(self, cluster: int, role: str) -> dict[str, Any]:
-        node: dict[str, Any] = {"name": name(cluster, role), "address": address(cluster, role),
-                                "controller": name(cluster, "controller"), "arguments": ["--dtype", "float32"]}  # fmt: skip
+        node: dict[str, Any] = {
+            "name": name(cluster, role),
+            "address": address(cluster, role),
+            "controller": name(cluster, "controller"),
+            "arguments": ["--dtype", "float32"],
+        }
         fault = self._faults[self.planted[cluster]] if cluster in self.planted else {}
         for part in (fault.get("all") or {}, fault.get(role) or {}):
             for key, value in self._filled_in(cluster, part).items():
@@ -179,7 +184,8 @@ class Fleet:
         listen = "\n".join(f"ListenAddress {one}:{SSH_PORT}" for one in addresses)
         path.write_text(SSHD.format(listen=listen, host_key=self.folder / "host_key",
                                     authorized_keys=self.folder / "client_key.pub",
-                                    kex=f"KexAlgorithms {self._kex}" if self._kex else ""),
+                                    kex=f"KexAlgorithms {self._kex}" if self._kex else "",
+                                    pam="yes" if _locked() else "no"),
                         encoding="utf-8")  # fmt: skip
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         if not sshd:
@@ -206,12 +212,13 @@ class Fleet:
     # ---- the operator's side
 
     def _hosts(self) -> dict[str, Any]:
+        known_hosts = self.folder / "known_hosts"
         groups: dict[str, Any] = {f"kv_{role}": {"hosts": dict(self._group(role))} for role in HOSTS}
         variables = {
             "ansible_port": SSH_PORT,
-            "ansible_user": os.environ.get("USER") or "root",
+            "ansible_user": getpass.getuser(),
             "ansible_ssh_private_key_file": str(self.folder / "client_key"),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.folder / 'known_hosts'}",
+            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={known_hosts}",
             "ansible_python_interpreter": "/usr/bin/python3",
         }
         return {"all": {"vars": variables}, **groups}
@@ -228,6 +235,14 @@ class Fleet:
                 host["kv_reuse_config_file"] = str(folder / f"{own}.yaml")
                 host["kv_reuse_internal_api_url"] = f"http://{mine}:6999"
             yield own, host
+
+
+def _locked() -> bool:
+    """Whether sshd refuses this account unless PAM is asked."""
+    try:
+        return f"\n{getpass.getuser()}:!" in "\n" + Path("/etc/shadow").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def spread(slugs: list[str], clusters: int) -> dict[int, str]:

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.topology import plan
+from kvproof.topology import plan, rounds
 
 
 def host(name: str, *roles: str, cluster: str = "c", in_play: bool = True) -> dict:
@@ -131,3 +131,23 @@ def test_nothing_to_judge_is_a_problem_with_advice(hosts, word):
 )
 def test_settings_that_are_none(mode, most, word):
     assert word in plan([host("a"), host("b")], mode, most).problem
+
+
+@given(hosts=fleets(), parallel=st.integers(1, 5))
+def test_a_round_has_no_engine_twice_and_no_pair_is_left_out(hosts, parallel):
+    pairs = plan(hosts, "full").pairs
+    found = rounds(pairs, parallel)
+    sent = [pair for cluster in found.values() for one in cluster for pair in one]
+    assert sorted(named(sent)) == sorted(named(pairs))
+    for cluster, several in found.items():
+        for one in several:
+            engines = [pair[role] for pair in one for role in ("holder", "receiver")]
+            assert {pair["cluster"] for pair in one} == {cluster}
+            assert 0 < len(one) <= parallel
+            assert len(set(engines)) == len(engines)
+
+
+def test_pairs_without_a_common_engine_go_side_by_side():
+    hosts = [host(f"p{i}", "prefill") for i in range(3)] + [host(f"d{i}", "decode") for i in range(3)]
+    assert [len(one) for one in rounds(plan(hosts, "cover").pairs, 3)["c"]] == [3]
+    assert [len(one) for one in rounds(plan(hosts, "cover").pairs)["c"]] == [1, 1, 1]
