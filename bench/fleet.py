@@ -92,8 +92,8 @@ def page(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
     lines = [
         f"# Fleet, {args.name}",
         "",
-        f"{os.cpu_count()} cores for both ends of every connection, {args.forks} forks, key exchange "
-        f"{args.kex or 'as OpenSSH chooses'}. The share is that of the seed script's wall, one cluster after the other.",
+        f"{os.cpu_count()} cores for both ends of all connections, {args.forks} forks, key exchange "
+        f"{args.kex or 'as OpenSSH chooses'}. Share: of the seed script's wall, one cluster after the other.",
         "",
         "| clusters | wall | a cluster | seed script | share | controller CPU, a node | peak memory | faults | wrong |",
         "|---|---|---|---|---|---|---|---|---|",
