@@ -20,7 +20,8 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
 
 
 class ActionModule(ActionBase):
-    """Returns what the modules returned: ``node``, ``controller``, ``log``; fails when one of them failed."""
+    """Returns ``seen``, as JSON (see assemble): what the modules returned (``node``, ``controller``, ``log``).  Fails
+    when one of them failed."""
 
     TRANSFERS_FILES = False
     _VALID_ARGS = frozenset(
@@ -53,7 +54,12 @@ class ActionModule(ActionBase):
             said.update({part: answer[part] for part in ("node", "controller", "log") if part in answer})
             if answer.get("failed"):
                 failed.append(str(answer.get("msg") or f"{module} failed"))
-        return dict(result, changed=False, **said, **({"failed": True, "msg": "; ".join(failed)} if failed else {}))
+        return dict(
+            result,
+            changed=False,
+            seen=assemble.packed(said),
+            **({"failed": True, "msg": "; ".join(failed)} if failed else {}),
+        )
 
 
 def questions(args: dict, host: str, hostvars: dict) -> dict[str, dict]:

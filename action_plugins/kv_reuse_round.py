@@ -19,16 +19,22 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 try:
-    from ..module_utils.kvproof import probing
+    from ..module_utils.kvproof import assemble, probing
     from ..module_utils.kvproof.inventory_ssh import login
+    from ..module_utils.kvproof.run import names_of
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import probing
+    from kvproof import assemble, probing
     from kvproof.inventory_ssh import login
+    from kvproof.run import names_of
 
 
 class ActionModule(ActionBase):
-    """Runs on the controller.  Returns ``probed``: [{pair, probe, problem}], one of the latter two is null."""
+    """Runs on the controller.
+
+    Returns ``probed``, the names of the pairs, and ``answers``, as JSON (see assemble): {"pair", "probe", "problem"} of
+    each; one of the latter two is null.
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -44,8 +50,9 @@ class ActionModule(ActionBase):
         asked = [self._options(pair, run_id, hostvars) for pair in pairs]
         with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
             answers = list(pool.map(self._probe, asked))
-        probed = [{"pair": pair, **answer} for pair, answer in zip(pairs, answers)]
-        return dict(result, changed=False, probed=probed)
+        names = [names_of(pair) for pair in pairs]
+        told = assemble.packed([{"pair": pair, **answer} for pair, answer in zip(names, answers)])
+        return dict(result, changed=False, probed=names, answers=told)
 
     def _options(self, pair, run_id, hostvars) -> dict | str:
         """The options of the module kv_reuse_probe for a pair, or a sentence on why there are none."""

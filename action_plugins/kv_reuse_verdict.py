@@ -66,21 +66,21 @@ class ActionModule(ActionBase):
 
 
 def evidence(pairs: list[dict], probed: dict[tuple, dict], args: dict, hostvars) -> list[dict]:
-    """One evidence document per pair, of plain JSON types (Ansible hands over lazy containers)."""
-    controllers = [(name, _seen(hostvars, name)) for name in args.get("controllers") or []]
+    """One evidence document per pair, of plain JSON types."""
+    controllers = [(name, assemble.seen(hostvars, name)) for name in args.get("controllers") or []]
     limits = {name: float(limit) for name, limit in (args.get("limits") or {}).items() if float(limit or 0) > 0}
     documents = [
         assemble.pair_evidence(
             pair,
             str(args.get("mode") or "inventory"),
             probed.get(key_of(pair), {}).get("probe"),
-            {role: _seen(hostvars, pair[role]) for role in ("holder", "receiver")},
+            {role: assemble.seen(hostvars, pair[role]) for role in ("holder", "receiver")},
             controllers,
             limits=limits,
         )
         for pair in pairs
     ]
-    return [json.loads(json.dumps(document, default=str)) for document in documents]
+    return [json.loads(assemble.packed(document)) for document in documents]
 
 
 def _secrets(pairs: list[dict], hostvars) -> list[str]:
@@ -89,9 +89,3 @@ def _secrets(pairs: list[dict], hostvars) -> list[str]:
     names = ("kv_reuse_api_key", "kv_reuse_headers", "kv_reuse_proxy", "kv_reuse_url", "kv_reuse_metrics_url")
     names += ("kv_reuse_controller_url", "kv_reuse_internal_api_url")
     return [one for host in hosts for one in bundle.secrets_of({name: hostvars[host].get(name) for name in names})]
-
-
-def _seen(hostvars: dict, host: str) -> dict:
-    """What kv_reuse_evidence registered for a host; empty where it was skipped or never ran."""
-    result = assemble.registered(hostvars, host, "kv_reuse_seen")
-    return {} if result.get("skipped") else result

@@ -108,7 +108,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_item_on_ok(self, result):
         for one in result._result.get("probed") or []:
-            self._progress.probed(key_of(one["pair"]))
+            self._progress.probed(key_of(one))
         self._tell_progress()
 
     def v2_runner_item_on_failed(self, result):

@@ -1,8 +1,14 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts what the tasks of a run registered together into one evidence document per pair."""
+"""Puts what the tasks of a run registered together into one evidence document per pair.
+
+Evidence goes from task to task as JSON text: as Ansible's own containers it would take ten times the memory, for every
+host until the end of the run, and each look at it would search every string for templates.
+"""
 
 from __future__ import annotations
+
+import json
 
 from . import __version__
 from .run import key_of
@@ -38,15 +44,24 @@ def probed(pairs: list[dict], hostvars) -> dict[tuple, dict]:
         key_of(one["pair"]): one
         for sent in [registered(hostvars, lead, "kv_reuse_probed") for lead in leads]
         for result in sent.get("results") or []
-        for one in result.get("probed") or []
+        for one in json.loads(result.get("answers") or "[]")
     }
 
 
-def registered(hostvars, host: str, name: str) -> dict:
-    """What a task registered for a host, {} where it did not run.
+def packed(said: object) -> str:
+    """JSON text of evidence, in plain types (Ansible hands over lazy, tagged containers)."""
+    return json.dumps(said, default=str, separators=(",", ":"))
 
-    Results hold no templates; Ansible would look for some in every string of them, each time.
-    """
+
+def seen(hostvars, host: str) -> dict:
+    """What kv_reuse_evidence saw on a host: ``node``, ``controller``, ``log``, or how it failed; {} where it was
+    skipped or never ran."""
+    result = registered(hostvars, host, "kv_reuse_seen")
+    return {} if result.get("skipped") else {**result, **json.loads(result.get("seen") or "{}")}
+
+
+def registered(hostvars, host: str, name: str) -> dict:
+    """What a task registered for a host, {} where it did not run.  Not templated: results hold no templates."""
     values = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
     return values.get(name) or {}
 
