@@ -46,7 +46,7 @@ def test_demo_inventory_is_the_lab():
 def test_the_contract_is_checked_on_the_lab():
     defaults = load(ROLE / "defaults" / "main.yml")
     nodes = {node["role"]: node for node in defaults["kv_lab_nodes"]}
-    told = load(ROOT / "molecule" / "real" / "cluster.yml")
+    told = load(ROOT / "tests" / "contract" / "real.yml")
     for side, role in (("holder", "prefill"), ("receiver", "decode")):
         assert told[side]["url"] == f"http://{nodes[role]['address']}:{nodes[role]['port']}"
         assert told[side]["log"] == f".cache/lab/logs/{nodes[role]['name']}.log"
