@@ -46,7 +46,8 @@ class Cluster:
         self.addresses = {name: f"{slot.net}.{last}" for name, last in
                           (("prefill", 13), ("decode", 97), ("controller", 5))}  # fmt: skip
         self.plan: dict[str, Any] = self._filled_in(plan)
-        self.controller_url = f"http://{self.addresses['controller']}:9000"
+        controller = self.plan.get("controller") or {}
+        self.controller_url = f"http://{self.addresses['controller']}:{controller.get('port', 9000)}"
         self._first_port = slot.first_port
         self._processes: dict[str, subprocess.Popen] = {}
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +118,7 @@ class Cluster:
     def start_controller(self) -> None:
         changes, address = self.plan.get("controller") or {}, self.addresses["controller"]
         words = [sys.executable, str(SHADOW / "bin" / "lmcache_controller"), "--host", changes.get("host", address),
-                 "--port", "9000", "--monitor-ports",
+                 "--port", str(changes.get("port", 9000)), "--monitor-ports",
                  json.dumps({"pull": 8300, "reply": 8400, **changes.get("ports", {})})]  # fmt: skip
         self._start("controller", words, self._environment(changes.get("env", {})))
 
