@@ -27,6 +27,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 INVENTORY ?= inventory/demo
+# where INVENTORY has its kv_lab_dir
+LAB_DIR ?= .cache/lab
 ENGINE ?= rehearsal
 PLAY := $(VENV)/bin/ansible-playbook -i $(INVENTORY)
 # the lab's own plays show what they change and what fails
@@ -35,25 +37,28 @@ LAB_VARS = -e kv_lab_engine=$(ENGINE) \
 	$(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
 	$(if $(SSH_USER),-e kv_lab_ssh_user=$(SSH_USER)) $(if $(ENGINE_USER),-e kv_lab_engine_user=$(ENGINE_USER))
 
+FAULTS := $(wildcard lab/faults/*.yml)
+REHEARSED := $(shell grep -l '^only: rehearsal' $(FAULTS))
 slugs = $(sort $(basename $(notdir $(1))))
 
 help:
 	@echo 'make demo              bring a two-node cluster up, validate it, take it down; reports/ stays'
 	@echo '     ENGINE=vllm       of real vLLM and LMCache (3 GB to install, once) instead of rehearsal engines'
-	@echo '     FAULT=slug        break it first, one of:'
-	@echo '$(call slugs,$(shell grep -L '^only: faults' lab/faults/*.yml))' | fold -s -w 92 | sed 's/^/                       /'
+	@echo '     FAULT=slug        break it first; with ENGINE=vllm, too:'
+	@echo '$(call slugs,$(filter-out $(REHEARSED),$(FAULTS)))' | fold -s -w 92 | sed 's/^/                       /'
+	@echo '                       or, rehearsal engines only:'
+	@echo '$(call slugs,$(REHEARSED))' | fold -s -w 92 | sed 's/^/                       /'
 	@echo '     KEEP=1            leave it up'
 	@echo '     LAB_STALL_FIX=0   with ENGINE=vllm: LMCache as shipped, lost lookup replies included'
 	@echo '     SSH_USER=name     as root: log in over SSH as another user than the engines (made if missing)'
 	@echo '     ENGINE_USER=name  as root: run the engines as another user (made if missing)'
 	@echo 'make up, make down     only bring the cluster up (same variables), only take it down'
 	@echo 'make faults            every fault of lab/faults and some healthy clusters, judged, as a table'
-	@echo '     FAULT="slug ..."  only these, also:'
-	@echo '$(call slugs,$(shell grep -l '^only: faults' lab/faults/*.yml))' | fold -s -w 92 | sed 's/^/                       /'
+	@echo '     FAULT="slug ..."  only these'
 	@echo '     HEALTHY=200       so many healthy clusters, each with other parameters (default 20)'
 	@echo '     JOBS=3            so many clusters at a time (default 8)'
-	@echo 'make test              linters, unit tests, molecule without a real cluster'
-	@echo 'make test-real         molecule on the real cluster, healthy and broken'
+	@echo 'make test              linters, unit tests, molecule on the rehearsal cluster and without one'
+	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
 	@echo 'make lint, unit, molecule   parts of make test'
 	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
@@ -97,7 +102,7 @@ $(LAB_STAMP): lab/requirements-lab.txt
 demo: install
 	@$(if $(KEEP),trap 'echo "The cluster is left as it is; make down ends it."' EXIT,\
 		trap '$(QUIET) $(PLAY) playbooks/lab_down.yml' EXIT); trap 'exit 130' INT TERM; \
-	$(QUIET) $(PLAY) playbooks/lab_up.yml $(LAB_VARS) && $(PLAY) validate.yml
+	$(QUIET) $(PLAY) playbooks/lab_up.yml $(LAB_VARS) && $(PLAY) -i $(LAB_DIR)/run/validate.yml validate.yml
 
 up: install
 	@$(QUIET) $(PLAY) playbooks/lab_up.yml $(LAB_VARS)

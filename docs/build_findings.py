@@ -49,9 +49,8 @@ def _faults_by_finding() -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for path in sorted(FAULTS.glob("*.yml")):
         fault = yaml.safe_load(path.read_text(encoding="utf-8"))
-        target = "faults" if fault.get("only") == "faults" else "demo"
         for slug in {fault["expect"]["first"], *fault["expect"]["also"]} - {None}:
-            found.setdefault(slug, []).append((f"make {target} FAULT={path.stem}", fault["title"]))
+            found.setdefault(slug, []).append((f"make demo FAULT={path.stem}", fault["title"]))
     return found
 
 

@@ -5,6 +5,8 @@
 
     disturb.py traffic URL MODEL    other people's requests, each of them new
     disturb.py mirror HOST:PORT URL OTHER_URL    a proxy of the engine at URL that sends each prompt to OTHER_URL first
+    disturb.py listen silent=HOST:PORT full=HOST:PORT ...    sockets in others' way: silent ones take connections and
+                                    never answer, full ones do not even take them, as where packets are dropped
     disturb.py cut-log LOG          empties the log once the probe is at its work, as logrotate's copytruncate does
 
 Standard library only: it runs beside the real stack and beside the rehearsal.
@@ -15,6 +17,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -75,6 +79,21 @@ def mirror(place: str, url: str, other: str) -> None:
     ThreadingHTTPServer((host, int(port)), Mirror).serve_forever()
 
 
+def listen(*places: str) -> None:
+    held = []
+    for place in places:
+        how, _, where = place.partition("=")
+        host, _, port = where.rpartition(":")
+        held.append(socket.create_server((host, int(port)), backlog=0 if how == "full" else 100))
+        for _ in range(3 if how == "full" else 0):  # Linux takes one more than the backlog says
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex((host, int(port)))
+            held.append(client)
+    print("listening", flush=True)
+    signal.pause()
+
+
 def cut_log(log: str) -> None:
     while Path(log).read_bytes().count(PROBES) < CUT_AFTER:
         time.sleep(0.02)
@@ -82,7 +101,7 @@ def cut_log(log: str) -> None:
 
 
 def main() -> int:
-    actions = {"traffic": traffic, "cut-log": cut_log, "mirror": mirror}
+    actions = {"traffic": traffic, "cut-log": cut_log, "mirror": mirror, "listen": listen}
     if sys.argv[1:2] and sys.argv[1] in actions:
         try:
             actions[sys.argv[1]](*sys.argv[2:])

@@ -170,11 +170,11 @@ class Fleet:
                 node[key] = {**node.get(key, {}), **value} if isinstance(value, dict) else [*node.get(key, []), *value]
         return node
 
-    @staticmethod
-    def _filled_in(cluster: int, part: dict[str, Any]) -> dict[str, Any]:
+    def _filled_in(self, cluster: int, part: dict[str, Any]) -> dict[str, Any]:
         """The fault's changes with its {{ names }} replaced."""
-        names = {role: address(cluster, role) for role in HOSTS}
-        names["kv_lab_controller.address"] = names["controller"]
+        names = {f"kv_lab__address.{role}": address(cluster, role) for role in HOSTS}
+        names |= {"kv_lab_controller.address": address(cluster, "controller"),
+                  "kv_lab_dir": str(self.folder / name(cluster))}  # fmt: skip
         return json.loads(re.sub(r"\{\{ ([\w.]+) \}\}", lambda found: names[found[1]], json.dumps(part)))
 
     # ---- SSH

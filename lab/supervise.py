@@ -3,8 +3,9 @@
 # Copyright: the kvproof authors
 """Start, watch and stop the lab's processes without any system service.
 
-    supervise.py up   SPECS.json [--stdin] [--wait]  start what is not running exactly as its spec says;
-                                                     --stdin: write standard input to SPECS.json first
+    supervise.py up   SPECS.json [NAME ...] [--stdin] [--alone] [--wait]   start what does not run as its spec says;
+                                                     --stdin: write standard input to SPECS.json first;
+                                                     --alone: stop what else has a record beside SPECS.json
     supervise.py wait SPECS.json [NAME ...] [--exit NAME ...]   until they are ready, these until they have ended
     supervise.py down RECORD.pid ... [--remove PATH ...]   stop what these records name, and nothing else;
                                                      then remove these folders
@@ -19,6 +20,7 @@ SPECS.json is a list of objects:
     log, log_mode               stdout and stderr; started anew with the process
     fresh_dirs                  emptied before every start and given to the user
     ports                       "address:port" that have to be free before it starts
+    first       optional; those after it are started once it is ready
     ready_urls                  all answer 200 when it is ready; "tcp://address:port": accepts a connection
     watch                       more files the process depends on
 
@@ -210,7 +212,7 @@ def demand_free(spec: dict) -> None:
                 ) from error
 
 
-def up(specs: list[dict]) -> dict:
+def up(specs: list[dict], seconds: float) -> dict:
     records = {spec["name"]: read_record(Path(spec["record"])) for spec in specs}
     differ = [s for s in specs
               if not is_running(records[s["name"]]) or records[s["name"]]["digest"] != digest(s)]  # fmt: skip
@@ -223,6 +225,8 @@ def up(specs: list[dict]) -> dict:
     written = [write_files(spec) for spec in specs]
     for spec in anew:
         start(spec)
+        if spec.get("first"):
+            wait([spec], seconds, until_exit=False)
     return {"changed": bool(differ) or any(written), "differ": [spec["name"] for spec in differ]}
 
 
@@ -284,6 +288,7 @@ def main() -> int:
     parser.add_argument("arguments", nargs="*")
     parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
     parser.add_argument("--stdin", action="store_true", help="the specs come by standard input")
+    parser.add_argument("--alone", action="store_true", help="stop what else has a record beside SPECS.json")
     parser.add_argument("--wait", action="store_true", help="after up, until they are ready")
     parser.add_argument("--exit", action="append", default=[], metavar="NAME", help="wait until this one has ended")
     parser.add_argument("--remove", action="append", default=[], metavar="PATH", help="folder to remove")
@@ -302,7 +307,12 @@ def main() -> int:
                 write_private(Path(path), sys.stdin.read())
             every = json.loads(Path(path).read_text())
             specs = [spec for spec in every if not names or spec["name"] in names]
-            answer = up(specs) if options.action == "up" else {"changed": False}
+            strangers = []
+            if options.alone:
+                named = {Path(spec["record"]) for spec in every}
+                strangers = stop([record for record in Path(path).parent.glob("*.pid") if record not in named])
+            answer = up(specs, options.timeout) if options.action == "up" else {"changed": False}
+            answer["changed"] |= bool(strangers)
             if options.action == "wait" or options.wait:
                 ending = [spec for spec in specs if spec["name"] in options.exit]
                 wait(ending, options.timeout, until_exit=True)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""compare.py REAL.yml REHEARSAL.yml: holds the rehearsal cluster to the real one, and fails on any drift.
+"""compare.py REAL [REHEARSAL] [--keep FOLDER]: holds a rehearsal cluster to the real one, and fails on any drift.
 
 The same requests go to both.  Compared are: status codes, content types, JSON shapes and error texts of every
 surface; families, types, HELP and labels of /metrics; the kinds, order and origin of the log lines that one story
-of seven requests leaves.  A cluster file:
+of seven requests leaves.  REAL and REHEARSAL are cluster files, or captures that --keep has written (.json).
+Without REHEARSAL a cluster is started for it.  A cluster file:
 
     holder:     {url: http://127.0.0.13:8000, log: .cache/lab/logs/prefill-1.log}
     receiver:   {url: http://127.0.0.97:8000, log: .cache/lab/logs/decode-1.log,
@@ -17,7 +18,12 @@ Both have to be healthy, idle, and to serve whole chunks of 256 tokens.  Takes a
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import dataclasses
+import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,13 +33,16 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "module_utils"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults"), str(Path(__file__).parent)]
 
 import loglines
 import pages
 import surfaces
+from cluster import Cluster, ClusterError
+from slots import Slots
 
 FLUSH_S = 11.0  # LMCache publishes its counters every 10 s
+SIDES = ("holder", "receiver", "controller")
 
 
 def get(url: str) -> requests.Response:
@@ -51,29 +60,75 @@ def base(cluster: dict[str, Any], server: str) -> str:
     return cluster["receiver"]["url" if server == "engine" else server]
 
 
-def drifts(clusters: list[dict[str, Any]]) -> list[str]:
-    """All differences; clusters[0] is the real one."""
-    names = [{"model": get(one["receiver"]["url"] + "/v1/models").json()["data"][0]["id"],
-              "receiver": urlsplit(one["receiver"]["url"]).hostname} for one in clusters]  # fmt: skip
+def capture(cluster: dict[str, Any], flush_s: float = FLUSH_S) -> dict[str, Any]:
+    """What a cluster answers, logs and counts, as plain values."""
+    holder, receiver = cluster["holder"], cluster["receiver"]
+    names = {"model": get(receiver["url"] + "/v1/models").json()["data"][0]["id"],
+             "receiver": urlsplit(receiver["url"]).hostname}  # fmt: skip
     calls = surfaces.ENGINE + surfaces.INTERNAL + surfaces.CONTROLLER
-    found = surfaces.compare(calls, lambda which, server: base(clusters[which], server), names)
-    stories = [loglines.tell(one["holder"]["url"], one["receiver"]["url"], name["model"],
-                             {side: Path(one[side]["log"]) for side in ("holder", "receiver")})
-               for one, name in zip(clusters, names)]  # fmt: skip
-    found += loglines.compare(*stories)
-    time.sleep(FLUSH_S)
-    for side in ("holder", "receiver"):
-        texts = [get(one[side]["url"] + "/metrics").text for one in clusters]
-        found += [f"{side}: {drift}" for drift in pages.compare(*texts)]
-    return found + [f"controller: {drift}" for drift in pages.compare(
-        *(get(one["controller"]["url"] + "/metrics").text for one in clusters))]  # fmt: skip
+    answers = {call.name: surfaces.answer(call, base(cluster, call.server), names) for call in calls}
+    logs = {side: Path(cluster[side]["log"]) for side in ("holder", "receiver")}
+    story = loglines.tell(holder["url"], receiver["url"], names["model"], logs)
+    time.sleep(flush_s)
+    metrics = {side: get(cluster[side]["url"] + "/metrics").text for side in SIDES}
+    return {"answers": answers, "story": dataclasses.asdict(story), "metrics": metrics}
+
+
+def drifts(real: dict[str, Any], rehearsal: dict[str, Any]) -> list[str]:
+    """All differences between two captures, a sentence each."""
+    found = surfaces.compare(real["answers"], rehearsal["answers"])
+    found += loglines.compare(real["story"], rehearsal["story"])
+    for side in SIDES:
+        found += [f"{side}: {drift}" for drift in pages.compare(real["metrics"][side], rehearsal["metrics"][side])]
+    return found
+
+
+def described(cluster: Cluster) -> dict[str, Any]:
+    """The cluster file of a rehearsal cluster."""
+    found: dict[str, Any] = {
+        side: {"url": f"http://{cluster.addresses[name]}:8000", "log": str(cluster.folder / f"{name}.log")}
+        for side, name in (("holder", "prefill"), ("receiver", "decode"))
+    }
+    first = cluster.settings("decode")["internal_api_server_port_start"]
+    found["receiver"] |= {"scheduler": f"http://127.0.0.1:{first}", "worker": f"http://127.0.0.1:{first + 1}"}
+    return {**found, "controller": {"url": cluster.controller_url}}
+
+
+@contextlib.contextmanager
+def rehearsal_cluster(plan: dict[str, Any] | None = None):
+    """One of its own, healthy unless the plan says otherwise."""
+    with tempfile.TemporaryDirectory(prefix="kvc-") as folder, Slots().one() as slot:
+        cluster = Cluster(slot, plan or {}, Path(folder) / "cluster")
+        with contextlib.closing(cluster):
+            cluster.start()
+            yield described(cluster)
+
+
+def captured(path: Path | None) -> dict[str, Any]:
+    """Of a capture's file, a cluster's file, or a cluster that is started for it."""
+    if path is None:
+        with rehearsal_cluster() as cluster:
+            return capture(cluster)
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else capture(yaml.safe_load(text))
 
 
 def main() -> int:
-    if len(sys.argv) != 3:
-        print(__doc__, file=sys.stderr)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("real", type=Path)
+    parser.add_argument("rehearsal", type=Path, nargs="?")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write both captures there")
+    options = parser.parse_args()
+    try:
+        both = {name: captured(getattr(options, name)) for name in ("real", "rehearsal")}
+    except (OSError, ValueError, KeyError, ClusterError, yaml.YAMLError) as error:
+        print(f"cannot compare: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    found = drifts([yaml.safe_load(Path(path).read_text(encoding="utf-8")) for path in sys.argv[1:]])
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        for name, one in both.items():
+            (options.keep / f"{name}.json").write_text(json.dumps(one, indent=1), encoding="utf-8")
+    found = drifts(both["real"], both["rehearsal"])
     for drift in found:
         print("drift:", drift)
     print(f"{len(found)} drifts")

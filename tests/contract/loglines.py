@@ -22,11 +22,11 @@ _LEVEL = re.compile(r"LMCache (\w+):")
 
 @dataclass
 class Story:
-    """Events of each request by role, as (log, kind, fields), and the origin of every kind of line."""
+    """Events of each request by role, as [log, kind, fields], and the origins of every kind of line."""
 
-    events: dict[str, list[tuple[str, str, tuple[str, ...]]]] = field(default_factory=dict)
-    startup: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
-    origins: dict[str, set[str]] = field(default_factory=dict)
+    events: dict[str, list[list[Any]]] = field(default_factory=dict)
+    startup: list[list[Any]] = field(default_factory=list)
+    origins: dict[str, list[str]] = field(default_factory=dict)
 
 
 def tell(holder: str, receiver: str, model: str, logs: dict[str, Path]) -> Story:
@@ -67,12 +67,12 @@ def _read(ids: dict[str, str], logs: dict[str, Path]) -> Story:
             if event is None:
                 continue
             text = lines.clean(raw)
-            told = (name, event["kind"], tuple(sorted(set(event) - {"at", "offset", "line"})))
+            told = [name, event["kind"], sorted(set(event) - {"at", "offset", "line"})]
             _note_origin(story, event["kind"], text)
             if event["kind"] in lines.STARTUP:
-                story.startup.add(told[1:])
+                story.startup += [told[1:]] if told[1:] not in story.startup else []
             elif event["kind"] == "layout":  # carries no id: belongs to the next line of the receiver that does
-                pending.append((name, f"layout of {event['chunks']} chunks", told[2]))
+                pending.append([name, f"layout of {event['chunks']} chunks", told[2]])
             elif event.get("id"):
                 role = next((one for one, sent in ids.items() if lines.same_request(sent, event["id"])), None)
                 if role:
@@ -84,20 +84,29 @@ def _read(ids: dict[str, str], logs: dict[str, Path]) -> Story:
 def _note_origin(story: Story, kind: str, text: str) -> None:
     origin, level = _ORIGIN.findall(text), _LEVEL.search(text)
     if origin and level:
-        story.origins.setdefault(kind, set()).add(f"{level.group(1)} {origin[-1]}")
+        places, place = story.origins.setdefault(kind, []), f"{level.group(1)} {origin[-1]}"
+        places += [place] if place not in places else []
 
 
-def compare(real: Story, rehearsal: Story) -> list[str]:
-    """One sentence per difference.  A kind of line that only one log happens to hold has no origin to compare."""
+def compare(real: dict[str, Any], rehearsal: dict[str, Any]) -> list[str]:
+    """Two stories as plain values; one sentence per difference.
+
+    A kind of line that only one log happens to hold has no origin to compare.
+    """
     found: list[str] = []
-    for role, events in real.events.items():
-        if rehearsal.events[role] != events:
-            found.append(f"log of {role}: {_kinds(rehearsal.events[role])}, really {_kinds(events)}")
-    for told in sorted(real.startup ^ rehearsal.startup):
-        found.append(f"log at start: {told} {'is missing' if told in real.startup else 'is not really there'}")
-    for kind in sorted(real.origins.keys() & rehearsal.origins.keys()):
-        if not rehearsal.origins[kind] <= real.origins[kind]:
-            found.append(f"log: {kind} comes from {rehearsal.origins[kind]}, really from {real.origins[kind]}")
+    for role, events in real["events"].items():
+        if rehearsal["events"][role] != events:
+            found.append(f"log of {role}: {_kinds(rehearsal['events'][role])}, really {_kinds(events)}")
+    for kind, fields in real["startup"]:
+        if [kind, fields] not in rehearsal["startup"]:
+            found.append(f"log at start: {kind} with {fields} is missing")
+    for kind, fields in rehearsal["startup"]:
+        if [kind, fields] not in real["startup"]:
+            found.append(f"log at start: {kind} with {fields} is not really there")
+    origins = rehearsal["origins"]
+    for kind in sorted(real["origins"].keys() & origins.keys()):
+        if not set(origins[kind]) <= set(real["origins"][kind]):
+            found.append(f"log: {kind} comes from {origins[kind]}, really from {real['origins'][kind]}")
     return found
 
 

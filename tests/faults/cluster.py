@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ CONNECTOR = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
 TENSOR_PARALLEL = "--tensor-parallel-size"
 START_S = 120.0  # many at once on few cores start slowly
 STOP_S = 5.0
+LISTENING = b"listening\n"  # said by lab/disturb.py
 REGISTERED = b"Starting lmcache worker"  # said by an engine that has been answered
 
 
@@ -49,7 +49,6 @@ class Cluster:
         controller = self.plan.get("controller") or {}
         self.controller_url = f"http://{self.addresses['controller']}:{controller.get('port', 9000)}"
         self._first_port = slot.first_port
-        self._obstacles: list[socket.socket] = []
         self._processes: dict[str, subprocess.Popen] = {}
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("model", "model-copy", "home"):
@@ -57,8 +56,8 @@ class Cluster:
 
     def _filled_in(self, plan: dict[str, Any]) -> dict[str, Any]:
         """The plan with its {{ names }} replaced."""
-        names = {**self.addresses, "kv_lab_controller.address": self.addresses["controller"],
-                 "folder": str(self.folder)}  # fmt: skip
+        names = {f"kv_lab__address.{name}": address for name, address in self.addresses.items()}
+        names |= {"kv_lab_controller.address": self.addresses["controller"], "kv_lab_dir": str(self.folder)}
         return json.loads(re.sub(r"\{\{ ([\w.]+) \}\}", lambda found: names[found[1]], json.dumps(plan)))
 
     # ---- what is started
@@ -142,17 +141,14 @@ class Cluster:
     def close(self) -> None:
         for name in list(self._processes):
             self.stop_process(name)
-        for one in self._obstacles:
-            one.close()
-        self._obstacles = []
 
     # ---- up
 
     def start(self) -> None:
         """Raises ClusterError."""
-        for how, places in (self.plan.get("listen") or {}).items():
-            for place in places:
-                self._listen(place, full=how == "full")
+        if "listen" in self.plan:
+            self._disturb("listen", *(f"{how}={place}" for how, some in self.plan["listen"].items() for place in some))
+            self._until(lambda: (self.folder / "disturb.log").read_bytes() == LISTENING, "obstacles up")
         if not self.plan.get("no_controller"):
             self.start_controller()
         for role in ROLES:
@@ -165,17 +161,6 @@ class Cluster:
         everybody = [] if self.plan.get("no_controller") else [f"{role}-1" for role in ROLES]
         wanted = set(self.plan.get("registered", everybody))
         self._until(lambda: wanted <= self.registered(), f"{', '.join(sorted(wanted))} registered")
-
-    def _listen(self, place: str, *, full: bool) -> None:
-        """A socket that never answers; a full one does not even take the connection, as where packets are dropped."""
-        host, _, port = place.rpartition(":")
-        server = socket.create_server((host, int(port)), backlog=0 if full else 100)
-        self._obstacles.append(server)
-        for _ in range(3 if full else 0):  # Linux takes one more than the backlog says
-            client = socket.socket()
-            client.setblocking(False)
-            client.connect_ex((host, int(port)))
-            self._obstacles.append(client)
 
     def registered(self) -> set[str]:
         """Instance ids that the controller lists; none when it does not answer."""

@@ -73,7 +73,7 @@ def _node(cluster: Cluster, role: str, run: str, probe: dict[str, Any]) -> dict[
         "ids": assemble.wanted_ids([probe], role), "run_marker": f"kvp-{run}", "since": probe["started_at"],
         "peers": assemble.peers_listed([probe]), "controller_url": cluster.controller_url,
     }  # fmt: skip
-    return nodeinfo.gather(**asked) if told.get("kv_reuse_become", True) else _as_another_user(asked)
+    return _as_another_user(asked) if "ssh_user" in cluster.plan else nodeinfo.gather(**asked)
 
 
 def _as_another_user(asked: dict[str, Any]) -> dict[str, Any]:

@@ -236,6 +236,33 @@ def test_log_mode_and_fresh_folder(lab):
     assert list((lab.folder / "one").iterdir()) == []
 
 
+def test_alone_stops_what_is_asked_for_no_more(lab):
+    lab.add("one")
+    lab.add("other", unit="other")
+    lab.run("up")
+    one, other = lab.pid("one"), lab.pid("other")
+    del lab.specs[1]
+    assert lab.run("up") == {"changed": False, "differ": []}
+    assert alive(other)
+    assert lab.run("up", "--alone") == {"changed": True, "differ": []}
+    assert alive(one)
+    assert not alive(other)
+    assert [record.stem for record in lab.records()] == ["one"]
+
+
+def test_those_after_the_first_find_it_ready(lab):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    taken = f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {port})), flush=True);" + SLEEP
+    lab.add("first", LISTEN.format(port), first=True, ready_urls=[f"tcp://127.0.0.1:{port}"])
+    lab.add("second", taken)
+    lab.run("up")
+    log = lab.folder / "logs" / "second.log"
+    while len(log.read_text().splitlines()) < 2:
+        time.sleep(0.05)
+    assert log.read_text().splitlines() == ["0", "up"]
+
+
 def test_a_program_that_does_not_exist_is_one_sentence(lab):
     lab.add("one", argv=["/nonexistent/program"])
     assert lab.run("up", code=1).count("\n") == 1
