@@ -163,7 +163,7 @@ class Collector:
         self.clock = clock or Clock(want.since)
         self.run_at = None  # offset of the run's first line
         self._scanner = lines.Scanner()
-        self._head_scanner = lines.Scanner()
+        self._head_scanner = lines.Scanner(lines.STARTUP_ANCHORS)
         self._lead = []
 
     def feed_head(self, raw, offset):
@@ -174,7 +174,7 @@ class Collector:
 
     def feed(self, raw, offset):
         """A line of the window in which the run is."""
-        ours = any(needle in raw for needle in self.want.needles)
+        ours = any(map(raw.__contains__, self.want.needles))
         if ours and self.run_at is None:
             self.run_at = offset
             self.clock.calibrate(raw)
