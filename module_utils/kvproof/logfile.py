@@ -23,6 +23,7 @@ from .logscan import Collector, document
 
 BLOCK = 1 << 20
 MAX_LINE = 64 << 10
+_SMALL_BLOCK = 64 << 10
 WHOLE_BYTES = 8 << 20  # a file up to this size is read once, as a whole
 _LEAD_BYTES = 64 << 10  # read before the run's first line, for lines without an id that belong to it
 _MAX_SIBLINGS = 5
@@ -46,15 +47,23 @@ class Source:
         self.bytes_read += len(data)
         return data
 
-    def lines(self, start, end):
-        """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut."""
+    def lines(self, start, end, passes_over=None):
+        """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut.
+
+        `passes_over` says of a block of lines whether it can be left out; it gets small ones.
+        """
         rest, rest_at, position = b"", start, start
         while position < end:
-            block = self.at(position, min(BLOCK, end - position))
+            block = self.at(position, min(_SMALL_BLOCK if passes_over else BLOCK, end - position))
             if not block:  # truncated while it was read
                 break
             position += len(block)
-            pieces = (rest + block).split(b"\n")
+            block = rest + block
+            whole = block.rfind(b"\n") + 1
+            if passes_over and whole and passes_over(block[:whole]):
+                rest_at, rest = rest_at + whole, block[whole:]
+                continue
+            pieces = block.split(b"\n")
             rest = pieces.pop()
             for piece in pieces:
                 yield rest_at, piece[:MAX_LINE]
@@ -142,21 +151,25 @@ def _collect_windows(log, source, want, collector):
     return start
 
 
-def _feed(sink, source, start, end):
-    for offset, raw in source.lines(start, end):
+def _feed(sink, source, start, end, passes_over=None):
+    for offset, raw in source.lines(start, end, passes_over):
         sink(raw, offset)
+
+
+def _feed_head(collector, source, start, end):
+    _feed(collector.feed_head, source, start, end, collector.head_passes_over)
 
 
 def _read_head(log, source, want, collector, *, run_start, engine_start):
     """Start-up facts: from the engine's last start where the search met it, else from the file's head."""
     start = engine_start or 0
     end = run_start if run_start >= start else source.size  # an engine started again after a run far back
-    _feed(collector.feed_head, source, start, min(start + want.head_bytes, end))
+    _feed_head(collector, source, start, min(start + want.head_bytes, end))
     if not collector.drop_older_start():
         return
     start = _last_start(source, max(0, run_start - want.budget), run_start)
     if start is not None:
-        _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
+        _feed_head(collector, source, start, min(start + want.head_bytes, run_start))
     if start is None or collector.drop_older_start():
         log["detail"] = _OLDER_START
 
@@ -265,7 +278,7 @@ def _read_sibling(path, want, clock, *, wants_run, budget, deadline):
         collector = Collector(part, want, clock)
         begins_inside = True
         if not wants_run:
-            _feed(collector.feed_head, source, 0, min(want.head_bytes, source.size))
+            _feed_head(collector, source, 0, min(want.head_bytes, source.size))
         elif compressed:
             _feed(collector.feed, source, 0, source.size)
         else:

@@ -164,6 +164,7 @@ class Collector:
         self.run_at = None  # offset of the run's first line
         self._scanner = lines.Scanner()
         self._head_scanner = lines.Scanner(lines.STARTUP_ANCHORS)
+        self.head_passes_over = self._head_scanner.passes_over
         self._lead = []
 
     def feed_head(self, raw, offset):

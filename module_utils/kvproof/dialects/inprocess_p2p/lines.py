@@ -235,6 +235,7 @@ class Scanner:
 
     def __init__(self, anchors=ANCHORS):
         self._anchors = anchors
+        self._anchor = re.compile(b"|".join(map(re.escape, anchors)))
         self.levels = {"INFO": 0, "WARNING": 0, "ERROR": 0}
         self._seen = set()
         self._open = None  # the event whose traceback is being read
@@ -242,10 +243,8 @@ class Scanner:
 
     def feed(self, raw, offset):
         """The event in one line (bytes), or None.  `offset` is where the line begins, in bytes."""
-        if self._open is None and not any(map(raw.__contains__, self._anchors)):
-            level = _LEVEL.search(raw)
-            if level:
-                self._count(level.group(1).decode())
+        if self._open is None and self._anchor.search(raw) is None:
+            self._count_all(raw)
             return None
         text = clean(raw)
         head = _HEAD.search(text)
@@ -263,6 +262,17 @@ class Scanner:
         if event.get("text", "").startswith("Traceback"):
             self._open, self._follow = event, _CONTINUATION_LINES
         return event
+
+    def passes_over(self, block):
+        """Whether a block of whole lines has no event for sure, so that it need not be fed."""
+        if self._open is not None or any(map(block.__contains__, self._anchors)):
+            return False
+        self._count_all(block)
+        return True
+
+    def _count_all(self, raw):
+        for level in _LEVEL.findall(raw):
+            self._count(level.decode())
 
     def _count(self, level):
         level = "ERROR" if level == "CRITICAL" else level
