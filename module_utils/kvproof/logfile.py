@@ -135,7 +135,7 @@ def _collect_windows(log, source, want, collector):
     if earlier:
         first, floor = earlier.first, 0
         end = min(source.size, earlier.last + _LEAD_BYTES)
-        log["truncated"] = earlier.end < source.size  # what was not searched may hold more of the run
+        log["truncated"] = True  # what was not searched may hold more of the run
     if first is None:
         first = max(searched, source.size - WHOLE_BYTES)
     start = source.line_start(max(floor, first - _LEAD_BYTES), floor)

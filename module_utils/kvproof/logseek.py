@@ -18,8 +18,8 @@ QUIET = 4 << 20  # so many bytes without a line of the run end the search when a
 _LOOK = 64 << 10  # read at once when looking for a time stamp
 _STAMPLESS = 4 << 20  # a stretch without any stamp is followed this far
 
-#: Offsets of the run's first id and behind its last, and where the search ended.
-Found = namedtuple("Found", "first last end")
+#: Offsets of the run's first id and behind its last.
+Found = namedtuple("Found", "first last")
 
 
 def find(source, want, clock):
@@ -91,4 +91,4 @@ def _search(source, want, position, end):
         if first is not None and not missing and quiet >= QUIET:
             break
         tail = block[-overlap:] if overlap else b""
-    return None if first is None else Found(first, last, position)
+    return None if first is None else Found(first, last)
