@@ -200,6 +200,11 @@ def page(name: str, version: str, table: list[dict]) -> str:
         f"kvproof is within the bar in {sum(bars)} of {len(bars)} rows against `socket`, and as near as AIPerf or",
         f"nearer in {near} of {len(pairs)} rows.",
     ]
+    for what in TRUTHS:
+        rows_of_it = [one for one in table if (one["what"], one["truth"]) == (what, "socket")]
+        told = {who: [one["absolute_ms"] for one in rows_of_it if one["who"] == who] for who in ("kvproof", "AIPerf")}
+        medians = ", ".join(f"{who} {statistics.median(values):.3f} ms" for who, values in told.items())
+        lines += ["", f"Absolute error of {what.upper()} against `socket`, median of the rows: {medians}."]
     return "\n".join(lines) + "\n"
 
 
