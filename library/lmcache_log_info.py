@@ -11,7 +11,8 @@ version_added: 0.1.0
 description:
   - Reads a bounded part of a log and returns what LMCache's lines say, as events. Reads only, judges nothing.
   - Of a large file the head is read, for start-up facts, and the lines from this run's first one to the end,
-    which is searched backwards from the end. Rotated siblings are looked at where the run begins in one.
+    which is searched backwards from the end. Where it lies further back than O(budget), it is looked for around the
+    time O(since), by the log's own time stamps. Rotated siblings are looked at where the run begins in one.
   - Raw lines are returned for known warnings and errors only, without credentials in URLs.
 options:
   log:
@@ -40,7 +41,9 @@ options:
     description: Text that every request id of this run contains. The log is read from its first occurrence.
     type: str
   since:
-    description: When this run began, in epoch seconds. Older lines are not searched.
+    description:
+      - When this run began, in epoch seconds. Older lines are not searched.
+      - Without it a run that lies further from the end of a large file than O(budget) is not found.
     type: float
   started_at:
     description: When the engine was started, in epoch seconds. Start-up facts older than that are dropped.
@@ -50,7 +53,7 @@ options:
     type: float
     default: 10.0
   budget:
-    description: Bytes that are read from the end of the log at most.
+    description: Bytes that are read from the end of the log at most, and again around O(since) where it is needed.
     type: int
     default: 67108864
   head:
@@ -157,7 +160,7 @@ log:
       returned: always
       sample: true
     truncated:
-      description: Whether there were more events than are returned.
+      description: Whether there may be more events of this run than are returned.
       type: bool
       returned: always
       sample: false

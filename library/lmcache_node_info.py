@@ -67,7 +67,9 @@ options:
     description: Text that every request id of this run contains. The log is read from its first occurrence.
     type: str
   since:
-    description: When this run began, in epoch seconds. Older lines are not searched.
+    description:
+      - When this run began, in epoch seconds. Older lines are not searched.
+      - Without it a run that lies further from the end of a large log than O(log_budget) is not found.
     type: float
   peers:
     description: Addresses of other engines that this node must be able to reach.
@@ -100,7 +102,7 @@ options:
     type: float
     default: 10.0
   log_budget:
-    description: Bytes that are read from the end of the log at most.
+    description: Bytes that are read from the end of the log at most, and again around O(since) where it is needed.
     type: int
     default: 67108864
   log_head:

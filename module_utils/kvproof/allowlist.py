@@ -250,6 +250,7 @@ _BARE_CREDENTIALS = re.compile(r"[^\s/@'\"=]+:[^\s/@'\"]*@")
 _SECRET_WORDS = re.compile(
     r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)['\"]?\s*[:=]\s*|bearer\s+)(?!bearer)['\"]?\S+"
 )
+_BEFORE_SECRET = re.compile(r"[:=\s]")  # one of these follows each of the words: ids and names have none
 _SECRET_SHAPES = re.compile(r"\b(?:hf_|sk-|ghp_|xox.-)[A-Za-z0-9_-]{8,}")
 
 
@@ -258,14 +259,18 @@ def redact(text):
 
     Everything up to the last `@` of a URL goes: a password may itself contain `/` or `@`.
     """
-    text = _CREDENTIALS.sub(r"\1", str(text))
-    text = _QUERY.sub(r"\1", text)
-    return _BARE_CREDENTIALS.sub("", text)
+    text = str(text)
+    if "://" in text:
+        text = _QUERY.sub(r"\1", _CREDENTIALS.sub(r"\1", text))
+    return _BARE_CREDENTIALS.sub("", text) if "@" in text else text
 
 
 def without_secrets(text):
     """`text` without what a URL, a telling word or its shape gives away."""
-    return _SECRET_SHAPES.sub("***", _SECRET_WORDS.sub(r"\1***", redact(text)))
+    text = redact(text)
+    if _BEFORE_SECRET.search(text):
+        text = _SECRET_WORDS.sub(r"\1***", text)
+    return _SECRET_SHAPES.sub("***", text)
 
 
 def redact_line(line):

@@ -4,7 +4,8 @@
 
 A large file is read in two windows: its head, where the start-up facts stand, and from the first line of
 this run to the end.  That line is searched backwards from the end, block by block, so that a log of any
-size costs what its tail costs.  Small files are read whole.  Standard library only, Python 3.8 and later.
+size costs what its tail costs; where it lies further back, around the time of the run (logseek.py).
+Small files are read whole.  Standard library only, Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import re
 import stat
 import time
 
+from . import logseek
 from .dialects.inprocess_p2p import lines
 from .logscan import Collector, document
 
 BLOCK = 1 << 20
 MAX_LINE = 64 << 10
+_SMALL_BLOCK = 64 << 10
 WHOLE_BYTES = 8 << 20  # a file up to this size is read once, as a whole
 _LEAD_BYTES = 64 << 10  # read before the run's first line, for lines without an id that belong to it
-_QUIET = 4 << 20  # so many bytes without a line of the run end the search when all ids were seen
 _MAX_SIBLINGS = 5
 _OLDER_START = "the log's start-up lines are of an earlier start of the engine"
 _ROTATED = re.compile(r"^(?:\.\d{1,3}|[-.]\d{4}-?\d{2}-?\d{2}(?:[-T_.]?\d{2,10})?)(?:\.gz)?$")
@@ -45,15 +47,23 @@ class Source:
         self.bytes_read += len(data)
         return data
 
-    def lines(self, start, end):
-        """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut."""
+    def lines(self, start, end, passes_over=None):
+        """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut.
+
+        `passes_over` says of a block of lines whether it can be left out; it gets small ones.
+        """
         rest, rest_at, position = b"", start, start
         while position < end:
-            block = self.at(position, min(BLOCK, end - position))
+            block = self.at(position, min(_SMALL_BLOCK if passes_over else BLOCK, end - position))
             if not block:  # truncated while it was read
                 break
             position += len(block)
-            pieces = (rest + block).split(b"\n")
+            block = rest + block
+            whole = block.rfind(b"\n") + 1
+            if passes_over and whole and passes_over(block[:whole]):
+                rest_at, rest = rest_at + whole, block[whole:]
+                continue
+            pieces = block.split(b"\n")
             rest = pieces.pop()
             for piece in pieces:
                 yield rest_at, piece[:MAX_LINE]
@@ -111,41 +121,65 @@ def _collect(log, source, want, collector):
         if collector.drop_older_start():
             log["detail"] = _OLDER_START
     else:
-        start, engine_start, searched = _find_run(source, want, collector.clock)
-        _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
-        _feed(collector.feed, source, start, source.size)
-        if collector.run_at is None and want.needles:
-            log["detail"] = (
-                f"no line of this run in the last {source.size - searched} of {source.size} bytes, "
-                "which is as far as was searched"
-            )
+        start = _collect_windows(log, source, want, collector)
     return start > 0 or not want.needles or collector.clock.run_is_later(source.at(0, 4 * MAX_LINE))
 
 
-def _feed(sink, source, start, end):
-    for offset, raw in source.lines(start, end):
+def _collect_windows(log, source, want, collector):
+    """Read a large file's head and where the run is; the offset at which the latter begins."""
+    first, engine_start, searched = _find_run(source, want, collector.clock)
+    end, floor, earlier = source.size, searched, None
+    sought = want.needles and want.since is not None and first is None and searched == source.size - want.budget
+    if sought:
+        earlier = logseek.find(source, want, collector.clock)
+    if earlier:
+        first, floor = earlier.first, 0
+        end = min(source.size, earlier.last + _LEAD_BYTES)
+        log["truncated"] = True  # what was not searched may hold more of the run
+    if first is None:
+        first = max(searched, source.size - WHOLE_BYTES)
+    start = source.line_start(max(floor, first - _LEAD_BYTES), floor)
+    _read_head(log, source, want, collector, run_start=start, engine_start=engine_start)
+    _feed(collector.feed, source, start, end)
+    where = f"in the last {source.size - searched} of {source.size} bytes"
+    if earlier:
+        found = f"the run is not {where}, but around its time, from byte {earlier.first} to {earlier.last}"
+        log["detail"] = "; ".join(filter(None, [log["detail"], found]))
+    elif collector.run_at is None and want.needles:
+        nor = ", nor around its time" if sought else ""
+        log["detail"] = f"no line of this run {where}{nor}, which is as far as was searched"
+    return start
+
+
+def _feed(sink, source, start, end, passes_over=None):
+    for offset, raw in source.lines(start, end, passes_over):
         sink(raw, offset)
+
+
+def _feed_head(collector, source, start, end):
+    _feed(collector.feed_head, source, start, end, collector.head_passes_over)
 
 
 def _read_head(log, source, want, collector, *, run_start, engine_start):
     """Start-up facts: from the engine's last start where the search met it, else from the file's head."""
     start = engine_start or 0
-    _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
+    end = run_start if run_start >= start else source.size  # an engine started again after a run far back
+    _feed_head(collector, source, start, min(start + want.head_bytes, end))
     if not collector.drop_older_start():
         return
-    start = _last_start(source, max(0, source.size - want.budget), run_start)
+    start = _last_start(source, max(0, run_start - want.budget), run_start)
     if start is not None:
-        _feed(collector.feed_head, source, start, min(start + want.head_bytes, run_start))
+        _feed_head(collector, source, start, min(start + want.head_bytes, run_start))
     if start is None or collector.drop_older_start():
         log["detail"] = _OLDER_START
 
 
 def _find_run(source, want, clock):
-    """Where to begin reading for this run, where the engine's last start was seen (None: it was not), and
-    down to where was searched.
+    """Where this run's first line is and where the engine's last start (None: was not seen), and down to where
+    was searched.
 
-    Reads backwards in blocks, at most `want.budget` bytes, and stops early when the lines are older than
-    the run, or when all that is wanted was found and a quiet stretch follows.
+    Reads backwards in blocks, at most `want.budget` bytes, and stops early when the lines are older than the run,
+    or, where the log's time is not known, when all that is wanted was found and a quiet stretch follows.
     """
     overlap = max([len(needle) for needle in want.needles] + [64]) - 1
     floor = max(0, source.size - want.budget)
@@ -165,14 +199,13 @@ def _find_run(source, want, clock):
             clock.calibrate(block[max(0, nearest - 300) : nearest].rpartition(b"\n")[2])
         if engine_start is None:
             engine_start = _last_anchor(block, position)
-        if clock.run_is_later(block) or (first is not None and quiet >= _QUIET and not missing):
+        timeless = clock.margin and first is not None and not missing and quiet >= logseek.QUIET
+        if not hits and (clock.run_is_later(block) or timeless):
             break
         tail = block
-    if first is None:
-        first = max(position, source.size - WHOLE_BYTES)
     if engine_start is not None:
         engine_start = source.line_start(max(0, engine_start - _LEAD_BYTES))
-    return source.line_start(max(floor, first - _LEAD_BYTES), floor), engine_start, position
+    return first, engine_start, position
 
 
 def _last_anchor(block, position):
@@ -245,7 +278,7 @@ def _read_sibling(path, want, clock, *, wants_run, budget, deadline):
         collector = Collector(part, want, clock)
         begins_inside = True
         if not wants_run:
-            _feed(collector.feed_head, source, 0, min(want.head_bytes, source.size))
+            _feed_head(collector, source, 0, min(want.head_bytes, source.size))
         elif compressed:
             _feed(collector.feed, source, 0, source.size)
         else:

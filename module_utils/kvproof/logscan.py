@@ -72,12 +72,30 @@ class Clock:
 
     def calibrate(self, raw):
         """Take the zone from the last time stamp in `raw`, which must be that of a line of this run."""
-        found = _AT.findall(raw)
-        if not (self.margin and found and self.since is not None):
+        last = self.last_stamp(raw)
+        if not self.margin or last is None or self.since is None:
             return
-        shift = round((self.since - _epoch(found[-1].decode())) / 900.0) * 900.0
-        if abs(shift) <= _OTHER_ZONE:
+        shift = self.zone(self.since - last)
+        if shift is not None:
             self.shift, self.margin = shift, 0.0
+
+    @staticmethod
+    def zone(difference):
+        """A difference of clocks as one of time zones: whole quarters of an hour; None where it is too large."""
+        shift = round(difference / 900.0) * 900.0
+        return shift if abs(shift) <= _OTHER_ZONE else None
+
+    @staticmethod
+    def first_stamp(block):
+        """The first time stamp in a block of bytes, as if it were of our zone; None where there is none."""
+        found = _AT.search(block)
+        return _epoch(found.group(1).decode()) if found else None
+
+    @staticmethod
+    def last_stamp(block):
+        """The last one."""
+        found = _AT.findall(block)
+        return _epoch(found[-1].decode()) if found else None
 
     def epoch(self, at):
         """Epoch seconds of an event's `at`, None where there is none."""
@@ -145,7 +163,8 @@ class Collector:
         self.clock = clock or Clock(want.since)
         self.run_at = None  # offset of the run's first line
         self._scanner = lines.Scanner()
-        self._head_scanner = lines.Scanner()
+        self._head_scanner = lines.Scanner(lines.STARTUP_ANCHORS)
+        self.head_passes_over = self._head_scanner.passes_over
         self._lead = []
 
     def feed_head(self, raw, offset):
@@ -156,7 +175,7 @@ class Collector:
 
     def feed(self, raw, offset):
         """A line of the window in which the run is."""
-        ours = any(needle in raw for needle in self.want.needles)
+        ours = any(map(raw.__contains__, self.want.needles))
         if ours and self.run_at is None:
             self.run_at = offset
             self.clock.calibrate(raw)

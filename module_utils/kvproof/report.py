@@ -18,6 +18,7 @@ WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMP
 ORDER = (FAIL, INCONCLUSIVE, PASS)
 # Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
 DECISIVE = ("failure", "cause", "validity")
+HOSTS, PLACES = 12, 12  # named and shown of one finding
 KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "warning": "warning", "note": "note"}
 
 
@@ -162,6 +163,12 @@ class Group:
         return list(dict.fromkeys(host for place in self.places for host in place.hosts))
 
     @property
+    def more(self) -> str | None:
+        """In a few words, the places that are too many to be shown; verdict.json has them all."""
+        hosts = list(dict.fromkeys(host for place in self.places[PLACES:] for host in place.hosts))
+        return f"{len(self.places) - PLACES} more like these: {several(hosts)}; see verdict.json" if hosts else None
+
+    @property
     def brief(self) -> str:
         """What was seen everywhere and why, for a single line."""
         seen = list(dict.fromkeys(place.observed for place in self.places))
@@ -208,6 +215,12 @@ def _add(group: Group, entry: dict, host: str) -> None:
         place.hosts.append(host)
 
 
+def several(hosts: list[str], limit: int = HOSTS) -> str:
+    """Hosts by name, and from a limit on by number."""
+    more = len(hosts) - limit
+    return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def exit_meaning(doc: dict) -> str:
     """What the exit code of ansible-playbook says about this validation."""
     if doc["exit_code"] == 0 and doc["run_fails"]:
@@ -227,8 +240,22 @@ def chosen(doc: dict, limit: int = 8) -> tuple[list[dict], list[dict]]:
     pairs = sorted(all_pairs(doc), key=lambda p: -ORDER.index(p["verdict"]))
     if len(pairs) <= limit:
         return pairs, []
-    full = [p for p in pairs if p["verdict"] != PASS][:limit]
-    return full, [p for p in pairs if p not in full]
+    full = [p for p in pairs if p["verdict"] != PASS][-limit:]
+    shown = {id(p) for p in full}
+    return full, [p for p in pairs if id(p) not in shown]
+
+
+def chosen_clusters(doc: dict, limit: int = 8) -> tuple[list[dict], dict | None]:
+    """(clusters to show in a line, failing ones last; the others as if they were one).
+
+    Of many, passing ones are only counted: their names stand with their pairs.
+    """
+    clusters = sorted(doc["clusters"], key=lambda c: -ORDER.index(c["verdict"]))
+    passing = [c for c in clusters if c["verdict"] == PASS and not c["not_judged"]]
+    if len(clusters) <= limit or len(passing) < 2:
+        return clusters, None
+    together = _cluster(f"{len(passing)} more", [pair for c in passing for pair in c["pairs"]], [])
+    return [c for c in clusters if c["verdict"] != PASS or c["not_judged"]], together
 
 
 def cluster_line(cluster: dict) -> str:

@@ -352,6 +352,15 @@ def test_same_request(sent, logged, same):
     assert lines.same_request(sent, logged) is same
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in LOGS.glob("*.log")))
+def test_a_scanner_for_start_up_facts_finds_the_same_ones_and_counts_the_same_lines(name):
+    found = []
+    for scanner in (lines.Scanner(), lines.Scanner(lines.STARTUP_ANCHORS)):
+        events = [scanner.feed(raw, n) for n, raw in enumerate((LOGS / name).read_bytes().splitlines(keepends=True))]
+        found.append(([event for event in events if event and event["kind"] in lines.STARTUP], scanner.levels))
+    assert found[0] == found[1]
+
+
 def test_every_recorded_engine_log_yields_start_up_facts(recordings):
     for path in sorted(recordings.glob("*/decode.log")):
         scanner = lines.Scanner()

@@ -190,6 +190,20 @@ def test_a_head_older_than_the_process_is_not_taken_for_its_own(tmp_path, monkey
     assert log["detail"] == "the log's start-up lines are of an earlier start of the engine"
 
 
+def test_what_a_head_is_passed_over_for_speed_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(logfile, "_SMALL_BLOCK", 1000)
+    failed = line("Failed to register with controller: Traceback (most recent call last):", level="ERROR")
+    cause = b'  File "x.py", line 1, in f\nzmq.error.ZMQError: Invalid argument\n'
+    parts = [START, line("Initialized NONE_HASH=1 from vLLM"), noise(300), failed, cause, noise(300)]
+    source, want = written(tmp_path / "log", *parts, stored("kvp-RUN42-0-seed")), logs.Want([], MARKER)
+    log = logs.read(source, want)
+    assert [event["kind"] for event in log["head"]] == ["engine_started", "none_hash", "register_failed"]
+    assert log["head"][2]["text"] == "zmq.error.ZMQError: Invalid argument"
+    monkeypatch.setattr(logs.lines.Scanner, "passes_over", lambda *_: False)
+    assert logs.read(source, want) == log
+
+
 def test_a_small_log_of_an_earlier_start_has_no_start_up_facts(tmp_path):
     now = time.time()
     old = START + line("Initialized NONE_HASH=111 from vLLM (>= PR#20511)", now - 200000)

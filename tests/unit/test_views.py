@@ -94,6 +94,31 @@ class TestConsole:
         assert len(re.findall(r"^   [✓✗?–] +\d", text, re.M)) == 8 * 13
         assert text.count("  FAIL at link 4 (configured alike)") == 30
 
+    def test_a_failure_shows_its_chain_before_what_is_inconclusive(self):
+        text = shown(verdicts.document(*verdicts.named("local_hit_decode", 9), *verdicts.named("sync_loading", 2)))
+        chains = re.findall(r"^fleet: (\w+)-p\d+ → .*\n(?: .*\n)*? +[✓✗?–] +1 reachable", text, re.M)
+        assert chains == ["local_hit_decode"] * 6 + ["sync_loading"] * 2
+
+    def test_of_many_clusters_those_that_pass_are_counted(self):
+        text = shown(verdicts.document(*fleet(20)))
+        assert "\n18 more clusters  PASS  18 pairs: 18 pass\ncluster c7  INCONCLUSIVE  1 pair: 1 inc" in text
+        assert text.count("\ncluster ") == 2
+        assert all(f"\nc{n}: prefill → decode  PASS" in text for n in range(20) if n not in (7, 13))
+
+    def test_few_clusters_are_shown_one_by_one(self):
+        assert shown(verdicts.document(*fleet(8))).count("\ncluster ") == 8
+
+    def test_a_finding_seen_differently_on_many_hosts_is_not_told_without_end(self):
+        pairs = verdicts.named("sync_loading", 30)
+        for number, pair in enumerate(pairs):
+            pair["findings"][0].update(observed=f"on {number}", host=f"d{number}")
+        text = shown(verdicts.document(*pairs), width=200)
+        assert text.count("      observed   on ") == report.PLACES
+        hosts = ", ".join(f"d{n}" for n in range(12, 24))
+        assert f"      and        18 more like these: {hosts} and 6 more; see verdict.json" in text
+        for name in ("index.html", "summary.md"):
+            assert "18 more like these" in rendered(verdicts.document(*pairs))[name]
+
     def test_pairs_that_were_not_judged_or_not_probed_are_there(self):
         skipped = [{"cluster": "demo", "holder": "a", "receiver": "b", "reason": "kv_reuse_pairs: cover"}]
         text = shown(verdicts.document(missing=1, skipped=skipped))
@@ -194,6 +219,12 @@ class TestFigures:
         assert "…” (64 tokens" in line
 
 
+def fleet(count: int) -> list[dict]:
+    """A pair for each cluster: c7 inconclusive, c13 failing, the others passing."""
+    names = {7: "local_hit_decode", 13: "sync_loading"}
+    return [verdicts.verdict(names.get(n, "healthy"), cluster=f"c{n}") for n in range(count)]
+
+
 class TestClean:
     def test_terminal_sequences_and_invisible_characters_lose_their_power(self):
         text = clean.line(HOSTILE)
@@ -210,6 +241,19 @@ class TestClean:
         doc = {"a": [HOSTILE, 1, None, {"b": (True, "x\n")}]}
         assert clean.cleaned(doc) == {"a": [clean.line(HOSTILE), 1, None, {"b": [True, "x"]}]}
         assert doc["a"][0] == HOSTILE
+
+
+class TestPagesOfAFleet:
+    """What failed stands at the top of a page, whatever the size of the fleet."""
+
+    def test_what_failed_comes_first(self):
+        texts = rendered(verdicts.document(*fleet(40)))
+        for name, word in (("index.html", ">{}<"), ("summary.md", "| {} |")):
+            clusters = [texts[name].index(word.format(one)) for one in ("c13", "c7", "38 more")]
+            assert clusters == sorted(clusters)
+            pairs = [texts[name].index(f"c{n}: prefill → decode") for n in (13, 7, 39, 0)]
+            assert pairs == sorted(pairs)
+            assert texts[name].index("async-loading-off:") < pairs[0]
 
 
 def hostile() -> dict:

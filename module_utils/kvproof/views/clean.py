@@ -14,7 +14,9 @@ _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\
 def line(text: str, limit: int = LIMIT) -> str:
     """One printable line: no terminal sequences, white space as single blanks, other invisible characters escaped."""
     flat = " ".join(_TERMINAL.sub("", text).split())
-    return short("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat), limit)
+    if not flat.isprintable():
+        flat = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    return short(flat, limit)
 
 
 def short(text: str, limit: int) -> str:

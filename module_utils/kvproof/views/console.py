@@ -97,9 +97,11 @@ def _wrapped(text: str, width: int, indent: int) -> list[str]:
 
 def _clusters(doc: dict, width: int) -> list[Line]:
     found = []
-    for cluster in doc["clusters"]:
+    shown, passing = report.chosen_clusters(doc)
+    for cluster in [passing, *shown] if passing else shown:
         text = f"  {report.cluster_line(cluster)}"
-        found += _after_word(f"cluster {cluster['name']}  ", _word(cluster["verdict"]), text, width)
+        name = f"{cluster['name']} clusters" if cluster is passing else f"cluster {cluster['name']}"
+        found += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
         for pair in cluster["not_judged"]:
             found += _marked("?", f"{report.pair_name(pair)} not judged: {pair['reason']}", width)
     return found
@@ -119,8 +121,10 @@ def _findings(groups: list[report.Group], width: int) -> list[Line]:
         entry = group.entry
         head = f"{entry['slug']}  {entry['title']}"
         found += [[], [(f" {mark} ", STYLES.get(mark, "doubt")), (head, STYLES.get(mark, "doubt"))]]
-        for place in group.places:
+        for place in group.places[: report.PLACES]:
             found += _place(group, place, width)
+        if group.more:
+            found += _row("and", group.more, width)
         if group.remedy:
             found += _row("do", group.remedy, width)
         if entry["waived"]:
@@ -132,7 +136,7 @@ def _findings(groups: list[report.Group], width: int) -> list[Line]:
 
 
 def _place(group: report.Group, place: report.Place, width: int) -> list[Line]:
-    rows = [("on", remarks.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
+    rows = [("on", report.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
     rows.append(("why", place.reason))
     if not group.remedy:
         rows.append(("do", place.remedy))
@@ -156,7 +160,7 @@ def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
     passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
     count = f"{passed} of {len(judged) + missing} pairs proven" if judged or missing else "no pair was judged"
     reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
-    first = [f"{g.entry['slug']} on {remarks.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
+    first = [f"{g.entry['slug']} on {report.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
     more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
     found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:

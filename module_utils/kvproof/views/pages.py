@@ -34,8 +34,17 @@ def markdown(text: object) -> str:
 
 def _render(name: str, doc: dict, autoescape: bool) -> str:
     full, brief = report.chosen(doc)
+    clusters, passing = report.chosen_clusters(doc)
     template = _environment(autoescape).get_template(name)
-    return template.render(doc=doc, full=full, brief=brief, groups=report.groups(doc), remarks=remarks.lines(doc))
+    # A page is read from its top, so what failed comes first there.
+    return template.render(
+        doc=doc,
+        clusters=[*reversed(clusters), *([passing] if passing else [])],
+        full=full[::-1],
+        pairs=[(pair, True) for pair in reversed(full)] + [(pair, False) for pair in reversed(brief)],
+        groups=report.groups(doc),
+        remarks=remarks.lines(doc),
+    )
 
 
 @cache
@@ -52,7 +61,8 @@ def _environment(autoescape: bool) -> Environment:
     environment.globals.update(
         MARKS=MARKS,
         WORDS=report.WORDS,
-        several=remarks.several,
+        several=report.several,
+        PLACES=report.PLACES,
         cluster_line=report.cluster_line,
         exit_meaning=report.exit_meaning,
         figures=figures.lines,

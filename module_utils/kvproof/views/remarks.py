@@ -8,7 +8,6 @@ from .. import report
 from . import figures
 
 SKIPPED = 8  # pairs that were not asked for are named up to here
-HOSTS = 12
 
 
 def lines(doc: dict) -> list[str]:
@@ -29,10 +28,4 @@ def lines(doc: dict) -> list[str]:
 
 
 def note(group: report.Group) -> str:
-    return f"{group.entry['slug']} on {several(group.hosts)}: {group.brief}"
-
-
-def several(hosts: list[str], limit: int = HOSTS) -> str:
-    """Hosts by name, and from a limit on by number."""
-    more = len(hosts) - limit
-    return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
+    return f"{group.entry['slug']} on {report.several(group.hosts)}: {group.brief}"

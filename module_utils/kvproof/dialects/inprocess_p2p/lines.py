@@ -25,7 +25,8 @@ _HEAD = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): ?(.*)",
     re.DOTALL,
 )
-_ORIGIN = re.compile(r"\s*\([\w./<>-]+:\d+:[\w.]+\)\s*$")
+_LEVEL = re.compile(rb",\d{3}\] LMCache (DEBUG|INFO|WARNING|ERROR|CRITICAL):")
+_ORIGIN = re.compile(r"\([\w./<>-]+:\d+:[\w.]+\)\s*$")
 _CHILD = re.compile(r"^\([^()]*pid=\d+\) ?")
 _VLLM_HEAD = re.compile(r"^(?:\([^()]*pid=\d+\) )?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)[: ]")
 _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
@@ -193,6 +194,10 @@ REPEATED = frozenset(["handler_crashed", "p2p_listening"])
 
 #: A line without any of these is no event and need not be decoded.
 ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS)]))
+#: A line without any of these is no start-up event.
+STARTUP_ANCHORS = tuple(
+    dict.fromkeys(pattern.needle.encode() for pattern in _LMCACHE + _OTHERS if pattern.kind in STARTUP)
+)
 #: Where an engine's start is seen in a log, for a search backwards.
 START_ANCHORS = (b"non-default args: ", b"Creating LMCacheEngine with config:")
 
@@ -225,9 +230,12 @@ class Scanner:
 
     `levels` counts LMCache's lines by level.  A traceback that follows an event is read on for its last
     line, which becomes the event's `text`.  What a traceback repeats is reported once per engine start.
+    Where only some events are wanted, `anchors` are what their lines contain: the others' cost little.
     """
 
-    def __init__(self):
+    def __init__(self, anchors=ANCHORS):
+        self._anchors = anchors
+        self._anchor = re.compile(b"|".join(map(re.escape, anchors)))
         self.levels = {"INFO": 0, "WARNING": 0, "ERROR": 0}
         self._seen = set()
         self._open = None  # the event whose traceback is being read
@@ -235,7 +243,8 @@ class Scanner:
 
     def feed(self, raw, offset):
         """The event in one line (bytes), or None.  `offset` is where the line begins, in bytes."""
-        if self._open is None and not any(anchor in raw for anchor in ANCHORS):
+        if self._open is None and self._anchor.search(raw) is None:
+            self._count_all(raw)
             return None
         text = clean(raw)
         head = _HEAD.search(text)
@@ -243,10 +252,8 @@ class Scanner:
             return self._foreign(text, offset)
         self._open = None
         at, level, message = head.groups()
-        if level == "CRITICAL":
-            level = "ERROR"
-        self.levels[level] = self.levels.get(level, 0) + 1
-        message = _ORIGIN.sub("", message)
+        self._count(level)
+        message = _without_origin(message)
         event = _match(_LMCACHE, message, at, offset) or _match(_OTHERS, message, at, offset)
         if event is None:
             return None
@@ -255,6 +262,21 @@ class Scanner:
         if event.get("text", "").startswith("Traceback"):
             self._open, self._follow = event, _CONTINUATION_LINES
         return event
+
+    def passes_over(self, block):
+        """Whether a block of whole lines has no event for sure, so that it need not be fed."""
+        if self._open is not None or any(map(block.__contains__, self._anchors)):
+            return False
+        self._count_all(block)
+        return True
+
+    def _count_all(self, raw):
+        for level in _LEVEL.findall(raw):
+            self._count(level.decode())
+
+    def _count(self, level):
+        level = "ERROR" if level == "CRITICAL" else level
+        self.levels[level] = self.levels.get(level, 0) + 1
 
     def _foreign(self, text, offset):
         if self._open is not None:
@@ -280,6 +302,12 @@ class Scanner:
         text = _CHILD.sub("", text)
         if _CAUSE.match(text):
             self._open["text"] = allowlist.redact_line(text)
+
+
+def _without_origin(message):
+    """A message without the place in the code at its end."""
+    at = message.rfind("(")
+    return message[:at].rstrip() if at >= 0 and _ORIGIN.match(message, at) else message
 
 
 def headless(text, offset):
