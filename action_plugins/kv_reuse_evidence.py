@@ -24,28 +24,14 @@ class ActionModule(ActionBase):
     when one of them failed."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset(
-        (
-            "pairs",
-            "run_id",
-            "mode",
-            "url",
-            "port",
-            "log",
-            "config_file",
-            "internal_api_url",
-            "controller_url",
-            "is_controller",
-        )
-    )
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        args, task_vars = self._task.args, task_vars or {}
-        unknown = set(args) - self._VALID_ARGS
-        if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_evidence: unknown argument {', '.join(sorted(unknown))}")
-        wanted = questions(args, str(task_vars.get("inventory_hostname")), task_vars.get("hostvars") or {})
+        host, hostvars = str(task_vars["inventory_hostname"]), task_vars["hostvars"]
+        options = assemble.options(hostvars, host)
+        if not options["kv_reuse_nodes"]:
+            return dict(result, skipped=True, skip_reason="kv_reuse_nodes is false")
+        wanted = questions(task_vars["kv_reuse_gate"], options, host, hostvars)
         if not wanted:
             return dict(result, skipped=True, skip_reason="no pair of this run has this host")
         said, failed = {}, []
@@ -62,26 +48,27 @@ class ActionModule(ActionBase):
         )
 
 
-def questions(args: dict, host: str, hostvars: dict) -> dict[str, dict]:
-    """Module → its arguments, for those that this host can answer.  ``pairs`` are those that it takes part in."""
+def questions(gate: dict, options: dict, host: str, hostvars: dict) -> dict[str, dict]:
+    """Module → its arguments, for those that this host can answer."""
     wanted: dict[str, dict] = {}
-    log = args.get("log") or {}
-    if args["pairs"]:
-        this_run = {"log": log or None, "run_marker": f"kvp-{args['run_id']}", **_asked(args["pairs"], host, hostvars)}
+    plan, pairs = gate["kv_reuse_plan"], gate["kv_reuse_pairs_of"].get(host)
+    log = {name: value for name, value in options["kv_reuse_log"].items() if value}
+    if pairs:
+        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(pairs, host, hostvars)}
         peers = this_run.pop("peers")
-        if args["mode"] == "inventory":
-            url = urlsplit(str(args.get("url") or ""))
+        if plan["mode"] == "inventory":
+            url = urlsplit(options["kv_reuse_url"])
             wanted["lmcache_node_info"] = {
                 **this_run,
                 "peers": peers,
                 "host": url.hostname,
-                "port": int(args.get("port") or 0) or url.port or (443 if url.scheme == "https" else 80),
-                **{name: args.get(name) for name in ("config_file", "internal_api_url", "controller_url")},
+                "port": options["kv_reuse_port"] or url.port or (443 if url.scheme == "https" else 80),
+                **{name: options[f"kv_reuse_{name}"] for name in ("config_file", "internal_api_url", "controller_url")},
             }
         elif log:
             wanted["lmcache_log_info"] = this_run
-    if args.get("is_controller"):
-        wanted["lmcache_controller_info"] = {"url": args.get("controller_url")}
+    if any(host in names for names in gate["kv_reuse_controllers"].values()):
+        wanted["lmcache_controller_info"] = {"url": options["kv_reuse_controller_url"]}
     return {module: {k: v for k, v in given.items() if v not in (None, "")} for module, given in wanted.items()}
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import topology, waivers
+    from ..module_utils.kvproof import assemble, topology, waivers
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import topology, waivers
+    from kvproof import assemble, topology, waivers
 
 import datetime
 
@@ -68,6 +68,7 @@ class ActionModule(ActionBase):
         result["kv_reuse_rounds"] = leads(found.pairs, parallel, set(task_vars.get("ansible_play_hosts") or []))
         result["kv_reuse_controllers"] = controllers(known)
         result["kv_reuse_pairs_of"] = by_engine(found.pairs)
+        result["kv_reuse_receivers"] = list(dict.fromkeys(pair["receiver"] for pair in found.pairs))
         if found.problem:
             result.update(failed=True, msg=f"kv_reuse: {found.problem}")
         return result
@@ -120,7 +121,11 @@ def hosts(task_vars: dict) -> list[dict]:
             "name": name,
             "roles": mine,
             "in_play": name in in_play,
-            "cluster": str(hostvars[name].get("kv_reuse_cluster") or "default"),
+            "cluster": str(
+                assemble.options(hostvars, name).get("kv_reuse_cluster")
+                or hostvars[name].get("kv_reuse_cluster")  # of hosts that are not in the play
+                or "default"
+            ),
         }
         for name, mine in roles.items()
     ]

@@ -38,55 +38,47 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("pairs", "run_id", "controllers"))
+    _VALID_ARGS = frozenset(("pairs",))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         unknown = set(self._task.args) - self._VALID_ARGS
         if unknown:
             return dict(result, failed=True, msg=f"kv_reuse_round: unknown argument {', '.join(sorted(unknown))}")
-        pairs, run_id = list(self._task.args["pairs"]), self._task.args["run_id"]
-        hostvars = (task_vars or {}).get("hostvars") or {}
-        asked = [self._options(pair, run_id, hostvars) for pair in pairs]
+        pairs, gate = list(self._task.args["pairs"]), task_vars["kv_reuse_gate"]
+        asked = [self._options(pair, gate, task_vars["hostvars"]) for pair in pairs]
         with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
             answers = list(pool.map(self._probe, asked))
         names = [names_of(pair) for pair in pairs]
         told = assemble.packed([{"pair": pair, **answer} for pair, answer in zip(names, answers)])
         return dict(result, changed=False, probed=names, answers=told)
 
-    def _options(self, pair, run_id, hostvars) -> dict | str:
+    def _options(self, pair, gate, hostvars) -> dict | str:
         """The options of the module kv_reuse_probe for a pair, or a sentence on why there are none."""
-        told = {role: hostvars[pair[role]].get("kv_reuse_engine") for role in ("holder", "receiver")}
-        lost = [pair[role] for role, engine in told.items() if not engine]
+        known = {role: assemble.options(hostvars, pair[role]) for role in ("holder", "receiver")}
+        lost = [pair[role] for role, options in known.items() if not options]
         if lost:
             return f"a task before the probe failed on {' and '.join(lost)}"
-        settings = hostvars[pair["receiver"]]["kv_reuse_experiment"]
-        given = {**settings, **told, "cluster": pair["cluster"], "shares": pair["shares"],
-                 "run_id": f"{run_id}p{pair['number']}"}  # fmt: skip
-        if not given.get("controller_url"):
-            given.update(self._controller(hostvars))
-        elif told["receiver"].get("ssh"):  # the host whose URL it is leads there
-            given["controller_ssh"] = {"inventory_host": pair["receiver"]}
+        plan = gate["kv_reuse_plan"]
+        controllers = [pair["receiver"], *gate["kv_reuse_controllers"].get(pair["cluster"], [])]
+        given = {
+            **{role: probing.engine_options(options, pair[role], plan["mode"]) for role, options in known.items()},
+            **probing.experiment_options(known["receiver"]),
+            **probing.controller_options({name: assemble.options(hostvars, name) for name in controllers}),
+            "cluster": pair["cluster"],
+            "shares": pair["shares"],
+            "run_id": f"{plan['run_id']}p{pair['number']}",
+        }
         context = hostvars, self._task, self._play_context.password
         try:
-            for role, engine in told.items():
-                if engine.get("ssh"):
-                    given[role] = {**engine, "ssh": login(engine["ssh"], *context)}
+            for role in known:
+                if given[role].get("ssh"):
+                    given[role]["ssh"] = login(given[role]["ssh"], *context)
             if given.get("controller_ssh"):
                 given["controller_ssh"] = login(given["controller_ssh"], *context)
         except AnsibleError as exc:
             return str(exc)
         return given
-
-    def _controller(self, hostvars) -> dict:
-        """Where the cluster's controller answers, and how to get there; {} where none of its hosts says."""
-        for name in self._task.args.get("controllers") or []:
-            if hostvars[name].get("kv_reuse_controller_url"):
-                found = {"controller_url": hostvars[name]["kv_reuse_controller_url"]}
-                if hostvars[name].get("kv_reuse_transport") == "ssh":
-                    found["controller_ssh"] = {"inventory_host": name}
-                return found
-        return {}
 
     def _probe(self, given: dict | str) -> dict:
         if isinstance(given, str):

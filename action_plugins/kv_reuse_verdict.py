@@ -23,6 +23,7 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
     from kvproof.judge import judge
     from kvproof.run import key_of, names_of
 
+LIMITS = ("min_speedup", "max_ttft_ms")
 all_findings()  # imported before Ansible forks, once for all hosts
 
 
@@ -31,28 +32,25 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("pairs", "controllers", "mode", "inconclusive", "waive", "limits", "bundle"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        args = self._task.args
-        unknown = set(args) - self._VALID_ARGS
-        if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_verdict: unknown argument {', '.join(sorted(unknown))}")
-        hostvars, pairs = (task_vars or {}).get("hostvars") or {}, list(args.get("pairs") or [])
+        host, hostvars, gate = str(task_vars["inventory_hostname"]), task_vars["hostvars"], task_vars["kv_reuse_gate"]
+        options, plan = assemble.options(hostvars, host), gate["kv_reuse_plan"]
+        pairs = [pair for pair in gate["kv_reuse_pairs_of"].get(host) or [] if pair["receiver"] == host]
         probed = assemble.probed(pairs, hostvars)
         problems = {key: one["problem"] for key, one in probed.items() if one.get("problem")}
         unjudged = [{**names_of(p), "reason": problems[key_of(p)]} for p in pairs if key_of(p) in problems]
         pairs = [pair for pair in pairs if key_of(pair) not in problems]
-        waive, today = waivers.plain(args.get("waive")), datetime.date.today()
+        waive, today = waivers.plain(options["kv_reuse_waive"]), datetime.date.today()
         counting, ignored = waivers.active(waive, today)
-        documents = evidence(pairs, probed, args, hostvars)
-        if args.get("bundle"):
+        documents = evidence(pairs, probed, gate, options, hostvars)
+        if plan["bundle"]:
             secrets = _secrets(pairs, hostvars)
             documents = [bundle.scrubbed(document, secrets) for document in documents]
             result["kv_reuse_judged_from"] = {"evidence": documents, "waive": waive, "on": today.isoformat()}
         verdicts = [judge(document, counting) for document in documents]
-        inconclusive = str(args.get("inconclusive") or "fail")
+        inconclusive = plan["inconclusive"]
         failing = [report.headline(v) for v in verdicts if report.fails(v["verdict"], inconclusive) and not v["waived"]]
         failing += [f"{report.pair_name(one)} not judged: {one['reason']}" for one in unjudged]
         return dict(
@@ -65,14 +63,15 @@ class ActionModule(ActionBase):
         )
 
 
-def evidence(pairs: list[dict], probed: dict[tuple, dict], args: dict, hostvars) -> list[dict]:
+def evidence(pairs: list[dict], probed: dict[tuple, dict], gate: dict, options: dict, hostvars) -> list[dict]:
     """One evidence document per pair, of plain JSON types."""
-    controllers = [(name, assemble.seen(hostvars, name)) for name in args.get("controllers") or []]
-    limits = {name: float(limit) for name, limit in (args.get("limits") or {}).items() if float(limit or 0) > 0}
+    names = gate["kv_reuse_controllers"].get(pairs[0]["cluster"], []) if pairs else []
+    controllers = [(name, assemble.seen(hostvars, name)) for name in names]
+    limits = {name: options[f"kv_reuse_{name}"] for name in LIMITS if options[f"kv_reuse_{name}"] > 0}
     documents = [
         assemble.pair_evidence(
             pair,
-            str(args.get("mode") or "inventory"),
+            gate["kv_reuse_plan"]["mode"],
             probed.get(key_of(pair), {}).get("probe"),
             {role: assemble.seen(hostvars, pair[role]) for role in ("holder", "receiver")},
             controllers,
@@ -86,6 +85,4 @@ def evidence(pairs: list[dict], probed: dict[tuple, dict], args: dict, hostvars)
 def _secrets(pairs: list[dict], hostvars) -> list[str]:
     """Keys, header values and passwords of every engine that these pairs name."""
     hosts = {pair[role] for pair in pairs for role in ("holder", "receiver")}
-    names = ("kv_reuse_api_key", "kv_reuse_headers", "kv_reuse_proxy", "kv_reuse_url", "kv_reuse_metrics_url")
-    names += ("kv_reuse_controller_url", "kv_reuse_internal_api_url")
-    return [one for host in hosts for one in bundle.secrets_of({name: hostvars[host].get(name) for name in names})]
+    return [one for host in hosts for one in bundle.secrets_of(assemble.options(hostvars, host))]

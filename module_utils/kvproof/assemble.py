@@ -53,6 +53,11 @@ def packed(said: object) -> str:
     return json.dumps(said, default=str, separators=(",", ":"))
 
 
+def options(hostvars, host: str) -> dict:
+    """The role's variables of a host, as kv_reuse_options checked them; {} where it found them wrong, or never ran."""
+    return json.loads(registered(hostvars, host, "kv_reuse_options").get("options") or "{}")
+
+
 def seen(hostvars, host: str) -> dict:
     """What kv_reuse_evidence saw on a host: ``node``, ``controller``, ``log``, or how it failed; {} where it was
     skipped or never ran."""

@@ -209,7 +209,7 @@ def _p2p_host(value, own):
 
 def _listening(pid, ports, proc):
     try:
-        listeners = sockets.listeners(proc, pid)
+        listeners = sockets.listeners(proc, pid, ports)
     except OSError:
         return []
     pairs = {(item.address, item.port) for item in listeners if item.port in ports}

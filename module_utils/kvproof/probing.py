@@ -21,6 +21,10 @@ LEAST = {
     "max_probe_mb": 1,
     "shares": 1,
 }
+_OF_AN_ENGINE = ("url", "metrics_url", "model", "api_key", "ca_cert", "verify_tls", "headers", "proxy",
+                 "internal_api_url", "tokenizer")  # fmt: skip
+_OF_AN_EXPERIMENT = ("trials", "extra_attempts", "chunks", "wait", "deadline", "max_tokens", "max_probe_mb", "lengths",
+                     "wait_for_flush")  # fmt: skip
 
 
 class MissingLibrary(Exception):
@@ -79,6 +83,32 @@ def argument_spec() -> dict:
         "lengths": {"type": "list", "elements": "int", "default": []},
         "wait_for_flush": {"type": "bool", "default": False},
     }
+
+
+def engine_options(options: dict, name: str, mode: str) -> dict:
+    """An engine's options from the role's variables of its host (roles/kv_reuse/meta/argument_specs.yml)."""
+    found = {
+        "name": name,
+        "log_file": options["kv_reuse_log"].get("file") if mode == "seed" else None,
+        "ssh": {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None,
+        **{option: options[f"kv_reuse_{option}"] for option in _OF_AN_ENGINE},
+    }
+    return {option: value for option, value in found.items() if value not in (None, "")}
+
+
+def experiment_options(options: dict) -> dict:
+    """Those of the experiment, from the role's variables of the receiver's host."""
+    return {**{option: options[f"kv_reuse_{option}"] for option in _OF_AN_EXPERIMENT},
+            "chunk_size": options["kv_reuse_chunk_size"] or None}  # fmt: skip
+
+
+def controller_options(hosts: dict[str, dict]) -> dict:
+    """Where the controller answers, from the role's variables of the first host that says, which leads there, too."""
+    for name, options in hosts.items():
+        if options.get("kv_reuse_controller_url"):
+            ssh = {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None
+            return {"controller_url": options["kv_reuse_controller_url"], "controller_ssh": ssh}
+    return {}
 
 
 def secrets(no_log_values: set[str]) -> set[str]:

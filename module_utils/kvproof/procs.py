@@ -143,7 +143,7 @@ def find(port, host, recognise, proc="/proc"):
     """
     unseen = []
     try:
-        everywhere = [item for item in sockets.listeners(proc) if item.port == port]
+        everywhere = [item for item in sockets.listeners(proc, ports=[port]) if item.port == port]
         here = _at_host(everywhere, host, proc)
     except OSError:
         here = None
@@ -231,7 +231,7 @@ def _started_as(proc, pid, recognise):
 
 def _listens_in_its_namespace(proc, pid, port):
     try:
-        return any(item.port == port for item in sockets.listeners(proc, pid))
+        return any(item.port == port for item in sockets.listeners(proc, pid, [port]))
     except OSError:
         return False
 

@@ -24,11 +24,13 @@ MAX_DIALS = 32
 _LISTEN = " 0A "
 
 
-def listeners(proc="/proc", pid=None):
-    """Listening TCP sockets of this network namespace, or of process `pid`'s; raises OSError.
+def listeners(proc="/proc", pid=None, ports=None):
+    """Listening TCP sockets of this network namespace, or of process `pid`'s, of these ports alone; raises OSError.
 
-    Source: /proc/net/tcp and tcp6, whose addresses are 32-bit words in the machine's byte order.
+    Source: /proc/net/tcp and tcp6, whose addresses are 32-bit words in the machine's byte order.  Listening sockets
+    come first there (tcp_seq_start in the kernel), and a busy host has a hundred thousand connections after them.
     """
+    wanted = ports and tuple(f":{port:04X} " for port in ports)
     folder = os.path.join(proc, str(pid) if pid else "", "net")
     found, error = [], None
     for name in ("tcp", "tcp6"):
@@ -36,7 +38,9 @@ def listeners(proc="/proc", pid=None):
             with open(os.path.join(folder, name), encoding="ascii") as table:
                 next(table, None)
                 for line in table:
-                    if _LISTEN not in line:  # a busy host has a hundred thousand connections
+                    if _LISTEN not in line:
+                        break
+                    if wanted and not any(port in line for port in wanted):
                         continue
                     fields = line.split()
                     if len(fields) > 9 and fields[3] == _LISTEN.strip():

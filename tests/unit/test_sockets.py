@@ -17,6 +17,7 @@ def test_listening_sockets_are_read_from_both_tables(tmp_path):
     proc.listen("::ffff:10.0.0.17", 9000, 7)
     proc.listen("10.0.0.17", 5000, 8, state="06")
     assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5"), ("::", 8000, "6"), ("10.0.0.17", 9000, "7")]
+    assert sockets.listeners(str(proc), ports=[8000, 9]) == [("::", 8000, "6")]
     (proc.folder / "net" / "tcp6").unlink()  # a kernel without IPv6
     assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5")]
     (proc.folder / "net" / "tcp").unlink()
