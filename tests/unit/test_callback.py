@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(project):
     assert done.stderr.count("WARNING") == 1
     assert "cannot make the folder" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert "PASS  1 of 1 pairs proven" in done.stdout
+    assert "PASS  1 of 1 pairs passed" in done.stdout
     assert "\nreports  " not in done.stdout
 
 
@@ -245,7 +245,7 @@ def test_colours_are_ansibles_own(project):
 def test_beside_any_stdout_callback(project):
     project.inventory(prefill={}, decode=judged("healthy"))
     done = project.run("validate.yml", ANSIBLE_STDOUT_CALLBACK="minimal")
-    assert "PASS  1 of 1 pairs proven" in done.stdout
+    assert "PASS  1 of 1 pairs passed" in done.stdout
 
 
 def test_a_stdout_callback_that_prints_json_stays_alone_on_the_standard_output(project):
@@ -261,7 +261,7 @@ def test_a_stdout_callback_that_prints_json_stays_alone_on_the_standard_output(p
     (project.folder / "more" / "json.py").write_text(plugin)
     done = project.run("validate.yml", ANSIBLE_STDOUT_CALLBACK="json", ANSIBLE_CALLBACK_PLUGINS="more")
     assert json.loads(done.stdout) == {}
-    assert "PASS  1 of 1 pairs proven" in done.stderr
+    assert "PASS  1 of 1 pairs passed" in done.stderr
 
 
 @pytest.mark.parametrize("enabled", [{}, {"ANSIBLE_CALLBACKS_ENABLED": "kvproof.cluster.kv_reuse_report"}])
@@ -282,7 +282,7 @@ def test_as_a_collection_it_reports_once(project, enabled):
     project.inventory(prefill={}, decode=judged("healthy"))
     done = project.run("kvproof.cluster.validate", ANSIBLE_COLLECTIONS_PATH=str(project.folder), **enabled)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("PASS  1 of 1 pairs proven") == 1
+    assert done.stdout.count("PASS  1 of 1 pairs passed") == 1
     assert project.report()["verdict"] == "pass"
 
 

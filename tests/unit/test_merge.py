@@ -198,7 +198,7 @@ def test_the_playbook_merges_and_prints_and_writes(reports):
         reports.put(name, ran(of(cluster)))
     done = reports.run("-e", f"reports={reports.folder}/s*", "-e", "expect=tokyo,osaka")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASS  2 of 2 pairs proven" in done.stdout
+    assert "PASS  2 of 2 pairs passed" in done.stdout
     assert f"reports {reports.folder}/out (verdict.json, junit.xml" in " ".join(done.stdout.split())
     names = ["index.html", "junit.xml", "kv_reuse.prom", "summary.md", "verdict.json"]
     assert sorted(path.name for path in (reports.folder / "out").iterdir()) == names
@@ -247,5 +247,5 @@ def test_it_works_in_a_collection(reports):
         ANSIBLE_COLLECTIONS_PATH=str(reports.folder), ANSIBLE_CALLBACKS_ENABLED="kvproof.cluster.kv_reuse_report",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("PASS  1 of 1 pairs proven") == 1
+    assert done.stdout.count("PASS  1 of 1 pairs passed") == 1
     assert reports.out["verdict"] == "pass"

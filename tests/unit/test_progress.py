@@ -87,4 +87,4 @@ def test_it_can_be_switched_off(project, environment):
     project.inventory(prefill={}, decode={**judged("healthy"), "said_probed": [PAIR]})
     text = on_terminal(project, **environment)
     assert "probed, none judged yet" not in text
-    assert "1 of 1 pairs proven" in text
+    assert "1 of 1 pairs passed" in text

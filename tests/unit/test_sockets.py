@@ -70,6 +70,7 @@ def test_resolve(monkeypatch):
 
     def hangs(*_args, **_kwargs):
         threading.Event().wait(5)
+        fails()
 
     monkeypatch.setattr(socket, "getaddrinfo", fails)
     assert sockets.resolve("gpu-17") == []

@@ -60,7 +60,7 @@ class TestConsole:
         doc = verdicts.document(verdicts.verdict("sync_loading"), verdicts.verdict("healthy"), exit_code=2)
         text = shown(doc, places=["/x/reports"])
         marks = ["healthy: prefill → decode  PASS", "sync_loading: prefill → decode  FAIL", "cluster healthy  PASS"]
-        marks += ["cluster sync_loading  FAIL", " ✗ async-loading-off", "To know", "\nFAIL  1 of 2 pairs proven"]
+        marks += ["cluster sync_loading  FAIL", " ✗ async-loading-off", "To know", "\nFAIL  1 of 2 pairs passed"]
         marks += ["\nreports    /x/reports", "\nexit code 2  a pair failed"]
         places = [text.index(mark) for mark in marks]
         assert places == sorted(places)
@@ -70,7 +70,7 @@ class TestConsole:
         text = shown(doc)
         assert "local_hit_decode: prefill → decode  INCONCLUSIVE: reused-locally-not-p2p" in text
         assert " ? reused-locally-not-p2p  The KV came from the receiver's own cache" in text
-        assert "\nINCONCLUSIVE  0 of 1 pairs proven; reused-locally-not-p2p on decode" in text
+        assert "\nINCONCLUSIVE  0 of 1 pairs passed; reused-locally-not-p2p on decode" in text
         assert {style for line in console.lines(doc) for text, style in line if "INCONCLUSIVE" in text} == {"doubt"}
 
     def test_the_same_finding_on_many_hosts_is_told_once(self):
@@ -125,7 +125,7 @@ class TestConsole:
         assert "cluster demo  INCONCLUSIVE  1 pair: 1 not judged" in text
         assert " ? p0 → d0 not judged: its verdict task did not run" in text
         assert " · not probed: demo: a → b: kv_reuse_pairs: cover" in text
-        assert "\nINCONCLUSIVE  0 of 1 pairs proven" in text
+        assert "\nINCONCLUSIVE  0 of 1 pairs passed" in text
 
     def test_a_waiver_is_shown_with_its_reason(self):
         text = shown(verdicts.document(verdicts.waived()))

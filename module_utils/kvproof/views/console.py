@@ -158,7 +158,7 @@ def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
     judged = report.all_pairs(doc)
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
     passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
-    count = f"{passed} of {len(judged) + missing} pairs proven" if judged or missing else "no pair was judged"
+    count = f"{passed} of {len(judged) + missing} pairs passed" if judged or missing else "no pair was judged"
     reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
     first = [f"{g.entry['slug']} on {report.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
     more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
