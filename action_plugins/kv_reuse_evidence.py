@@ -29,6 +29,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         host, hostvars = str(task_vars["inventory_hostname"]), task_vars["hostvars"]
         options = assemble.options(hostvars, host)
+        if not options:
+            return dict(result, skipped=True, skip_reason="no host of the validation")
         if not options["kv_reuse_nodes"]:
             return dict(result, skipped=True, skip_reason="kv_reuse_nodes is false")
         wanted = questions(task_vars["kv_reuse_gate"], options, host, hostvars)

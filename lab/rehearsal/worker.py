@@ -31,6 +31,7 @@ class ControllerWorker:
         self._pull = Client(config["controller_pull_url"])
         self._server = Server(self._serve)
         self._pending: list[tuple[str, int]] = []
+        self._some_pending = asyncio.Event()
         self._stalled: list[tuple[asyncio.Future, tuple]] = []
         self._tasks: list[asyncio.Task] = []
         self._pushes = False
@@ -89,6 +90,7 @@ class ControllerWorker:
                 self._log.say("heartbeat")
                 if answer.get("full_sync"):
                     self._pending += [("admit", number) for number in self.pool.hashes()]
+                    self._some_pending.set()
             except NoReply:
                 self._log.say("heartbeat_timed_out")
             await asyncio.sleep(every)
@@ -99,14 +101,16 @@ class ControllerWorker:
         """Tells the controller that a chunk came or went; never sent before a successful registration."""
         if self._of.fault != "announce-nothing":
             self._pending.append((operation, number))
+            self._some_pending.set()
 
     async def _push(self) -> None:
         while True:
-            if self._pending:
-                operations, self._pending = self._pending, []
-                self._pull.send({"kind": "operations", "instance_id": self.instance, "worker_id": self._rank,
-                                 "location": "LocalCPUBackend", "operations": operations})  # fmt: skip
+            await self._some_pending.wait()
             await asyncio.sleep(BATCH_S)
+            self._some_pending.clear()
+            operations, self._pending = self._pending, []
+            self._pull.send({"kind": "operations", "instance_id": self.instance, "worker_id": self._rank,
+                             "location": "LocalCPUBackend", "operations": operations})  # fmt: skip
 
     # ---- lookups
 
