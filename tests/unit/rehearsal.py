@@ -84,6 +84,14 @@ class Stage:
             await asyncio.sleep(0.01)
         raise AssertionError(f"{instance} did not announce {keys} keys")
 
+    async def told(self, name: str, role: str, kind: str) -> None:
+        """Until a member's log has an event of a request: the answer can come before the line that tells of it."""
+        for _ in range(200):
+            if kind in self.kinds(name, role):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{name} logged no {kind} of {role}: {self.kinds(name, role)}")
+
     def events(self, name: str, role: str | None = None) -> list[dict[str, Any]]:
         """Events of a member's log, those of one request where ``role`` is given."""
         scanner, found = lines.Scanner(), []
