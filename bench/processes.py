@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -34,25 +35,29 @@ def run(command: list[str], control_paths: Path, **how: object) -> Spent:
     began = time.perf_counter()
     process = subprocess.Popen(command, **how)
     peaks: list[float] = [0.0]
+    masters: dict[int, float] = {}  # pid → CPU seconds when it was last seen
     done = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, control_paths, peaks, done))
+    watcher = threading.Thread(target=_watch, args=(process.pid, control_paths, peaks, masters, done))
     watcher.start()
-    code = process.wait()
-    wall = time.perf_counter() - began
-    done.set()
-    watcher.join()
+    try:
+        code = process.wait()
+        wall = time.perf_counter() - began
+    finally:
+        process.terminate()
+        done.set()
+        watcher.join()
     after = os.times()
     reaped = after.children_user + after.children_system - before.children_user - before.children_system
-    masters = list(_masters(control_paths))
-    left = sum(_cpu_s(pid) for pid in masters)
-    for pid in masters:
-        os.kill(pid, 15)
-    return Spent(code, wall, reaped + left, max(peaks))
+    for pid in _masters(control_paths):
+        masters[pid] = _cpu_s(pid)
+        os.kill(pid, signal.SIGTERM)
+    return Spent(code, wall, reaped + sum(masters.values()), max(peaks))
 
 
-def _watch(pid: int, control_paths: Path, peaks: list[float], done: threading.Event) -> None:
+def _watch(pid: int, control_paths: Path, peaks: list[float], masters: dict[int, float], done: threading.Event) -> None:
     while not done.wait(SAMPLE_S):
-        peaks.append(sum(_pss_mb(one) for one in {*_tree(pid), *_masters(control_paths)}))
+        masters.update({one: _cpu_s(one) for one in _masters(control_paths)})
+        peaks.append(sum(_pss_mb(one) for one in {*_tree(pid), *masters}))
 
 
 def _pids() -> Iterator[int]:
