@@ -2,21 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads one host after the probe: lmcache_node_info where it is an engine's, lmcache_controller_info where it is the
 controller's, lmcache_log_info where there are only URLs.  One task for all hosts, so that they are read side by side.
+
+What these modules do is piped into the node's Python as one program (nodeprogram): one connection and no file on the
+node, also where pipelining is off, and half the CPU there.  Where that cannot be, the modules run as Ansible runs them.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import assemble
+    from ..module_utils.kvproof import assemble, nodeprogram
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble
+    from kvproof import assemble, nodeprogram
+
+NOT_FOUND = 127  # a shell's exit code
 
 
 class ActionModule(ActionBase):
@@ -27,36 +34,63 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        host, hostvars = str(task_vars["inventory_hostname"]), task_vars["hostvars"]
-        options = assemble.options(hostvars, host)
+        host = str(task_vars["inventory_hostname"])
+        options = assemble.options(task_vars, host)
         if not options:
             return dict(result, skipped=True, skip_reason="no host of the validation")
         if not options["kv_reuse_nodes"]:
             return dict(result, skipped=True, skip_reason="kv_reuse_nodes is false")
-        wanted = questions(task_vars["kv_reuse_gate"], options, host, hostvars)
+        wanted = questions(task_vars, options, host)
         if not wanted:
             return dict(result, skipped=True, skip_reason="no pair of this run has this host")
-        said, failed = {}, []
+        answer = self._by_program(wanted, task_vars) or self._by_modules(wanted, task_vars)
+        result.update(changed=False, seen=assemble.packed(answer["said"]))
+        if answer["problems"]:
+            result.update(failed=True, msg="; ".join(answer["problems"]))
+        return result
+
+    def _by_program(self, wanted: dict[str, dict], task_vars: dict) -> dict | None:
+        """What answers.answer_all() returns on the host; None where the program cannot be run there."""
+        if self._connection.become and not self._connection.get_option("pipelining"):
+            return None  # sudo may be set to want a terminal, which takes no program from a pipe
+        python, is_known = self._python(task_vars)
+        command = f"{self._compute_environment_string()} {python} -".strip()
+        done = self._low_level_execute_command(command, in_data=nodeprogram.build(wanted))
+        if not is_known and done["rc"] in (NOT_FOUND, nodeprogram.TOO_OLD):
+            return None
+        try:
+            return json.loads(done["stdout"].strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            told = (done["stderr"] or done["stdout"]).strip().splitlines()
+            return {"said": {}, "problems": [f"{python} ended with {done['rc']}: {' '.join(told[-1:])}"]}
+
+    def _python(self, task_vars: dict) -> tuple[str, bool]:
+        """The host's Python, and whether somebody said that it is this one."""
+        given = {name: self._templar.template(task_vars[name]) for name in ("ansible_python_interpreter",)
+                 if name in task_vars}  # fmt: skip
+        python = str(C.config.get_config_value("INTERPRETER_PYTHON", variables=given))
+        if python.startswith("auto"):
+            python = (task_vars.get("ansible_facts") or {}).get("discovered_interpreter_python")
+        return (python, True) if python else ("python3", False)
+
+    def _by_modules(self, wanted: dict[str, dict], task_vars: dict) -> dict:
+        said, problems = {}, []
         for module, module_args in wanted.items():
             answer = self._execute_module(module_name=module, module_args=module_args, task_vars=task_vars)
             said.update({part: answer[part] for part in ("node", "controller", "log") if part in answer})
             if answer.get("failed"):
-                failed.append(str(answer.get("msg") or f"{module} failed"))
-        return dict(
-            result,
-            changed=False,
-            seen=assemble.packed(said),
-            **({"failed": True, "msg": "; ".join(failed)} if failed else {}),
-        )
+                problems.append(str(answer.get("msg") or f"{module} failed"))
+        return {"said": said, "problems": problems}
 
 
-def questions(gate: dict, options: dict, host: str, hostvars: dict) -> dict[str, dict]:
+def questions(task_vars: dict, options: dict, host: str) -> dict[str, dict]:
     """Module → its arguments, for those that this host can answer."""
     wanted: dict[str, dict] = {}
+    gate = task_vars["kv_reuse_gate"]
     plan, pairs = gate["kv_reuse_plan"], gate["kv_reuse_pairs_of"].get(host)
     log = {name: value for name, value in options["kv_reuse_log"].items() if value}
     if pairs:
-        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(pairs, host, hostvars)}
+        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(pairs, host, task_vars)}
         peers = this_run.pop("peers")
         if plan["mode"] == "inventory":
             url = urlsplit(options["kv_reuse_url"])
@@ -74,9 +108,9 @@ def questions(gate: dict, options: dict, host: str, hostvars: dict) -> dict[str,
     return {module: {k: v for k, v in given.items() if v not in (None, "")} for module, given in wanted.items()}
 
 
-def _asked(pairs: list[dict], host: str, hostvars: dict) -> dict:
+def _asked(pairs: list[dict], host: str, task_vars: dict) -> dict:
     """The request ids that this host's log should show, since when, and the peers it should reach."""
-    probed = assemble.probed(pairs, hostvars)
+    probed = assemble.probed(pairs, task_vars)
     told = [(pair, probed.get(assemble.key_of(pair), {}).get("probe")) for pair in pairs]
     seen = [("holder" if pair["holder"] == host else "receiver", probe) for pair, probe in told if probe]
     began = [probe["started_at"] for _, probe in seen]

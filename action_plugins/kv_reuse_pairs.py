@@ -65,29 +65,12 @@ class ActionModule(ActionBase):
             "inconclusive": inconclusive,
             "bundle": bool(args.get("bundle")),
         }
-        result["kv_reuse_rounds"] = leads(found.pairs, parallel, set(task_vars.get("ansible_play_hosts") or []))
+        result["kv_reuse_rounds"] = topology.rounds(found.pairs, parallel)
         result["kv_reuse_controllers"] = controllers(known)
         result["kv_reuse_pairs_of"] = by_engine(found.pairs)
-        result["kv_reuse_receivers"] = list(dict.fromkeys(pair["receiver"] for pair in found.pairs))
         if found.problem:
             result.update(failed=True, msg=f"kv_reuse: {found.problem}")
         return result
-
-
-def leads(pairs: list[dict], parallel: int, alive: set[str]) -> dict[str, list[list[dict]]]:
-    """Host → the rounds that its task sends: one host for a cluster, so that clusters are probed side by side.
-
-    Every pair says which one, in ``lead``: there its probe is found.
-    """
-    found = {}
-    for all_rounds in topology.rounds(pairs, parallel).values():
-        mine = [pair for one in all_rounds for pair in one]
-        engines = [pair[role] for role in ("receiver", "holder") for pair in mine]
-        lead = next((name for name in engines if name in alive), engines[0])
-        for pair in mine:
-            pair["lead"] = lead
-        found[lead] = all_rounds
-    return found
 
 
 def by_engine(pairs: list[dict]) -> dict[str, list[dict]]:
@@ -122,7 +105,7 @@ def hosts(task_vars: dict) -> list[dict]:
             "roles": mine,
             "in_play": name in in_play,
             "cluster": str(
-                assemble.options(hostvars, name).get("kv_reuse_cluster")
+                assemble.options(task_vars, name).get("kv_reuse_cluster")
                 or hostvars[name].get("kv_reuse_cluster")  # of hosts that are not in the play
                 or "default"
             ),

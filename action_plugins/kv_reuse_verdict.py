@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evidence in, verdict out.  The task after it fails the host with the headlines returned here."""
+"""Evidence in, verdict out, for all pairs.  The task after it fails the receivers whose headlines are returned here."""
 
 from __future__ import annotations
 
@@ -28,39 +28,56 @@ all_findings()  # imported before Ansible forks, once for all hosts
 
 
 class ActionModule(ActionBase):
-    """Judges the pairs of one receiver on the controller; no I/O."""
+    """Runs once, on the controller; no I/O.
+
+    Returns ``kv_reuse_judged``, as JSON (see assemble): {"verdicts", "unjudged", "notes"} of each receiver, and with a
+    bundle "source", what they came from; and ``kv_reuse_failing``, host → headlines of those that fail the run.
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        host, hostvars, gate = str(task_vars["inventory_hostname"]), task_vars["hostvars"], task_vars["kv_reuse_gate"]
-        options, plan = assemble.options(hostvars, host), gate["kv_reuse_plan"]
-        pairs = [pair for pair in gate["kv_reuse_pairs_of"].get(host) or [] if pair["receiver"] == host]
-        probed = assemble.probed(pairs, hostvars)
+        gate = task_vars["kv_reuse_gate"]
+        pairs_of: dict[str, list[dict]] = {}
+        for pair in gate["kv_reuse_plan"]["pairs"]:
+            pairs_of.setdefault(pair["receiver"], []).append(pair)
+        failing = {host: [problem] for host, problem in assemble.refused(task_vars).items()}
+        judged = []
+        for host, pairs in pairs_of.items():
+            judged.append(self._judge(host, pairs, task_vars))
+            told = _failing(judged[-1], gate["kv_reuse_plan"]["inconclusive"])
+            if told:
+                failing.setdefault(host, []).extend(told)
+        return dict(result, changed=False, kv_reuse_judged=assemble.packed(judged), kv_reuse_failing=failing)
+
+    @staticmethod
+    def _judge(host: str, pairs: list[dict], task_vars: dict) -> dict:
+        """The pairs of one receiver."""
+        gate, hostvars = task_vars["kv_reuse_gate"], task_vars["hostvars"]
+        probed = assemble.probed(pairs, task_vars)
         problems = {key: one["problem"] for key, one in probed.items() if one.get("problem")}
         unjudged = [{**names_of(p), "reason": problems[key_of(p)]} for p in pairs if key_of(p) in problems]
+        options = assemble.options(task_vars, host)
+        if not options:
+            return {"verdicts": [], "unjudged": unjudged, "notes": []}
         pairs = [pair for pair in pairs if key_of(pair) not in problems]
         waive, today = waivers.plain(options["kv_reuse_waive"]), datetime.date.today()
         counting, ignored = waivers.active(waive, today)
         documents = evidence(pairs, probed, gate, options, hostvars)
-        if plan["bundle"]:
-            secrets = _secrets(pairs, hostvars)
+        judged = {"unjudged": unjudged, "notes": ignored}
+        if gate["kv_reuse_plan"]["bundle"]:
+            secrets = _secrets(pairs, task_vars)
             documents = [bundle.scrubbed(document, secrets) for document in documents]
-            result["kv_reuse_judged_from"] = {"evidence": documents, "waive": waive, "on": today.isoformat()}
-        verdicts = [judge(document, counting) for document in documents]
-        inconclusive = plan["inconclusive"]
-        failing = [report.headline(v) for v in verdicts if report.fails(v["verdict"], inconclusive) and not v["waived"]]
-        failing += [f"{report.pair_name(one)} not judged: {one['reason']}" for one in unjudged]
-        return dict(
-            result,
-            changed=False,
-            kv_reuse_verdicts=verdicts,
-            kv_reuse_unjudged=unjudged,
-            kv_reuse_failing=failing,
-            kv_reuse_notes=ignored,
-        )
+            judged["source"] = {"evidence": documents, "waive": waive, "on": today.isoformat()}
+        return {**judged, "verdicts": [judge(document, counting) for document in documents]}
+
+
+def _failing(judged: dict, inconclusive: str) -> list[str]:
+    bad = [one for one in judged["verdicts"] if report.fails(one["verdict"], inconclusive) and not one["waived"]]
+    lost = [f"{report.pair_name(one)} not judged: {one['reason']}" for one in judged["unjudged"]]
+    return [*(report.headline(one) for one in bad), *lost]
 
 
 def evidence(pairs: list[dict], probed: dict[tuple, dict], gate: dict, options: dict, hostvars) -> list[dict]:
@@ -82,7 +99,7 @@ def evidence(pairs: list[dict], probed: dict[tuple, dict], gate: dict, options: 
     return [json.loads(assemble.packed(document)) for document in documents]
 
 
-def _secrets(pairs: list[dict], hostvars) -> list[str]:
+def _secrets(pairs: list[dict], task_vars: dict) -> list[str]:
     """Keys, header values and passwords of every engine that these pairs name."""
     hosts = {pair[role] for pair in pairs for role in ("holder", "receiver")}
-    return [one for host in hosts for one in bundle.secrets_of(assemble.options(hostvars, host))]
+    return [one for host in hosts for one in bundle.secrets_of(assemble.options(task_vars, host))]

@@ -106,13 +106,11 @@ class CallbackModule(CallbackBase):
         if self._folder is None and role and role.get_name() in ROLES:
             self._report_into(None)
 
-    def v2_runner_item_on_ok(self, result):
-        for one in result._result.get("probed") or []:
-            self._progress.probed(key_of(one))
+    def probed(self, pairs: list[dict]):
+        """These pairs have been probed.  The task that probes says so while it runs, to its process's copy of this."""
+        for pair in pairs:
+            self._progress.probed(key_of(pair))
         self._tell_progress()
-
-    def v2_runner_item_on_failed(self, result):
-        self.v2_runner_item_on_ok(result)
 
     def v2_runner_on_ok(self, result):
         self._take(result)
@@ -148,17 +146,22 @@ class CallbackModule(CallbackBase):
             self._report_into(self._run.reports_dir)
             if self._run.bundle:  # an earlier run's must not stand beside this one's reports
                 reportfiles.discard(self._folder / bundle.NAME)
-        if "kv_reuse_verdicts" in found:
-            verdicts, source = _plain(found["kv_reuse_verdicts"]), found.get("kv_reuse_judged_from")
-            self._run.verdicts(verdicts, _plain(source) if source else None)
-            self._run.unjudged(_plain(found.get("kv_reuse_unjudged") or []))
-            for verdict in verdicts:
-                self._progress.judged(key_of(verdict), verdict["verdict"])
+        if "probed" in found:
+            self.probed(_plain(found["probed"]))
+        if "kv_reuse_judged" in found:
+            for judged in json.loads(found["kv_reuse_judged"]):
+                self._take_judged(judged)
         if "kv_reuse_merged" in found:
             written, folder = _plain(found.get("kv_reuse_reports") or []), found.get("kv_reuse_reports_dir")
             self._merged = _plain(found["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
-        self._run.note(_plain(found.get("kv_reuse_notes") or []))
         self._tell_progress()
+
+    def _take_judged(self, judged: dict):
+        self._run.verdicts(judged["verdicts"], judged.get("source"))
+        self._run.unjudged(judged["unjudged"])
+        self._run.note(judged["notes"])
+        for verdict in judged["verdicts"]:
+            self._progress.judged(key_of(verdict), verdict["verdict"])
 
     def _begin_progress(self):
         shown = progress.way(dict(os.environ), screen.stdout_callback(), sys.stdout.isatty())

@@ -109,27 +109,15 @@ controller:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kvproof import controllerinfo, sockets
+from ..module_utils.kvproof import answers
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str"},
-            "url": {"type": "str"},
-            "port": {"type": "int"},
-            "host": {"type": "str"},
-            "timeout": {"type": "float", "default": 2.0},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    url = params["url"]
-    if url and (not url.startswith(("http://", "https://")) or sockets.split(url, 80)[0] is None):
-        module.fail_json(msg=f"url: give the controller's URL, for example http://10.0.0.5:9000, not {url}")
-    if params["timeout"] <= 0:
-        module.fail_json(msg="timeout: give a number above zero, not {}".format(params["timeout"]))
-    module.exit_json(changed=False, controller=controllerinfo.gather(**params))
+    module = AnsibleModule(argument_spec=answers.CONTROLLER, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **answers.controller(module.params))
+    except answers.Refused as problem:
+        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

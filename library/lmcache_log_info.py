@@ -168,50 +168,15 @@ log:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kvproof import logs
+from ..module_utils.kvproof import answers
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "log": {
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "file": {"type": "path"},
-                    "unit": {"type": "str"},
-                    "command": {"type": "list", "elements": "str"},
-                },
-            },
-            "ids": {"type": "list", "elements": "str", "default": []},
-            "run_marker": {"type": "str"},
-            "since": {"type": "float"},
-            "started_at": {"type": "float"},
-            "timeout": {"type": "float", "default": 10.0},
-            "budget": {"type": "int", "default": 64 << 20},
-            "head": {"type": "int", "default": 2 << 20},
-            "max_events": {"type": "int", "default": 5000},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    problem = logs.bad_source(params["log"])
-    for name in ("timeout", "budget", "head", "max_events"):
-        if not problem and params[name] <= 0:
-            problem = f"{name}: give a number above zero, not {params[name]}"
-    if problem:
-        module.fail_json(msg=problem)
-    want = logs.Want(
-        params["ids"],
-        params["run_marker"],
-        params["since"],
-        started_at=params["started_at"],
-        head_bytes=params["head"],
-        budget=params["budget"],
-        max_events=params["max_events"],
-        timeout=params["timeout"],
-    )
-    module.exit_json(changed=False, log=logs.read(params["log"], want))
+    module = AnsibleModule(argument_spec=answers.LOG, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **answers.log(module.params))
+    except answers.Refused as problem:
+        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

@@ -242,64 +242,15 @@ node:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kvproof import logs, nodeinfo, sockets
+from ..module_utils.kvproof import answers
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "port": {"type": "int", "default": 8000},
-            "host": {"type": "str"},
-            "log": {
-                "type": "dict",
-                "options": {
-                    "file": {"type": "path"},
-                    "unit": {"type": "str"},
-                    "command": {"type": "list", "elements": "str"},
-                },
-            },
-            "config_file": {"type": "path"},
-            "internal_api_url": {"type": "str"},
-            "ids": {"type": "list", "elements": "str", "default": []},
-            "run_marker": {"type": "str"},
-            "since": {"type": "float"},
-            "peers": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "to": {"type": "str", "required": True},
-                    "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"},
-                },
-            },
-            "controller_url": {"type": "str"},
-            "api_timeout": {"type": "float", "default": 2.0},
-            "dial_timeout": {"type": "float", "default": 1.0},
-            "log_timeout": {"type": "float", "default": 10.0},
-            "log_budget": {"type": "int", "default": 64 << 20},
-            "log_head": {"type": "int", "default": 2 << 20},
-            "max_events": {"type": "int", "default": 5000},
-        },
-        supports_check_mode=True,
-    )
-    wanted = dict(module.params)
-    problem = logs.bad_source(wanted["log"]) or bad_input(wanted)
-    if problem:
-        module.fail_json(msg=problem)
-    module.exit_json(changed=False, node=nodeinfo.gather(**wanted))
-
-
-def bad_input(wanted):
-    """One sentence on what is wrong with the options, None when they can be used."""
-    if not 0 < wanted["port"] < 65536:
-        return "port: give the engine's port, a number from 1 to 65535, not {}".format(wanted["port"])
-    for peer in wanted["peers"]:
-        if sockets.split(peer["to"])[0] is None:
-            return "peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"])
-    for name in ("api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events"):
-        if wanted[name] <= 0:
-            return f"{name}: give a number above zero, not {wanted[name]}"
-    return None
+    module = AnsibleModule(argument_spec=answers.NODE, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **answers.node(module.params))
+    except answers.Refused as problem:
+        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

@@ -37,15 +37,11 @@ def pair_evidence(
     }
 
 
-def probed(pairs: list[dict], hostvars) -> dict[tuple, dict]:
-    """Key of a pair → {"pair", "probe", "problem"}, as the hosts that sent the rounds have registered it."""
-    leads = dict.fromkeys(pair["lead"] for pair in pairs)
-    return {
-        key_of(one["pair"]): one
-        for sent in [registered(hostvars, lead, "kv_reuse_probed") for lead in leads]
-        for result in sent.get("results") or []
-        for one in json.loads(result.get("answers") or "[]")
-    }
+def probed(pairs: list[dict], task_vars: dict) -> dict[tuple, dict]:
+    """Key of a pair → {"pair", "probe", "problem"}, of all pairs of their clusters, as kv_reuse_rounds found it."""
+    answers = (task_vars.get("kv_reuse_probed") or {}).get("answers") or {}
+    clusters = dict.fromkeys(pair["cluster"] for pair in pairs)
+    return {key_of(one["pair"]): one for name in clusters for one in json.loads(answers.get(name) or "[]")}
 
 
 def packed(said: object) -> str:
@@ -53,22 +49,25 @@ def packed(said: object) -> str:
     return json.dumps(said, default=str, separators=(",", ":"))
 
 
-def options(hostvars, host: str) -> dict:
+def options(task_vars: dict, host: str) -> dict:
     """The role's variables of a host, as kv_reuse_options checked them; {} where it found them wrong, or never ran."""
-    return json.loads(registered(hostvars, host, "kv_reuse_options").get("options") or "{}")
+    return json.loads(_checked(task_vars, "options").get(host) or "{}")
+
+
+def refused(task_vars: dict) -> dict[str, str]:
+    """Host → what is wrong with its variables."""
+    return dict(_checked(task_vars, "refused"))
 
 
 def seen(hostvars, host: str) -> dict:
     """What kv_reuse_evidence saw on a host: ``node``, ``controller``, ``log``, or how it failed; {} where it was
     skipped or never ran."""
-    result = registered(hostvars, host, "kv_reuse_seen")
+    result = hostvars.raw_get(host).get("kv_reuse_seen") or {}  # not templated: results hold no templates
     return {} if result.get("skipped") else {**result, **json.loads(result.get("seen") or "{}")}
 
 
-def registered(hostvars, host: str, name: str) -> dict:
-    """What a task registered for a host, {} where it did not run.  Not templated: results hold no templates."""
-    values = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
-    return values.get(name) or {}
+def _checked(task_vars: dict, what: str) -> dict[str, str]:
+    return (task_vars.get("kv_reuse_options") or {}).get(what) or {}
 
 
 def node_of(result: dict) -> dict | None:

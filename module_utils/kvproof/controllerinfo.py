@@ -18,9 +18,11 @@ def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/pro
     if url:
         url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)
         host, port = host or url_host, port or url_port
-    found = procs.find(port or commands.CONTROLLER_PORT, host, commands.controller, proc)
+    listening = sockets.Listening(proc)
+    where = port or commands.CONTROLLER_PORT
+    found = procs.find(where, host, commands.controller, proc, listening)
     if found.running is False and host not in sockets.LOCAL_NAMES:
-        local = procs.find(port or commands.CONTROLLER_PORT, "localhost", commands.controller, proc)
+        local = procs.find(where, "localhost", commands.controller, proc, listening)
         found = local if local.command else found  # one that only its own host can reach
     options = commands.controller_options(found.command.options) if found.command else None
     url = url or _url(found, options)
@@ -40,7 +42,7 @@ def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/pro
             "unseen": list(found.unseen),
         },
         "options": options,
-        "listening": _listening(found, options, proc),
+        "listening": _listening(found, options, listening),
     }
 
 
@@ -70,14 +72,13 @@ def _workers(url, timeout):
     return http, workers
 
 
-def _listening(found, options, proc):
+def _listening(found, options, listening):
     """Listening sockets among the ports that the controller should have."""
     ports = {item.port for item in found.listeners or []}
     if options:
         ports |= {options["port"], *options["monitor_ports"].values()}
     try:
-        listeners = sockets.listeners(proc, found.pid)
+        listeners = listening.at(ports - {None}, found.pid)
     except OSError:
         return []
-    pairs = {(item.address, item.port) for item in listeners if item.port in ports}
-    return [{"address": address, "port": port} for address, port in sorted(pairs)]
+    return sockets.listed(listeners)

@@ -40,8 +40,9 @@ def gather(proc="/proc", **wanted):
     """The NODE document; `wanted` overrides DEFAULTS.  Never raises for what it finds on the node."""
     began = time.monotonic()
     ask = dict(DEFAULTS, **wanted)
-    found = _find(ask["port"], ask["host"], proc)
-    engine = _engine(found, ask["port"], proc)
+    listening = sockets.Listening(proc)
+    found = _find(ask["port"], ask["host"], proc, listening)
+    engine = _engine(found, ask["port"], proc, listening)
     log = _log(engine, ask, proc)
     logged = log["head"] + log["events"]
 
@@ -74,7 +75,7 @@ def gather(proc="/proc", **wanted):
         "internal_api": api["internal_api"],
         "versions": {"lmcache": api["lmcache"] or any_role.get("lmcache"), "vllm": any_role.get("vllm")},
         "p2p_host": _p2p_host(config.get("p2p_host"), own),
-        "listening": _listening(engine["pid"], [ask["port"], *nodeconfig.p2p_ports(config)], proc),
+        "listening": _listening(engine["pid"], [ask["port"], *nodeconfig.p2p_ports(config)], listening),
         "dials": sockets.dial_all(_targets(config, ask, log["events"]), ask["dial_timeout"]),
         "log": log,
         "bytes_read": log["bytes_read"] + config_file.pop("size"),
@@ -82,12 +83,12 @@ def gather(proc="/proc", **wanted):
     }
 
 
-def _find(port, host, proc):
+def _find(port, host, proc, listening):
     """The engine's process.  Where several could be meant, the address SSH was called under decides."""
-    found = procs.find(port, host, commands.engine, proc)
+    found = procs.find(port, host, commands.engine, proc, listening)
     called = os.environ.get("SSH_CONNECTION", "").split()
     if found.pid is None and found.running and host is None and len(called) == 4:
-        return procs.find(port, called[2], commands.engine, proc)
+        return procs.find(port, called[2], commands.engine, proc, listening)
     return found
 
 
@@ -98,7 +99,7 @@ def _user():
         return str(os.geteuid())
 
 
-def _engine(found, port, proc):
+def _engine(found, port, proc, listening):
     """NODE.engine of a procs.Found."""
     engine = {
         "port": port,
@@ -128,7 +129,7 @@ def _engine(found, port, proc):
     if not compared:
         engine["unseen"].append("mount namespace")
     if not engine["listening"] and engine["other_namespace"]:
-        engine["listening"] = bool(_listening(pid, [port], proc))
+        engine["listening"] = bool(_listening(pid, [port], listening))
     return engine
 
 
@@ -207,13 +208,11 @@ def _p2p_host(value, own):
     return {"value": value, "resolved": resolved or [], "ours": ours}
 
 
-def _listening(pid, ports, proc):
+def _listening(pid, ports, listening):
     try:
-        listeners = sockets.listeners(proc, pid, ports)
+        return sockets.listed(listening.at(ports, pid))
     except OSError:
         return []
-    pairs = {(item.address, item.port) for item in listeners if item.port in ports}
-    return [{"address": address, "port": port} for address, port in sorted(pairs)]
 
 
 def _targets(config, ask, events):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import re
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from . import experiment, httpclient, metrics
 from .engine import EngineSettings
@@ -139,6 +141,33 @@ def probe(params: dict, check_mode: bool = False) -> dict:
         except experiment.TokenizerError as exc:
             raise ValueError(str(exc)) from exc
     return {**found, "cluster": params["cluster"]}
+
+
+def probe_rounds(rounds: list[list[dict]], check_mode: bool = False) -> list[dict]:
+    """{"pair", "probe", "problem"} of every pair of one cluster, round after round, the pairs of a round side by side.
+
+    Of each pair: "pair", its names; "params" as probe() takes them; "problem", why it has none.  Raises nothing that
+    concerns one pair alone.
+    """
+    answers = []
+    for one in rounds:
+        with ThreadPoolExecutor(max_workers=len(one)) as pool:
+            answers += pool.map(lambda asked: _answer(asked, check_mode), one)
+    return answers
+
+
+def _answer(asked: dict, check_mode: bool) -> dict:
+    answer = {"pair": asked["pair"], "probe": None, "problem": asked["problem"]}
+    if asked["problem"]:
+        return answer
+    try:
+        return {**answer, "probe": probe(asked["params"], check_mode)}
+    except (ValueError, MissingLibrary) as exc:
+        return {**answer, "problem": str(exc)}
+    except Exception as exc:
+        where = traceback.extract_tb(exc.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"
+        return {**answer, "problem": f"the probe broke off with {type(exc).__name__}: {exc} ({place})"}
 
 
 def _need_libraries(params: dict) -> None:

@@ -135,16 +135,16 @@ def topmost(proc, candidates):
     return kept
 
 
-def find(port, host, recognise, proc="/proc"):
+def find(port, host, recognise, proc="/proc", listening=None):
     """The process that listens on `port`, or would: a Found.
 
     `host` is where clients reach it (None: anywhere).  `recognise(words)` returns a Command for the command
-    line of a process of the kind looked for, None for others.  Never guesses between several.
+    line of a process of the kind looked for, None for others.  `listening`: a sockets.Listening, where the caller
+    has one.  Never guesses between several.
     """
-    unseen = []
+    unseen, listening = [], listening or sockets.Listening(proc)
     try:
-        everywhere = [item for item in sockets.listeners(proc, ports=[port]) if item.port == port]
-        here = _at_host(everywhere, host, proc)
+        here = _at_host(listening.at([port]), host, proc)
     except OSError:
         here = None
         unseen.append("listening sockets")
@@ -158,7 +158,7 @@ def find(port, host, recognise, proc="/proc"):
     if here and not owners:
         unseen.append("pid of the socket")
     # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
-    matching = {} if recognised else _by_cmdline(proc, port, host, recognise)
+    matching = {} if recognised else _by_cmdline(proc, port, host, recognise, listening)
     if len(matching) == 1:
         ((pid, command),) = matching.items()
         return Found(pid, "cmdline", command, here, True, unseen)
@@ -203,14 +203,14 @@ def _fits(command, port, host):
     return not any(address.startswith("127.") for address in [*bound, *wanted])  # NAT, a proxy, a VIP
 
 
-def _by_cmdline(proc, port, host, recognise):
+def _by_cmdline(proc, port, host, recognise, listening):
     """Commands, by pid, of the processes that would serve `port` at `host` by their command line."""
     found = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
     matching = topmost(
         proc, [pid for pid, command in found.items() if command is not None and _fits(command, port, host)]
     )
     if len(matching) > 1:
-        matching = [pid for pid in matching if _listens_in_its_namespace(proc, pid, port)] or matching
+        matching = [pid for pid in matching if _listens_in_its_namespace(listening, pid, port)] or matching
     return {pid: found[pid] for pid in matching}
 
 
@@ -229,9 +229,9 @@ def _started_as(proc, pid, recognise):
     return pid
 
 
-def _listens_in_its_namespace(proc, pid, port):
+def _listens_in_its_namespace(listening, pid, port):
     try:
-        return any(item.port == port for item in sockets.listeners(proc, pid, [port]))
+        return bool(listening.at([port], pid))
     except OSError:
         return False
 

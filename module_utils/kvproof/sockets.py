@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 import struct
 import threading
@@ -21,36 +22,69 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 WILDCARDS = ("0.0.0.0", "::")
 DIAL_TIMEOUT = 1.0
 MAX_DIALS = 32
-_LISTEN = " 0A "
+_BLOCK = 1 << 16
+_LISTENING = rb"^ *\d+: ([0-9A-F]+):(%s) [0-9A-F]+:[0-9A-F]+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+)"
 
 
-def listeners(proc="/proc", pid=None, ports=None):
-    """Listening TCP sockets of this network namespace, or of process `pid`'s, of these ports alone; raises OSError.
+class Listening:
+    """Listening TCP sockets, of each network namespace as they were when it was first asked about.
 
     Source: /proc/net/tcp and tcp6, whose addresses are 32-bit words in the machine's byte order.  Listening sockets
     come first there (tcp_seq_start in the kernel), and a busy host has a hundred thousand connections after them.
     """
-    wanted = ports and tuple(f":{port:04X} " for port in ports)
-    folder = os.path.join(proc, str(pid) if pid else "", "net")
-    found, error = [], None
-    for name in ("tcp", "tcp6"):
+
+    def __init__(self, proc="/proc"):
+        self._proc = proc
+        self._tables = {}
+
+    def at(self, ports=None, pid=None):
+        """Listeners on these ports (None: on all) in our network namespace, or process `pid`'s; raises OSError."""
+        wanted = b"[0-9A-F]{4}" if ports is None else b"|".join(b"%04X" % port for port in ports)
+        if not wanted:
+            return []
+        found = re.findall(_LISTENING % wanted, self._table(pid), re.MULTILINE)
+        return [Listener(_address(address.decode()), int(port, 16), inode.decode()) for address, port, inode in found]
+
+    def _table(self, pid):
+        name = self._namespace(pid) or pid
+        if name not in self._tables:
+            self._tables[name] = _listening_lines(os.path.join(self._proc, str(pid) if pid else "", "net"))
+        return self._tables[name]
+
+    def _namespace(self, pid):
         try:
-            with open(os.path.join(folder, name), encoding="ascii") as table:
-                next(table, None)
-                for line in table:
-                    if _LISTEN not in line:
-                        break
-                    if wanted and not any(port in line for port in wanted):
-                        continue
-                    fields = line.split()
-                    if len(fields) > 9 and fields[3] == _LISTEN.strip():
-                        address, port = fields[1].split(":")
-                        found.append(Listener(_address(address), int(port, 16), fields[9]))
-        except FileNotFoundError as problem:  # no IPv6 here
-            error = error or (problem if name == "tcp" else None)
-    if error:
-        raise error
-    return found
+            return os.readlink(os.path.join(self._proc, str(pid or "self"), "ns", "net"))
+        except OSError:
+            return None
+
+
+def _listening_lines(folder):
+    """The lines of both tables that may be of listening sockets; raises OSError."""
+    with open(os.path.join(folder, "tcp"), "rb") as table:
+        found = _first_lines(table)
+    try:
+        with open(os.path.join(folder, "tcp6"), "rb") as table:
+            return found + _first_lines(table)
+    except FileNotFoundError:  # no IPv6 here
+        return found
+
+
+def _first_lines(table):
+    blocks = []
+    table.readline()
+    for block in iter(lambda: table.read(_BLOCK), b""):
+        blocks.append(block)
+        whole = block.rsplit(b"\n", 2)
+        if len(whole) == 3 and b" 0A " not in whole[1]:
+            break
+    return b"".join(blocks)
+
+
+def listed(listeners):
+    """Listeners as documents show them."""
+    return [
+        {"address": address, "port": port} for address, port in sorted({(one.address, one.port) for one in listeners})
+    ]
 
 
 def _address(words):

@@ -69,7 +69,8 @@ def project(tmp_path) -> Project:
 def judged(name: str, **changes) -> dict:
     """Variables of a receiver whose pair gets this verdict; the task fails as the role's does."""
     pair = verdicts.verdict(name, **{**PAIR, **changes})
-    return {"said_verdict": {"kv_reuse_verdicts": [pair], "failed": pair["verdict"] != "pass", "msg": "not proven"}}
+    told = json.dumps([{"verdicts": [pair], "unjudged": [], "notes": []}])
+    return {"said_verdict": {"kv_reuse_judged": told, "failed": pair["verdict"] != "pass", "msg": "not proven"}}
 
 
 def test_a_pass_is_printed_and_written(project):

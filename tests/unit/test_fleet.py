@@ -25,7 +25,7 @@ import fleet
 
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 pytestmark = pytest.mark.skipif(not PLAYBOOK.exists(), reason="ansible is not installed beside this Python")
-BROKEN, ODD, CLUSTERS = 1, 2, 4
+BROKEN, ODD, WRONG, AUTO, CLUSTERS = 1, 2, 3, 4, 5
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +34,19 @@ def up(tmp_path_factory):
         yield running
 
 
-def validate(up: fleet.Fleet, folder: Path, *options: str) -> tuple[dict, subprocess.CompletedProcess]:
+def validate(
+    up: fleet.Fleet, folder: Path, *options: str, playbook="validate.yml"
+) -> tuple[dict, subprocess.CompletedProcess]:
     hosts = yaml.safe_load(up.inventory.read_text(encoding="utf-8"))
-    hosts["kv_decode"]["hosts"][fleet.name(ODD, "decode")]["kv_reuse_ca_cert"] = "/nowhere/ca.pem"
+    decode = hosts["kv_decode"]["hosts"]
+    decode[fleet.name(ODD, "decode")]["kv_reuse_ca_cert"] = "/nowhere/ca.pem"
+    decode[fleet.name(WRONG, "decode")].update(kv_reuse_trials="many", kv_reuse_api_key="sk-secret-0123")
+    hosts["kv_controller"]["hosts"][fleet.name(WRONG, "controller")]["kv_reuse_log"] = "{{ nobody_defined_this }}"
+    decode[fleet.name(AUTO, "decode")]["ansible_python_interpreter"] = "auto"
     inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump(hosts), encoding="utf-8")
     done = subprocess.run(
-        [PLAYBOOK, "-i", inventory, "validate.yml", "-e", f"kv_reuse_reports_dir={folder / 'reports'}", *options],
+        [PLAYBOOK, "-i", inventory, playbook, "-e", f"kv_reuse_reports_dir={folder / 'reports'}", *options],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
         check=False,
@@ -55,21 +61,50 @@ def test_every_cluster_gets_its_own_verdict(up, tmp_path):
     assert done.returncode == 2, done.stdout
     seen = {one["name"]: one for one in doc["clusters"]}
     verdicts = {name: [pair["verdict"] for pair in one["pairs"]] for name, one in seen.items()}
-    assert verdicts == {"c000": ["pass"], "c001": ["fail"], "c002": [], "c003": ["pass"]}
+    assert verdicts == {"c000": ["pass"], "c001": ["fail"], "c002": [], "c003": [], "c004": ["pass"]}
     assert seen["c001"]["pairs"][0]["findings"][0]["slug"] == "p2p-disabled"
     (lost,) = seen["c002"]["not_judged"]
     assert lost["reason"] == ("receiver.ca_cert /nowhere/ca.pem is no file on this machine: give the CA's PEM file")
+    (lost,) = seen["c003"]["not_judged"]
+    assert lost["reason"].startswith(
+        "c003-decode: Validation of arguments failed: argument 'kv_reuse_trials' is of type"
+    )
     assert "c002-prefill → c002-decode not judged" in done.stdout
+    failed = {line.split()[0] for line in done.stdout.splitlines() if " failed=1 " in line}
+    assert failed == {"c001-decode", "c002-decode", "c003-decode", "c003-controller"}
+    assert "nobody_defined_this" in done.stdout
+    assert "sk-secret" not in done.stdout + done.stderr + json.dumps(doc)
     assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_limit_judges_what_it_touched_and_says_so(up, tmp_path):
-    doc, done = validate(up, tmp_path, "--limit", "c000*,c003-prefill")
+    doc, done = validate(up, tmp_path, "--limit", "c000*,c004-prefill")
     assert done.returncode == 0, done.stdout
     assert [one["name"] for one in doc["clusters"]] == ["c000"]
     left = {one["cluster"]: one["reason"] for one in doc["not_probed"]}
-    assert left["c003"] == "c003-decode not in this run (--limit)"
-    assert "only 3 of 8 engines are in this run (--limit); it judges no others" in doc["notes"]
+    assert left["c004"] == "c004-decode not in this run (--limit)"
+    assert "only 3 of 10 engines are in this run (--limit); it judges no others" in doc["notes"]
+
+
+PLAY = """
+- hosts: c000*
+  gather_facts: false
+  vars:
+    kv_reuse_trials: 2
+    kv_reuse_chunks: 3
+  roles:
+    - role: kv_reuse
+      kv_reuse_chunks: 2
+"""
+
+
+def test_variables_of_a_play_and_of_its_role_count(up, tmp_path):
+    (tmp_path / "own.yml").write_text(PLAY, encoding="utf-8")
+    doc, done = validate(up, tmp_path, playbook=tmp_path / "own.yml")
+    assert done.returncode == 0, done.stdout
+    (pair,) = doc["clusters"][0]["pairs"]
+    assert len(pair["trials"]) == 2
+    assert {trial["expected"] for trial in pair["trials"]} == {2 * 256}
 
 
 def test_all_faults_that_a_fleet_can_be_given_are_known():

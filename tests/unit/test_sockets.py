@@ -16,19 +16,19 @@ def test_listening_sockets_are_read_from_both_tables(tmp_path):
     proc.listen("::", 8000, 6)
     proc.listen("::ffff:10.0.0.17", 9000, 7)
     proc.listen("10.0.0.17", 5000, 8, state="06")
-    assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5"), ("::", 8000, "6"), ("10.0.0.17", 9000, "7")]
-    assert sockets.listeners(str(proc), ports=[8000, 9]) == [("::", 8000, "6")]
+    assert sockets.Listening(str(proc)).at() == [("127.0.0.97", 8200, "5"), ("::", 8000, "6"), ("10.0.0.17", 9000, "7")]
+    assert sockets.Listening(str(proc)).at([8000, 9]) == [("::", 8000, "6")]
     (proc.folder / "net" / "tcp6").unlink()  # a kernel without IPv6
-    assert sockets.listeners(str(proc)) == [("127.0.0.97", 8200, "5")]
+    assert sockets.Listening(str(proc)).at() == [("127.0.0.97", 8200, "5")]
     (proc.folder / "net" / "tcp").unlink()
     with pytest.raises(FileNotFoundError):
-        sockets.listeners(str(proc))
+        sockets.Listening(str(proc)).at()
 
 
 def test_the_real_tables_show_a_real_socket():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert ("127.0.0.1", port) in [(item.address, item.port) for item in sockets.listeners()]
+        assert ("127.0.0.1", port) in [(item.address, item.port) for item in sockets.Listening().at()]
 
 
 def test_addresses(tmp_path):

@@ -37,37 +37,43 @@ def prints_json() -> bool:
     return "json" in stdout_callback()
 
 
+CLEAR = "\r\x1b[K"
+
+
 class ChangingLine:
-    """One line at the bottom of a terminal, taken away before anything else is displayed."""
+    """One line at the bottom of a terminal, taken away before anything else is displayed.
+
+    A worker draws through its display, too: what it displays is displayed by the process that it is a fork of.
+    """
 
     def __init__(self):
-        self._process: int | None = None  # workers are forks of it, and draw nothing
+        self._display = None
+        self._process: int | None = None
         self._drawn = False
 
     @property
     def ready(self) -> bool:
-        return self._process is not None
+        return self._display is not None
 
     def stand_aside_for(self, display):
         """From now on what goes through Ansible's display finds an empty line."""
         if self.ready:
             return
-        self._process, original = os.getpid(), display.display
+        self._display, self._process, original = display, os.getpid(), display.display
 
-        def display_below(*args, **kwargs):
+        def display_below(msg, *args, **kwargs):
             self.erase()
-            return original(*args, **kwargs)
+            self._drawn = str(msg).startswith(CLEAR)
+            return original(msg, *args, **kwargs)
 
         display.display = display_below
 
     def draw(self, text: str):
-        sys.stdout.write(f"\r\x1b[K{text}")
-        sys.stdout.flush()
-        self._drawn = True
+        self._display.display(f"{CLEAR}{text}", screen_only=True, newline=False)
 
     def erase(self):
         if self._drawn and os.getpid() == self._process:
-            sys.stdout.write("\r\x1b[K")
+            sys.stdout.write(CLEAR)
             sys.stdout.flush()
             self._drawn = False
 
