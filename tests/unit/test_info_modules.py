@@ -172,6 +172,7 @@ def _told(options: dict) -> dict:
 # ------------------------------------------------------------------ the oldest Python of a node
 
 NODE_SIDE = (
+    "answers",
     "allowlist",
     "commands",
     "controller_api",

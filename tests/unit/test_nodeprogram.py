@@ -36,7 +36,6 @@ def test_it_answers_as_the_modules_do(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     told, here = json.loads(done.stdout), answers.answer_all(asked)
     assert told["problems"] == here["problems"] == []
-    assert told["said"]["log"]["bytes_read"] == len("nothing of ours\n")
     here = json.loads(json.dumps(here))
     for one in (told, here):  # what differs from one reading to the next
         one["said"]["log"].pop("duration_s", None)
