@@ -7,6 +7,7 @@ Ansible's own check of a role does the same in a process for each host, which fo
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        gc.freeze()  # a collection would write to, and so copy, every page that is shared with Ansible's own process
         groups, in_play = task_vars["groups"], task_vars["ansible_play_hosts_all"]
         engines_and_controllers = {host for group in topology.GROUPS for host in groups.get(group) or []}
         validator, options, refused = ArgumentSpecValidator(SPECIFICATION), {}, {}

@@ -8,6 +8,7 @@ in them.  What keeps a pair from being probed is told of that pair; the others a
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -45,6 +46,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        gc.freeze()  # a collection would write to, and so copy, every page that is shared with Ansible's own process
         self._validator = ArgumentSpecValidator(probing.argument_spec())
         rounds, answers = task_vars["kv_reuse_gate"]["kv_reuse_rounds"], {}
         for cluster, told in self._in_processes(rounds, task_vars):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        gc.freeze()  # a collection would write to, and so copy, every page that is shared with Ansible's own process
         gate = task_vars["kv_reuse_gate"]
         pairs_of: dict[str, list[dict]] = {}
         for pair in gate["kv_reuse_plan"]["pairs"]:

@@ -89,6 +89,7 @@ def measure(clusters: int, faults: list[str], args: argparse.Namespace) -> dict[
 
 
 def page(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
+    rows = sorted(rows, key=lambda row: row["clusters"])
     lines = [
         f"# Fleet, {args.name}",
         "",

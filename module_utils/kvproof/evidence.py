@@ -284,7 +284,7 @@ def read(document) -> tuple[dict, list[str]]:
     of another schema.
     """
     errors = Errors()
-    found = EVIDENCE.read(document, "", errors)
+    found = EVIDENCE.read(document, None, errors)
     if found is None:
         return {}, list(errors) or ["there is no evidence document"]
     if found.get("schema") not in (None, SCHEMA):

@@ -100,9 +100,8 @@ def socket_owners(proc, inodes):
     wanted = {f"socket:[{inode}]" for inode in inodes}
     found = []
     for pid in pids(proc) if wanted else []:
-        folder = os.path.join(proc, str(pid), "fd")
         try:
-            held = wanted.intersection(_link(folder, name) for name in os.listdir(folder))
+            held = wanted & _links(os.path.join(proc, str(pid), "fd"))
         except OSError:
             continue
         if held:
@@ -110,6 +109,20 @@ def socket_owners(proc, inodes):
             wanted -= held
         if not wanted:
             break
+    return found
+
+
+def _links(path):
+    """Where the links of a folder point; raises OSError where it cannot be read."""
+    found, folder = set(), os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in os.listdir(folder):
+            try:
+                found.add(os.readlink(name, dir_fd=folder))
+            except OSError:  # closed since, or no link
+                continue
+    finally:
+        os.close(folder)
     return found
 
 

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Optional, Tuple
 
 MOST_ERRORS = 50
+_UNCHANGING = (str, int, float)  # and bool, which is an int
+
+#: Where a value is, from the outside in: the path of what holds it, and its name or "[number]" there.  None: it is the
+#: document.  Spelled out for errors alone, as documents have ten thousand values.
+Path = Optional[Tuple["Path", str]]
 
 
 class Errors(list):
     """Sentences about parts that do not fit; a broken gatherer must not fill a report with them."""
 
-    def note(self, path: str, wanted: str, value) -> None:
+    def note(self, path: Path, wanted: str, value) -> None:
         if len(self) < MOST_ERRORS:
-            self.append(f"{path or 'the document'}: {wanted} expected, {_named(value)} found; it counts as not seen")
+            self.append(
+                f"{_spelled(path) or 'the document'}: {wanted} expected, {_named(value)} found; it counts as not seen"
+            )
 
 
 class Shape:
@@ -28,7 +36,7 @@ class Shape:
 
     wanted = "anything"
 
-    def read(self, value, path: str, errors: Errors):
+    def read(self, value, path: Path, errors: Errors):
         if value is None:
             return None
         if not self.fits(value):
@@ -39,9 +47,9 @@ class Shape:
     def fits(self, value) -> bool:
         return True
 
-    def inner(self, value, path: str, errors: Errors):
+    def inner(self, value, path: Path, errors: Errors):
         """The fresh value of one that fits."""
-        return copy.deepcopy(value)
+        return value if isinstance(value, _UNCHANGING) else copy.deepcopy(value)
 
     def schema(self, defs: dict) -> dict:
         return {}
@@ -82,7 +90,7 @@ class Count(Number):
     def fits(self, value) -> bool:
         return super().fits(value) and value >= 0 and value == int(value)
 
-    def inner(self, value, path: str, errors: Errors):
+    def inner(self, value, path: Path, errors: Errors):
         return int(value)
 
     def schema(self, defs: dict) -> dict:
@@ -107,7 +115,7 @@ class Plain(Shape):
     def fits(self, value) -> bool:
         return _scalar(value) or (isinstance(value, list) and all(one is None or _scalar(one) for one in value))
 
-    def inner(self, value, path: str, errors: Errors):
+    def inner(self, value, path: Path, errors: Errors):
         return list(value) if isinstance(value, list) else value
 
     def schema(self, defs: dict) -> dict:
@@ -126,8 +134,8 @@ class ListOf(Shape):
     def fits(self, value) -> bool:
         return isinstance(value, list)
 
-    def inner(self, value, path: str, errors: Errors):
-        read = [self.item.read(one, f"{path}[{number}]", errors) for number, one in enumerate(value)]
+    def inner(self, value, path: Path, errors: Errors):
+        read = [self.item.read(one, (path, f"[{number}]"), errors) for number, one in enumerate(value)]
         return [{} if one is None else one for one in read] if isinstance(self.item, (Object, MapOf)) else read
 
     def schema(self, defs: dict) -> dict:
@@ -145,8 +153,8 @@ class MapOf(Shape):
     def fits(self, value) -> bool:
         return isinstance(value, dict)
 
-    def inner(self, value, path: str, errors: Errors):
-        return {str(key): self.item.read(one, f"{path}.{key}", errors) for key, one in value.items()}
+    def inner(self, value, path: Path, errors: Errors):
+        return {str(key): self.item.read(one, (path, key), errors) for key, one in value.items()}
 
     def schema(self, defs: dict) -> dict:
         return {"type": ["object", "null"], "additionalProperties": self.item.schema(defs)}
@@ -166,11 +174,11 @@ class Object(Shape):
     def fits(self, value) -> bool:
         return isinstance(value, dict)
 
-    def inner(self, value, path: str, errors: Errors):
+    def inner(self, value, path: Path, errors: Errors):
         read = {}
         for name, one in value.items():
             shape = self.fields.get(name)
-            read[name] = copy.deepcopy(one) if shape is None else shape.read(one, f"{path}.{name}".lstrip("."), errors)
+            read[name] = copy.deepcopy(one) if shape is None else shape.read(one, (path, name), errors)
         return read
 
     def schema(self, defs: dict) -> dict:
@@ -185,6 +193,13 @@ class Object(Shape):
         if self.required:
             found["required"] = list(self.required)
         return {**found, "properties": {name: shape.schema(defs) for name, shape in self.fields.items()}}
+
+
+def _spelled(path: Path) -> str:
+    if path is None:
+        return ""
+    above, name = _spelled(path[0]), str(path[1])
+    return f"{above}{name}" if not above or name.startswith("[") else f"{above}.{name}"
 
 
 def _finite(value) -> bool:

@@ -23,7 +23,7 @@ WILDCARDS = ("0.0.0.0", "::")
 DIAL_TIMEOUT = 1.0
 MAX_DIALS = 32
 _BLOCK = 1 << 16
-_LISTENING = rb"^ *\d+: ([0-9A-F]+):(%s) [0-9A-F]+:[0-9A-F]+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+)"
+_LISTENING = rb": ([0-9A-F]+):(%s) [0-9A-F]+:[0-9A-F]+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+)"
 
 
 class Listening:
@@ -42,7 +42,7 @@ class Listening:
         wanted = b"[0-9A-F]{4}" if ports is None else b"|".join(b"%04X" % port for port in ports)
         if not wanted:
             return []
-        found = re.findall(_LISTENING % wanted, self._table(pid), re.MULTILINE)
+        found = re.findall(_LISTENING % wanted, self._table(pid))
         return [Listener(_address(address.decode()), int(port, 16), inode.decode()) for address, port, inode in found]
 
     def _table(self, pid):
@@ -88,9 +88,9 @@ def listed(listeners):
 
 
 def _address(words):
+    if len(words) == 8:
+        return socket.inet_ntoa(struct.pack("=I", int(words, 16)))
     raw = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
-    if len(raw) == 4:
-        return socket.inet_ntop(socket.AF_INET, raw)
     address = ipaddress.IPv6Address(raw)
     return str(address.ipv4_mapped or address)
 
