@@ -8,8 +8,8 @@
 Writes a log of that size with lines as vLLM with LMCache writes them, in which three requests stand: near the end, in
 the middle, and near the start.  For each of them, times
 
-- module: the file that Ansible sends to a node for `lmcache_log_info`, run by the system's Python as a process of its
-  own: start of Python, unpacking and imports included.
+- program: what the role pipes into a node's Python (module_utils/kvproof/nodeprogram.py), run by the system's Python as
+  a process of its own: start of Python, unpacking and imports included.
 - reading: the reading alone, in a process that has its imports, as `lmcache_node_info` does it among other things.
 - grep: `LC_ALL=C grep -F ID FILE`, which prints lines and judges nothing.
 
@@ -33,7 +33,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from kvproof import nodeprogram
+
 FIXTURE = ROOT / "tests" / "fixtures" / "logs" / "healthy_decode.log"
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 BLOCK, DAY = 1 << 20, 86400.0
@@ -96,20 +99,13 @@ def arguments(path: Path, planted: dict) -> dict:
     return {"log": {"file": str(path)}, "ids": [planted["id"]], "run_marker": marker, "since": planted["since"]}
 
 
-def packed(asked: dict, folder: Path) -> Path:
-    """The very file that Ansible would send to a node."""
-    env = dict(os.environ, ANSIBLE_KEEP_REMOTE_FILES="1", ANSIBLE_PIPELINING="0", ANSIBLE_REMOTE_TMP=str(folder))
-    env.update(ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_INVENTORY_UNPARSED_WARNING="0")
-    command = [str(BIN / "ansible"), "localhost", "-c", "local", "-m", "lmcache_log_info", "-a", json.dumps(asked)]
-    subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, check=True)
-    return next(folder.glob("ansible-tmp-*/AnsiballZ_lmcache_log_info.py"))
-
-
-def timed(command: list[str]) -> tuple[float, int, str]:
+def timed(command: list[str], piped: bytes = b"") -> tuple[float, int, str]:
     """Wall seconds, peak memory in MB (this script's own is the least it shows) and output of a process."""
-    with tempfile.TemporaryFile() as out:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
+        given.write(piped)
+        given.seek(0)
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, env=dict(os.environ, LC_ALL="C"))
+        process = subprocess.Popen(command, stdin=given, stdout=out, env=dict(os.environ, LC_ALL="C"))
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -134,10 +130,10 @@ def right(log: dict, request: str) -> bool:
     return complete and started and told == [("responded", 512), ("looked_up", 512), ("retrieved", 512)]
 
 
-def one_pair(path: Path, asked: dict, module: Path, cold: bool) -> dict:
+def one_pair(path: Path, asked: dict, program: bytes, cold: bool) -> dict:
     request = asked["ids"][0]
     commands = {
-        "module": [PYTHON, str(module)],
+        "program": [PYTHON, "-"],
         "reading": [PYTHON, "-c", READ_ALONE, str(ROOT / "module_utils"), json.dumps(asked)],
         "grep": ["grep", "-F", request, str(path)],
     }
@@ -145,11 +141,11 @@ def one_pair(path: Path, asked: dict, module: Path, cold: bool) -> dict:
     for name, command in commands.items():
         if cold:
             drop(path)
-        found[name] = timed(command)
-    alone, log = json.loads(found["reading"][2]), json.loads(found["module"][2])["log"]
+        found[name] = timed(command, program if name == "program" else b"")
+    alone, log = json.loads(found["reading"][2]), json.loads(found["program"][2])["said"]["log"]
     return {
-        "module_s": round(found["module"][0], 4),
-        "module_mb": found["module"][1],
+        "program_s": round(found["program"][0], 4),
+        "program_mb": found["program"][1],
         "reading_s": round(alone["seconds"], 4),
         "grep_s": round(found["grep"][0], 4),
         "grep_lines": found["grep"][2].count("\n"),
@@ -159,16 +155,16 @@ def one_pair(path: Path, asked: dict, module: Path, cold: bool) -> dict:
 
 
 def row(place: str, cache: str, pairs: list[dict]) -> dict:
-    middle = {key: statistics.median(one[key] for one in pairs) for key in ("module_s", "reading_s", "grep_s")}
-    times = {key: statistics.median(one["grep_s"] / one[f"{key}_s"] for one in pairs) for key in ("module", "reading")}
+    middle = {key: statistics.median(one[key] for one in pairs) for key in ("program_s", "reading_s", "grep_s")}
+    times = {key: statistics.median(one["grep_s"] / one[f"{key}_s"] for one in pairs) for key in ("program", "reading")}
     return {
         "place": place,
         "cache": cache,
         "pairs": len(pairs),
         **{key: round(value, 3) for key, value in middle.items()},
-        "module_faster": round(times["module"], 1),
+        "program_faster": round(times["program"], 1),
         "reading_faster": round(times["reading"], 1),
-        "mb": max(one["module_mb"] for one in pairs),
+        "mb": max(one["program_mb"] for one in pairs),
         "read_mb": round(max(one["bytes_read"] for one in pairs) / BLOCK, 1),
         "right": all(one["right"] and one["grep_lines"] == 3 for one in pairs),
     }
@@ -180,17 +176,17 @@ def page(name: str, gb: float, table: list[dict]) -> str:
         "",
         f"A log of {gb:g} GB, {os.cpu_count()} cores, {platform.machine()}. Bars where the lines stand near the end:",
         f"at most {BAR_S:g} s, at most {BAR_MB} MB, at least {BAR_RATIO} times as fast as `grep`. Elsewhere: right and",
-        "bounded in bytes and time. `module` is the whole process as Ansible starts it on a node, `reading` its part",
+        "bounded in bytes and time. `program` is the whole process that the role starts on a node, `reading` its part",
         "that reads the log.",
         "",
-        "| lines stand | page cache | pairs | grep, s | module, s | times as fast | reading, s | times as fast "
-        "| module's peak, MB | read, MB | evidence |",
+        "| lines stand | page cache | pairs | grep, s | program, s | times as fast | reading, s | times as fast "
+        "| program's peak, MB | read, MB | evidence |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in table:
         lines.append(
-            f"| {one['place']} | {one['cache']} | {one['pairs']} | {one['grep_s']} | {one['module_s']} | "
-            f"{one['module_faster']} | {one['reading_s']} | {one['reading_faster']} | {one['mb']} | {one['read_mb']} | "
+            f"| {one['place']} | {one['cache']} | {one['pairs']} | {one['grep_s']} | {one['program_s']} | "
+            f"{one['program_faster']} | {one['reading_s']} | {one['reading_faster']} | {one['mb']} | {one['read_mb']} | "
             f"{'right' if one['right'] else 'WRONG'} |"
         )
     return "\n".join(lines) + "\n"
@@ -214,11 +210,11 @@ def main() -> None:
         planted = write_log(path, size)
         for place in PLACES:
             asked = arguments(path, planted[place])
-            module = packed(asked, Path(folder) / place)
+            program = nodeprogram.build({"lmcache_log_info": asked})
             for cache in ("warm", "cold"):
                 if cache == "warm":
                     subprocess.run(["grep", "-c", "no such line", str(path)], stdout=subprocess.DEVNULL, check=False)
-                pairs = [one_pair(path, asked, module, cache == "cold") for _ in range(args.pairs)]
+                pairs = [one_pair(path, asked, program, cache == "cold") for _ in range(args.pairs)]
                 table.append(row(place, cache, pairs))
     results = ROOT / "bench" / "results"
     results.mkdir(exist_ok=True)
