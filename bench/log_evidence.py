@@ -186,7 +186,8 @@ def page(name: str, gb: float, table: list[dict]) -> str:
     for one in table:
         lines.append(
             f"| {one['place']} | {one['cache']} | {one['pairs']} | {one['grep_s']} | {one['program_s']} | "
-            f"{one['program_faster']} | {one['reading_s']} | {one['reading_faster']} | {one['mb']} | {one['read_mb']} | "
+            f"{one['program_faster']} | {one['reading_s']} | {one['reading_faster']} | {one['mb']} | "
+            f"{one['read_mb']} | "
             f"{'right' if one['right'] else 'WRONG'} |"
         )
     return "\n".join(lines) + "\n"
