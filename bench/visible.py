@@ -106,7 +106,8 @@ def page(name: str, found: list[dict]) -> str:
         "",
         "| seeds | truth, median | told, median | beyond, median | beyond, most | bar |",
         "|---|---|---|---|---|---|",
-        f"| {len(found)} | {middle['truth_s']:.1f} | {middle['told_s']:.1f} | {middle['beyond_s']:.1f} | {most:.1f} | {met} |",
+        f"| {len(found)} | {middle['truth_s']:.1f} | {middle['told_s']:.1f} | {middle['beyond_s']:.1f} | {most:.1f} "
+        f"| {met} |",
     ]
     return "\n".join(lines) + "\n"
 
