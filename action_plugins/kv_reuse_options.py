@@ -25,6 +25,10 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
     from kvproof import assemble, topology
 
 SPECS = "roles/kv_reuse/meta/argument_specs.yml"
+SERIAL = (
+    "kv_reuse: this play runs on its hosts in batches (serial), and a pair needs all hosts of its cluster: "
+    "leave serial out, or run the play once for each part with --limit"
+)
 
 
 def _specification() -> dict:
@@ -51,14 +55,16 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         gc.freeze()  # a collection would write to, and so copy, every page that is shared with Ansible's own process
-        groups, in_play = task_vars["groups"], task_vars["ansible_play_hosts_all"]
+        groups, in_play, play = task_vars["groups"], task_vars["ansible_play_hosts_all"], self._play()
+        if play.serial and set(task_vars["ansible_play_batch"]) != set(in_play):
+            return dict(result, failed=True, msg=SERIAL)
         engines_and_controllers = {host for group in topology.GROUPS for host in groups.get(group) or []}
         validator, options, refused = ArgumentSpecValidator(SPECIFICATION), {}, {}
         for host in in_play:
             if host not in engines_and_controllers:
                 continue
             try:
-                given = self._variables(host, task_vars["hostvars"])
+                given = self._variables(play, host, task_vars["hostvars"])
             except AnsibleError as exc:
                 refused[host] = f"a variable of the role cannot be evaluated: {exc}"
                 continue
@@ -70,11 +76,11 @@ class ActionModule(ActionBase):
                 options[host] = assemble.packed(checked.validated_parameters)
         return dict(result, changed=False, options=options, refused=refused, _ansible_no_log=True)
 
-    def _variables(self, host: str, hostvars) -> dict:
+    def _variables(self, play, host: str, hostvars) -> dict:
         """The role's variables as a task of the role sees them on a host: with the defaults, the play's and the task's
         own, which hostvars are without."""
         manager, inventory = hostvars._variable_manager, hostvars._inventory
-        found = manager.get_vars(play=self._play(), host=inventory.get_host(host), task=self._task)
+        found = manager.get_vars(play=play, host=inventory.get_host(host), task=self._task)
         templar = Templar(loader=self._loader, variables=found)
         return {name: templar.template(found[name]) for name in SPECIFICATION if name in found}
 

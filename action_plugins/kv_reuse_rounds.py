@@ -36,7 +36,7 @@ except ImportError:  # in place the tree is no package: the core lies beside thi
 class ActionModule(ActionBase):
     """Runs once, on the controller.
 
-    Returns ``probed``, the names of the pairs, and ``answers``, cluster → JSON (see assemble): {"pair", "probe",
+    Returns ``kv_reuse_probed_pairs``, their names, and ``answers``, cluster → JSON (see assemble): {"pair", "probe",
     "problem"} of each of its pairs; one of the latter two is null.
     """
 
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
             answers[cluster] = assemble.packed(told)
             self._tell_progress(told)
         names = [names_of(pair) for cluster in rounds for one in rounds[cluster] for pair in one]
-        return dict(result, changed=False, probed=names, answers=answers)
+        return dict(result, changed=False, kv_reuse_probed_pairs=names, answers=answers)
 
     def _in_processes(self, rounds: dict[str, list[list[dict]]], task_vars: dict):
         """(cluster, its answers), each when its last pair is probed."""
@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
                 questions, hidden_of[cluster] = self._questions(pairs, task_vars)
                 asked[pool.submit(probing.probe_rounds, questions, self._task.check_mode)] = cluster
             for done in as_completed(asked):
-                cluster = asked[done]
+                cluster = asked.pop(done)  # with its answer, of which there are many
                 try:
                     told = done.result()
                 except Exception as exc:  # the process is gone

@@ -146,8 +146,8 @@ class CallbackModule(CallbackBase):
             self._report_into(self._run.reports_dir)
             if self._run.bundle:  # an earlier run's must not stand beside this one's reports
                 reportfiles.discard(self._folder / bundle.NAME)
-        if "probed" in found:
-            self.probed(_plain(found["probed"]))
+        if "kv_reuse_probed_pairs" in found:
+            self.probed(_plain(found["kv_reuse_probed_pairs"]))
         if "kv_reuse_judged" in found:
             for judged in json.loads(found["kv_reuse_judged"]):
                 self._take_judged(judged)

@@ -107,6 +107,15 @@ def test_variables_of_a_play_and_of_its_role_count(up, tmp_path):
     assert {trial["expected"] for trial in pair["trials"]} == {2 * 256}
 
 
+def test_batches_that_cut_clusters_apart_are_refused(up, tmp_path):
+    (tmp_path / "own.yml").write_text(PLAY.replace("gather_facts: false", "gather_facts: false\n  serial: 2"))
+    doc, done = validate(up, tmp_path, playbook=tmp_path / "own.yml")
+    assert done.returncode == 2
+    assert "this play runs on its hosts in batches (serial)" in done.stdout
+    assert doc["clusters"] == []
+    assert "in batches (serial)" in doc["problems"][0]
+
+
 def test_all_faults_that_a_fleet_can_be_given_are_known():
     slugs = fleet.plantable()
     assert {"p2p-disabled", "hash-seed-differs", "kv-zeroed"} <= set(slugs)
