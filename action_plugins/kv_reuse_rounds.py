@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -65,7 +69,8 @@ class ActionModule(ActionBase):
                 yield cluster, remove_values(told, hidden) if hidden else told
             return
         hidden_of: dict[str, set] = {}
-        with ProcessPoolExecutor(forks, multiprocessing.get_context("fork")) as pool:
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(forks, fork, initializer=_end_with, initargs=(os.getpid(),)) as pool:
             asked: dict[Future, str] = {}
             for cluster, pairs in rounds.items():
                 questions, hidden_of[cluster] = self._questions(pairs, task_vars)
@@ -133,3 +138,16 @@ class ActionModule(ActionBase):
         report = vars(Display()).get("_kv_reuse_report")
         if report:
             report.probed([one["pair"] for one in told])
+
+
+def _end_with(parent: int) -> None:
+    """A process that probes ends with the task, whatever ended that: nobody would take its answers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # instead of the handlers of Ansible's worker
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

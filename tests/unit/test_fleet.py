@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,45 @@ def test_variables_of_a_play_and_of_its_role_count(up, tmp_path):
     (pair,) = doc["clusters"][0]["pairs"]
     assert len(pair["trials"]) == 2
     assert {trial["expected"] for trial in pair["trials"]} == {2 * 256}
+
+
+def test_a_run_that_is_interrupted_sends_no_more_prompts(up, tmp_path):
+    command = [PLAYBOOK, "-i", up.inventory, "validate.yml", "-e", f"kv_reuse_reports_dir={tmp_path / 'reports'}"]
+    run = subprocess.Popen(
+        [*command, "-e", "kv_reuse_trials=20"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        next(line for line in run.stdout if "Send fresh prompts" in line)
+        assert _until(lambda: len(_processes(tmp_path)) >= 2 + CLUSTERS)  # ansible-playbook, its worker, the probing
+    finally:
+        os.killpg(run.pid, signal.SIGINT)
+        run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert _until(lambda: not _processes(tmp_path)), "processes of the run go on"
+
+
+def _processes(folder: Path) -> list[str]:
+    """Those that have this folder in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def _until(reached, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(reached())
 
 
 def test_batches_that_cut_clusters_apart_are_refused(up, tmp_path):
