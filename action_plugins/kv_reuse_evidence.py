@@ -51,18 +51,34 @@ class ActionModule(ActionBase):
 
     def _by_program(self, wanted: dict[str, dict], task_vars: dict) -> dict | None:
         """What answers.answer_all() returns on the host; None where the program cannot be run there."""
-        if self._connection.become and not self._connection.get_option("pipelining"):
-            return None  # sudo may be set to want a terminal, which takes no program from a pipe
+        if not self._takes_programs():
+            return None
         python, is_known = self._python(task_vars)
         command = f"{self._compute_environment_string()} {python} -".strip()
         done = self._low_level_execute_command(command, in_data=nodeprogram.build(wanted))
         if not is_known and done["rc"] in (NOT_FOUND, nodeprogram.TOO_OLD):
             return None
+        # a login shell may say something before it, and after it
+        told = [line for line in done["stdout"].splitlines() if line.startswith(nodeprogram.BEGINS)]
         try:
-            return json.loads(done["stdout"].strip().splitlines()[-1])
+            return json.loads(told[-1])
         except (ValueError, IndexError):
-            told = (done["stderr"] or done["stdout"]).strip().splitlines()
-            return {"said": {}, "problems": [f"{python} ended with {done['rc']}: {' '.join(told[-1:])}"]}
+            why = " ".join((done["stderr"] or done["stdout"]).strip().splitlines()[-1:])
+            if done["rc"] == nodeprogram.TOO_OLD:
+                why = "it is older than 3.8"
+            advice = "set ansible_python_interpreter to a Python 3.8 or later of this host"
+            return {"said": {}, "problems": [f"{python} ended with {done['rc']}: {why or 'no answer'} ({advice})"]}
+
+    def _takes_programs(self) -> bool:
+        """Whether a pipe leads to the host: not through every connection plugin, and sudo may want a terminal there,
+        unless pipelining says that it does not."""
+        become = self._connection.become
+        if not self._connection.has_pipelining or (become and become.require_tty):  # su does
+            return False
+        try:
+            return not become or bool(self._connection.get_option("pipelining"))
+        except (KeyError, AttributeError, ValueError):  # the plugin has no such option
+            return False
 
     def _python(self, task_vars: dict) -> tuple[str, bool]:
         """The host's Python, and whether somebody said that it is this one."""

@@ -17,6 +17,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 #: Exit code where Python is older than what the sources need.
 TOO_OLD = 38
+#: What the line begins with that the program prints.
+BEGINS = '{"said": '
 
 _PROGRAM = """\
 import sys

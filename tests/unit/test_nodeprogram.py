@@ -58,8 +58,9 @@ def test_an_old_python_says_so():
 class Action(kv_reuse_evidence.ActionModule):
     """The action without Ansible around it: a host that answers a command with `answer`."""
 
-    def __init__(self, answer: dict, pipelining: bool = False, become: object = None):
-        self._connection = SimpleNamespace(become=become, get_option={"pipelining": pipelining}.get)
+    def __init__(self, answer: dict, pipelining: bool | None = False, become: object = None):
+        options = {} if pipelining is None else {"pipelining": pipelining}
+        self._connection = SimpleNamespace(has_pipelining=True, become=become, get_option=options.__getitem__)
         self._templar = SimpleNamespace(template=lambda value: value.replace("{{ here }}", "/opt"))
         self.answer, self.commands, self.modules = {"rc": 0, "stdout": "", "stderr": "", **answer}, [], []
 
@@ -80,7 +81,8 @@ class Action(kv_reuse_evidence.ActionModule):
         return self._by_program(wanted, task_vars) or self._by_modules(wanted, task_vars)
 
 
-SAID = {"stdout": 'a banner\n{"said": {"controller": {"by": "program"}}, "problems": []}\n'}
+SAID = {"stdout": 'a banner\n{"said": {"controller": {"by": "program"}}, "problems": []}\nlogged out\n'}
+ADVICE = "(set ansible_python_interpreter to a Python 3.8 or later of this host)"
 BY_MODULE = {"said": {"controller": {"by": "module"}}, "problems": []}
 
 
@@ -103,19 +105,30 @@ def test_which_python_it_is_piped_into(task_vars, command):
 def test_a_host_whose_python_is_elsewhere_is_left_to_ansible(code):
     action = Action({"rc": code})
     assert action.ask({}) == BY_MODULE
-    told = Action({"rc": code, "stderr": "sh: /opt/python: not found\n"}).ask(
-        {"ansible_python_interpreter": "/opt/python"}
-    )
-    assert told == {"said": {}, "problems": [f"/opt/python ended with {code}: sh: /opt/python: not found"]}
+    told = Action({"rc": code, "stderr": "sh: not found\n"}).ask({"ansible_python_interpreter": "/opt/python"})
+    why = {kv_reuse_evidence.NOT_FOUND: "sh: not found", nodeprogram.TOO_OLD: "it is older than 3.8"}[code]
+    assert told == {"said": {}, "problems": [f"/opt/python ended with {code}: {why} {ADVICE}"]}
+
+
+SUDO, SU = SimpleNamespace(require_tty=False), SimpleNamespace(require_tty=True)
 
 
 def test_become_needs_pipelining():
-    assert Action(SAID, pipelining=True, become=object()).ask({})["said"] == {"controller": {"by": "program"}}
-    action = Action(SAID, become=object())
+    assert Action(SAID, pipelining=True, become=SU).ask({}) == BY_MODULE
+    assert Action(SAID, pipelining=True, become=SUDO).ask({})["said"] == {"controller": {"by": "program"}}
+    action = Action(SAID, become=SUDO)
     assert action.ask({}) == BY_MODULE
     assert action.commands == []
 
 
+def test_not_every_connection_has_a_pipe():
+    action = Action(SAID)
+    action._connection.has_pipelining = False  # paramiko's refuses input
+    assert action.ask({}) == BY_MODULE
+    assert action.commands == []
+    assert Action(SAID, pipelining=None, become=SUDO).ask({}) == BY_MODULE
+
+
 def test_an_answer_that_is_none_is_told():
     told = Action({"rc": 1, "stderr": "Traceback\nKeyError: 'x'\n"}).ask({})
-    assert told == {"said": {}, "problems": ["python3 ended with 1: KeyError: 'x'"]}
+    assert told == {"said": {}, "problems": [f"python3 ended with 1: KeyError: 'x' {ADVICE}"]}
