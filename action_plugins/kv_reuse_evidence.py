@@ -73,7 +73,10 @@ class ActionModule(ActionBase):
         """Whether a pipe leads to the host: not through every connection plugin, and sudo may want a terminal there,
         unless pipelining says that it does not."""
         become = self._connection.become
-        if not self._connection.has_pipelining or (become and become.require_tty):  # su does
+        if not self._connection.has_pipelining:
+            return False
+        # ansible-core 2.18 knows su by its name alone
+        if become and (become.name.rpartition(".")[2] == "su" or not getattr(become, "pipelining", True)):
             return False
         try:
             return not become or bool(self._connection.get_option("pipelining"))

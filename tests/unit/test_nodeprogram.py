@@ -110,11 +110,13 @@ def test_a_host_whose_python_is_elsewhere_is_left_to_ansible(code):
     assert told == {"said": {}, "problems": [f"/opt/python ended with {code}: {why} {ADVICE}"]}
 
 
-SUDO, SU = SimpleNamespace(require_tty=False), SimpleNamespace(require_tty=True)
+SUDO, SU = SimpleNamespace(name="ansible.builtin.sudo", pipelining=True), SimpleNamespace(name="su")
+NO_PIPE = SimpleNamespace(name="machinectl", pipelining=False)
 
 
 def test_become_needs_pipelining():
-    assert Action(SAID, pipelining=True, become=SU).ask({}) == BY_MODULE
+    for become in (SU, NO_PIPE):
+        assert Action(SAID, pipelining=True, become=become).ask({}) == BY_MODULE
     assert Action(SAID, pipelining=True, become=SUDO).ask({})["said"] == {"controller": {"by": "program"}}
     action = Action(SAID, become=SUDO)
     assert action.ask({}) == BY_MODULE
