@@ -17,14 +17,24 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 try:
-    from ..module_utils.kvproof import bundle, report, reportfiles, views
-    from ..module_utils.kvproof.pasted import diagnose, read
-    from ..module_utils.kvproof.views import console, diagnosis, screen
+    from ..module_utils.kvproof.diagnose import conclude as diagnose
+    from ..module_utils.kvproof.diagnose import read
+    from ..module_utils.kvproof.report import bundle, views
+    from ..module_utils.kvproof.report import document as report
+    from ..module_utils.kvproof.report import files as reportfiles
+    from ..module_utils.kvproof.report.views import console, diagnosis
+    from ..plugin_utils import screen
 except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import bundle, report, reportfiles, views
-    from kvproof.pasted import diagnose, read
-    from kvproof.views import console, diagnosis, screen
+    ROOT = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+    from kvproof.diagnose import conclude as diagnose
+    from kvproof.diagnose import read
+    from kvproof.report import bundle, views
+    from kvproof.report import document as report
+    from kvproof.report import files as reportfiles
+    from kvproof.report.views import console, diagnosis
+
+    from plugin_utils import screen
 
 # What can be pasted.  The names say whose it is, as far as that is known, and what it is.
 MATERIAL = (

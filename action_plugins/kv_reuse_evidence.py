@@ -18,10 +18,14 @@ from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import assemble, nodeprogram
+    from ..module_utils.kvproof.evidence import assemble
+    from ..plugin_utils import node_program as nodeprogram
 except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, nodeprogram
+    ROOT = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+    from kvproof.evidence import assemble
+
+    from plugin_utils import node_program as nodeprogram
 
 NOT_FOUND = 127  # a shell's exit code
 

@@ -12,12 +12,18 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import report, reportfiles, topology, views
-    from ..module_utils.kvproof.merge import Source, merge
+    from ..module_utils.kvproof.plan import topology
+    from ..module_utils.kvproof.report import document as report
+    from ..module_utils.kvproof.report import files as reportfiles
+    from ..module_utils.kvproof.report import views
+    from ..module_utils.kvproof.report.merge import Source, merge
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import report, reportfiles, topology, views
-    from kvproof.merge import Source, merge
+    from kvproof.plan import topology
+    from kvproof.report import document as report
+    from kvproof.report import files as reportfiles
+    from kvproof.report import views
+    from kvproof.report.merge import Source, merge
 
 ENGINES = [group for group, role in topology.GROUPS.items() if role != "controller"]
 

@@ -19,10 +19,12 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
 try:
-    from ..module_utils.kvproof import assemble, topology
+    from ..module_utils.kvproof.evidence import assemble
+    from ..module_utils.kvproof.plan import topology
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, topology
+    from kvproof.evidence import assemble
+    from kvproof.plan import topology
 
 SPECS = "roles/kv_reuse/meta/argument_specs.yml"
 SERIAL = (

@@ -11,10 +11,14 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import assemble, topology, waivers
+    from ..module_utils.kvproof.evidence import assemble
+    from ..module_utils.kvproof.judge import waivers
+    from ..module_utils.kvproof.plan import topology
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, topology, waivers
+    from kvproof.evidence import assemble
+    from kvproof.judge import waivers
+    from kvproof.plan import topology
 
 import datetime
 

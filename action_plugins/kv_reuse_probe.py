@@ -11,10 +11,11 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof.inventory_ssh import login
+    from ..plugin_utils.ssh_login import login
 except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof.inventory_ssh import login
+    ROOT = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+    from plugin_utils.ssh_login import login
 
 
 class ActionModule(ActionBase):

@@ -27,14 +27,18 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 try:
-    from ..module_utils.kvproof import assemble, probing
-    from ..module_utils.kvproof.inventory_ssh import login
-    from ..module_utils.kvproof.run import names_of
+    from ..module_utils.kvproof.evidence import assemble
+    from ..module_utils.kvproof.plan.pair import names_of
+    from ..module_utils.kvproof.probe import rounds as probing
+    from ..plugin_utils.ssh_login import login
 except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, probing
-    from kvproof.inventory_ssh import login
-    from kvproof.run import names_of
+    ROOT = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+    from kvproof.evidence import assemble
+    from kvproof.plan.pair import names_of
+    from kvproof.probe import rounds as probing
+
+    from plugin_utils.ssh_login import login
 
 
 class ActionModule(ActionBase):

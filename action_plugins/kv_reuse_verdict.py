@@ -13,16 +13,22 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 try:
-    from ..module_utils.kvproof import assemble, bundle, report, waivers
-    from ..module_utils.kvproof.findings import all_findings
-    from ..module_utils.kvproof.judge import judge
-    from ..module_utils.kvproof.run import key_of, names_of
+    from ..module_utils.kvproof.evidence import assemble
+    from ..module_utils.kvproof.judge import waivers
+    from ..module_utils.kvproof.judge.findings import all_findings
+    from ..module_utils.kvproof.judge.verdict import judge
+    from ..module_utils.kvproof.plan.pair import key_of, names_of
+    from ..module_utils.kvproof.report import bundle
+    from ..module_utils.kvproof.report import document as report
 except ImportError:  # in place the tree is no package: the core lies beside this folder
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import assemble, bundle, report, waivers
-    from kvproof.findings import all_findings
-    from kvproof.judge import judge
-    from kvproof.run import key_of, names_of
+    from kvproof.evidence import assemble
+    from kvproof.judge import waivers
+    from kvproof.judge.findings import all_findings
+    from kvproof.judge.verdict import judge
+    from kvproof.plan.pair import key_of, names_of
+    from kvproof.report import bundle
+    from kvproof.report import document as report
 
 LIMITS = ("min_speedup", "max_ttft_ms")
 all_findings()  # imported before Ansible forks, once for all hosts

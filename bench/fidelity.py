@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
 
 from cluster import Cluster
-from kvproof import prompts
-from kvproof.completions import CompletionClient, knockout_fields
-from kvproof.httpclient import Deadline, HttpClient
+from kvproof.probe import prompts
+from kvproof.probe.completions import CompletionClient, knockout_fields
+from kvproof.transport.http import Deadline, HttpClient
 from prometheus_client.parser import text_string_to_metric_families
 from slots import Slots
 

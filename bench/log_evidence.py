@@ -8,7 +8,7 @@
 Writes a log of that size with lines as vLLM with LMCache writes them, in which three requests stand: near the end, in
 the middle, and near the start.  For each of them, times
 
-- program: what the role pipes into a node's Python (module_utils/kvproof/nodeprogram.py), run by the system's Python as
+- program: what the role pipes into a node's Python (plugin_utils/node_program.py), run by the system's Python as
   a process of its own: start of Python, unpacking and imports included.
 - reading: the reading alone, in a process that has its imports, as `lmcache_node_info` does it among other things.
 - grep: `LC_ALL=C grep -F ID FILE`, which prints lines and judges nothing.
@@ -35,7 +35,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from kvproof import nodeprogram
+from plugin_utils import node_program as nodeprogram
 
 FIXTURE = ROOT / "tests" / "fixtures" / "logs" / "healthy_decode.log"
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable

@@ -27,13 +27,13 @@ import tracemalloc
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "support")]
 
-import evidence
-from kvproof import reportfiles
-from kvproof.judge import judge
-from kvproof.run import Run
-from kvproof.views import VIEWS, cleaned, console, verdict
+import documents as evidence
+from kvproof.judge.verdict import judge
+from kvproof.report import files as reportfiles
+from kvproof.report.run import Run
+from kvproof.report.views import VIEWS, cleaned, console, verdict
 
 BAR_S, BAR_MB = 2.0, 5.0
 JUDGING = "judge all pairs, as the tasks of a run do one by one"

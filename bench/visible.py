@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
 
 from cluster import Cluster
-from kvproof import prompts
-from kvproof.completions import CompletionClient
-from kvproof.engine import Engine, EngineSettings
-from kvproof.httpclient import Deadline
-from kvproof.visibility import StoreWatch, controller_client, instance_of, read_workers
+from kvproof.probe import prompts
+from kvproof.probe.completions import CompletionClient
+from kvproof.probe.engine import Engine, EngineSettings
+from kvproof.probe.store_watch import StoreWatch, controller_client, instance_of, read_workers
+from kvproof.transport.http import Deadline
 from slots import Slots
 
 CHUNK, CHUNKS, BAR_S, LIMIT_S = 256, 4, 0.05, 5.0

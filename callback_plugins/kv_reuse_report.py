@@ -59,14 +59,22 @@ from pathlib import Path
 from ansible.plugins.callback import CallbackBase
 
 try:
-    from ..module_utils.kvproof import bundle, progress, reportfiles, views
-    from ..module_utils.kvproof.run import Run, key_of
-    from ..module_utils.kvproof.views import console, screen
+    from ..module_utils.kvproof.plan.pair import key_of
+    from ..module_utils.kvproof.report import bundle, progress, views
+    from ..module_utils.kvproof.report import files as reportfiles
+    from ..module_utils.kvproof.report.run import Run
+    from ..module_utils.kvproof.report.views import console
+    from ..plugin_utils import screen
 except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof import bundle, progress, reportfiles, views
-    from kvproof.run import Run, key_of
-    from kvproof.views import console, screen
+    ROOT = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+    from kvproof.plan.pair import key_of
+    from kvproof.report import bundle, progress, views
+    from kvproof.report import files as reportfiles
+    from kvproof.report.run import Run
+    from kvproof.report.views import console
+
+    from plugin_utils import screen
 
 ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
 GROUPS = ("kv_prefill", "kv_decode", "kv_controller")

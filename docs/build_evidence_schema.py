@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/evidence.schema.json from the shapes in module_utils/kvproof/evidence.py."""
+"""Writes docs/evidence.schema.json from the shapes in module_utils/kvproof/evidence/document.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent / "module_utils"))
 
-from kvproof import evidence
+from kvproof.evidence import document as evidence
 
 
 def text() -> str:

@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from kvproof import chain
-from kvproof.findings import all_findings
+from kvproof.judge import chain
+from kvproof.judge.findings import all_findings
 
 ROLES = {
     "cause": "cause: the pair fails when reuse is absent in a way this explains; a warning when reuse was proven",

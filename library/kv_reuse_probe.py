@@ -270,7 +270,7 @@ probe:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils.kvproof import probing
+from ..module_utils.kvproof.probe import rounds as probing
 
 
 def main():

@@ -242,7 +242,7 @@ node:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kvproof import answers
+from ..module_utils.kvproof.node import modules as answers
 
 
 def main():

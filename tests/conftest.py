@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TESTS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent)]
 
-import recording  # puts module_utils on the path, too
+import recordings as recording  # puts module_utils on the path, too
 
 
 @pytest.fixture(scope="session")

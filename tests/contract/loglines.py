@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from kvproof import prompts
-from kvproof.dialects.inprocess_p2p import lines
-from kvproof.httpclient import Deadline, HttpClient
+from kvproof.probe import prompts
+from kvproof.stack import lines
+from kvproof.transport.http import Deadline, HttpClient
 
 PREFIX_TOKENS = 530  # two chunks of 256 and a little
 _ORIGIN = re.compile(r"\((\w+\.py:\d+:[\w.]+)\)")

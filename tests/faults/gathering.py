@@ -10,9 +10,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kvproof import assemble, controllerinfo, nodeinfo
-from kvproof.engine import EngineSettings
-from kvproof.experiment import Experiment, Settings, new_run_id
+from kvproof.evidence import assemble
+from kvproof.node import controller as controllerinfo
+from kvproof.node import engine as nodeinfo
+from kvproof.probe.engine import EngineSettings
+from kvproof.probe.experiment import Experiment, Settings, new_run_id
 
 if TYPE_CHECKING:
     from cluster import Cluster

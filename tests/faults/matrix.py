@@ -30,7 +30,7 @@ from slots import Slots
 sys.path.insert(0, str(ROOT / "module_utils"))
 
 from gathering import evidence
-from kvproof.judge import judge
+from kvproof.judge.verdict import judge
 
 FAULTS = ROOT / "lab" / "faults"
 WIDTH = 36  # of the longest name

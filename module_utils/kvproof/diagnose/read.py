@@ -1,0 +1,254 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From texts to facts: what each node's material tells, and what all of it tells together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..judge.side import as_bool
+from ..probe import metrics
+from ..stack import allowlist, flatyaml, lines
+from .stated import UNSET, Stated
+
+ROLES = ("prefill", "decode", "engine", "controller")
+MAX_TEXT = 64 << 20
+MAX_LINE = 4000  # characters of a line that signatures look at; a configuration is read from the whole
+_LOOKUP = re.compile(
+    r"Total tokens:? (?P<total>\d+)(?:, Inference Engine computed tokens: (?P<computed>\d+))?,? "
+    r"LMCache hit tokens: (?P<hit>\d+)(?:, (?:but )?need to load: (?P<need>-?\d+))?"
+)
+_BARE_HIT = re.compile(r"(?:LMCache )?hit tokens: (?P<hit>\d+)")
+_EMPTY_LAYOUT = re.compile(r"Got layout info from controller: \(''")
+_ERROR = re.compile(
+    r"\b(?:ERROR|CRITICAL|FATAL)\b|Traceback|\b\w*(?:Error|Exception)\b|\bcrash|\bhangs?\b|Segmentation fault"
+    r"|core dumped|\bOOM\b|out of memory|[Tt]imed? ?out|\b[Ff]ail(?:s|ed|ure)\b"
+)
+_SEVERAL = re.compile(
+    r"\b(?:2|two|several|multiple)\s+(?:vllm\s+|lmcache\s+)?(?:engines|instances|nodes|servers|processes)\b|\b\d+P\d+D\b|\bxPyD\b"
+    r"|\bP/D\b|\bPD\b.{0,12}disagg|disaggregated",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One line of a lookup: tokens of the prompt, computed by vLLM, found by LMCache, to be loaded."""
+
+    total: int | None
+    computed: int | None
+    hit: int
+    need: int | None
+    line: str
+
+
+class Told:
+    """What one node's material tells.  ``file``: its whole LMCache YAML, where one was given."""
+
+    def __init__(self, role: str):
+        self.role = role
+        self.stated = Stated()
+        self.lines: list[str] = []
+        self.events: list[dict] = []
+        self.lookups: list[Lookup] = []
+        self.file: dict | None = None
+        self.file_other_keys: list[str] = []
+        self.page: dict | None = None
+        self.problems: list[str] = []
+
+    def log(self, text: str) -> None:
+        """A log, or a text in which anything may stand."""
+        scanner, rest, offset = lines.Scanner(), [], 0
+        for raw in text.encode("utf-8", "replace").splitlines(keepends=True):
+            line = lines.clean(raw)
+            event = scanner.feed(raw, offset) or lines.headless(line, offset)
+            offset += len(raw)
+            line = line[:MAX_LINE]
+            self.lines.append(line)
+            if event is not None:
+                self.events.append(event)
+            if event is None or event["kind"] != "config":
+                rest.append(line)
+            self._lookup(line)
+        self.stated.take("\n".join(rest))
+
+    def config(self, text: str) -> None:
+        """An LMCache YAML as a whole: what it does not name has LMCache's default."""
+        try:
+            loaded = flatyaml.load(text)
+        except flatyaml.NotReadable as error:
+            self.problems.append(f"the {self.role} node's YAML cannot be read ({error}); only its lines were looked at")
+            self.log(text)
+            return
+        self.file = allowlist.lmcache_config(loaded)
+        self.file_other_keys = allowlist.other_keys(loaded)
+
+    def metrics(self, text: str) -> None:
+        try:
+            self.page = metrics.read_page(text.encode())
+        except ValueError as error:
+            self.problems.append(f"the {self.role} node's metrics: the file {error}")
+
+    def _lookup(self, line: str) -> None:
+        found = _LOOKUP.search(line) or _BARE_HIT.search(line)
+        if found:
+            numbers = {name: None if value is None else int(value) for name, value in found.groupdict().items()}
+            whole = {"total": None, "computed": None, "need": None, **numbers}
+            self.lookups.append(Lookup(**whole, line=quoted(line)))
+
+    def kinds(self, *kinds: str) -> list[dict]:
+        return [event for event in self.events if event["kind"] in kinds]
+
+    @cached_property
+    def effective(self) -> dict:
+        """The configuration that the engine itself logged when it last started."""
+        logged = [event.get("values") for event in self.kinds("config")]
+        return (logged and logged[-1]) or {}
+
+    def values(self, key: str) -> list:
+        """All values that this node's material gives a setting; only the one in force where the engine logged it."""
+        if key in self.effective:
+            return [self.effective[key]]
+        if self.file is not None and key in self.file:
+            return [self.file[key]]
+        return self.stated.settings.get(key, [])
+
+    @property
+    def whole_configuration(self) -> bool:
+        """Whether a key that is nowhere is really not set."""
+        return bool(self.effective) or self.file is not None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.lines or self.file is not None or self.page)
+
+
+class Material:
+    """Everything that was given."""
+
+    def __init__(self, told: list[Told]):
+        self.told = [one for one in told if not one.is_empty]
+
+    def of(self, role: str) -> Told | None:
+        return next((one for one in self.told if one.role == role), None)
+
+    def values(self, key: str) -> list:
+        return _distinct(value for one in self.told for value in one.values(key))
+
+    def value(self, key: str):
+        """The one value that all of the material gives a setting; None where it gives none, or several."""
+        found = self.values(key)
+        return found[0] if len(found) == 1 and found[0] != UNSET else None
+
+    def is_on(self, key: str) -> bool:
+        """Whether a boolean setting is true wherever it is given, and given somewhere."""
+        found = self.values(key)
+        return bool(found) and all(value != UNSET and as_bool(value) for value in found)
+
+    def is_off(self, key: str) -> bool:
+        """Whether a boolean setting is given, and never as true."""
+        found = self.values(key)
+        return bool(found) and not any(value != UNSET and as_bool(value) for value in found)
+
+    def env(self, name: str) -> str | None:
+        found = _distinct(value for one in self.told for value in one.stated.env.get(name, []))
+        return found[0] if len(found) == 1 else None
+
+    def option(self, name: str):
+        found = _distinct(value for one in self.told for value in one.stated.options.get(name, []))
+        return found[0] if len(found) == 1 else None
+
+    def degree(self, name: str) -> int | None:
+        """A parallel size as a number; None where it is not known, or differs.  ">1" is at least 2."""
+        found = _distinct(number(value) for one in self.told for value in one.stated.options.get(name, []))
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def versions(self) -> dict[str, set[tuple[tuple, tuple]]]:
+        found: dict[str, set[tuple[tuple, tuple]]] = {}
+        for one in self.told:
+            for name, versions in one.stated.versions.items():
+                found.setdefault(name, set()).update(versions)
+            for event in one.kinds("initialized"):
+                for name in ("lmcache", "vllm"):
+                    numbers = re.match(r"\d+(?:\.\d+)+", event.get(name) or "")
+                    if numbers:
+                        one_release = tuple(int(part) for part in numbers[0].split("."))
+                        found.setdefault(name, set()).add((one_release, one_release))
+        return found
+
+    def version_within(self, product: str, least: tuple, below: tuple) -> bool | None:
+        """Whether the versions given of a product lie in a range: all, none (False), or not known (None)."""
+        found = self.versions.get(product) or ()
+        if found and all(least <= first and last < below for first, last in found):
+            return True
+        return False if found and all(last < least or below <= first for first, last in found) else None
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join(line for one in self.told for line in one.lines)
+
+    @property
+    def lookups(self) -> list[Lookup]:
+        return [lookup for one in self.told for lookup in one.lookups]
+
+    @cached_property
+    def misses(self) -> bool:
+        """Whether a lookup that found nothing was seen."""
+        return any(lookup.hit == 0 for lookup in self.lookups) or bool(_EMPTY_LAYOUT.search(self.text))
+
+    @cached_property
+    def peers_found(self) -> bool:
+        """Whether KV was seen to be found at, or asked of, a peer: so both make the same keys."""
+        return any(
+            event["kind"] == "peer_asked" or (event["kind"] == "layout" and event.get("chunks"))
+            for one in self.told
+            for event in one.events
+        )
+
+    @property
+    def peers_gave(self) -> bool:
+        """Whether KV was loaded besides.  It may have been the node's own."""
+        return self.peers_found and any(event.get("tokens") for one in self.told for event in one.kinds("retrieved"))
+
+    @cached_property
+    def troubles(self) -> list[str]:
+        """Lines that tell of trouble of any kind, understood or not, as quoted."""
+        return [quoted(line) for one in self.told for line in one.lines if _ERROR.search(line)]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether KV is meant to be used by another process than the one that made it."""
+        given = {one.role for one in self.told}
+        return (
+            {"prefill", "decode"} <= given
+            or self.is_on("enable_p2p")
+            or self.is_on("enable_pd")
+            or any(value not in (None, UNSET) for value in self.values("remote_url"))
+            or bool(_SEVERAL.search(self.text))
+        )
+
+
+def number(value) -> int | None:
+    """A whole number, also of a text that begins with one."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return int(value)
+    found = re.match(r"\s*(>?)\s*(\d+)\b", str(value))
+    return int(found[2]) + bool(found[1]) if found else None
+
+
+def quoted(line: str) -> str:
+    """A line as a report may show it."""
+    return allowlist.redact_line(line.strip())
+
+
+def _distinct(values) -> list:
+    found: list = []
+    for value in values:
+        if not any(value == other and type(value) is type(other) for other in found):
+            found.append(value)
+    return found

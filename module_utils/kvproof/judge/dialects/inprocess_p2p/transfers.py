@@ -1,0 +1,104 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long storing, moving and loading KV took, from both logs by request id, and from the holder's histogram.
+
+The log lines are the better evidence: the histogram counts failed transfers as well (each knock-out makes one), those
+to other nodes, and is published every 10 s.  "Retrieved … cost" is the load from LMCache's memory into the engine's;
+with asynchronous loading the transfer from the peer is over by then.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ....probe.sizing import kv_bytes_per_token
+from ...case import Case
+from ...interval import spread
+from ...outcomes import counter_delta
+from ...side import Side
+
+TIME = "%Y-%m-%d %H:%M:%S,%f"
+HISTOGRAM, SPEED = "lmcache:p2p_time_to_transfer", "lmcache:p2p_transfer_speed"
+MOST_TRANSFERS = 1e9  # of one probe; more is no count
+GB = 2**30  # as LMCache counts
+
+
+def measured(case: Case, attempts: list) -> dict:
+    """{store_s, transfer_s, transfer_gb_s, load_s, load_gb_s, histogram} of the prompts proven to be reused."""
+    proven = [(trial, seen) for trial, seen in zip(case.trials, attempts) if seen.outcome == "proven"]
+    size = kv_bytes_per_token(_meta(case.holder))
+    stores, moves, speeds, loads = [], [], [], []
+    for trial, seen in proven:
+        stores.append(_cost(case.holder, case.ids(trial.get("seed")), "stored"))
+        loads.append(_cost(case.receiver, case.ids(trial.get("reuse")), "retrieved"))
+        seconds = _moved(case.holder, case.ids(trial.get("reuse")))
+        moves.append(seconds)
+        if seconds and size and seen.loaded:
+            speeds.append(seen.loaded * size / GB / seconds)
+    return {
+        "store_s": _spread(one and one[0] for one in stores),
+        "transfer_s": _spread(moves),
+        "transfer_gb_s": _spread(speeds),
+        "load_s": _spread(one and one[0] for one in loads),
+        "load_gb_s": _spread(one and one[1] for one in loads),
+        "histogram": _histogram(case, size, bool(proven)),
+    }
+
+
+def _spread(values) -> dict | None:
+    return spread([value for value in values if value is not None])
+
+
+def _meta(side: Side) -> dict:
+    return {key: side.meta(key) for key in ("kv_shape", "kv_dtype", "world_size")}
+
+
+def _cost(side: Side, ids: tuple[str, ...], kind: str) -> tuple[float, float | None] | None:
+    """Seconds and GB/s that a request's own lines name; of a prompt stored in steps, and of ranks, what they say
+    together: steps follow each other, and one engine's ranks work side by side."""
+    lines = [event for event in side.events_of(ids, kind) if event.get("cost_ms") is not None]
+    ranks = side.meta("world_size")
+    if not lines or (isinstance(ranks, int) and ranks > 1):
+        return None
+    speeds = [event["gb_s"] for event in lines if event.get("gb_s") is not None]
+    return sum(event["cost_ms"] for event in lines) / 1000, min(speeds, default=None)
+
+
+def _moved(holder: Side, ids: tuple[str, ...]) -> float | None:
+    """From the holder's "Received … lookup_id" line of this id to "finished", which stands next: one at a time is
+    served.  None where several ranks answer, or a line is missing."""
+    asked = holder.events_of(ids, "peer_asked")
+    if len(asked) != 1:
+        return None
+    for event in holder.events[holder.events.index(asked[0]) + 1 :]:
+        if event.get("kind") == "peer_asked":
+            return None
+        if event.get("kind") == "transfer_finished":
+            return _between(asked[0].get("at"), event.get("at"))
+    return None
+
+
+def _between(first: str | None, last: str | None) -> float | None:
+    try:
+        passed = (datetime.strptime(last or "", TIME) - datetime.strptime(first or "", TIME)).total_seconds()
+    except ValueError:
+        return None
+    return passed if passed >= 0 else None
+
+
+def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
+    """What the holder's histogram gained over the probe.  state: ok, not flushed yet, or not exported."""
+    page = (case.holder.engine.get("metrics") or {}).get("after") or {}
+    if page.get("state") != "ok":
+        return None
+    count = counter_delta(case, case.holder, HISTOGRAM + "_count")
+    found = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
+    if not page.get("lmcache"):
+        return {**found, "state": "not exported"}
+    if not count or count > MOST_TRANSFERS:  # the series itself appears with the first transfer that is published
+        return {**found, "state": "not flushed yet"} if proven else None
+    passed, speed = (counter_delta(case, case.holder, name + "_sum") for name in (HISTOGRAM, SPEED))
+    found.update(transfers=int(count), mean_s=None if passed is None else round(passed / count, 6))
+    if speed is not None and size:
+        found["mean_gb_s"] = round(speed / count * size / GB, 6)
+    return found

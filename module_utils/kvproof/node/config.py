@@ -1,0 +1,171 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine's LMCache configuration: the file on disk, and what is really in effect.
+
+The file is no proof of the effective configuration (environment, connector options and runtime changes
+stand above it), so that is asked from LMCache's internal API, else read from the engine's own log line.
+Standard library only, Python 3.8 and later.
+"""
+
+from __future__ import annotations
+
+import errno
+from urllib.parse import urlsplit
+
+from ..stack import allowlist, flatyaml
+from . import http as localhttp
+from .log import files as logfile
+
+MAX_FILE = 256 << 10
+API_PORT = 6999  # internal_api_server_port_start: the scheduler; worker N is N + 1 above it
+API_HOST = "127.0.0.1"  # internal_api_server_host since 0.5.6
+API_TIMEOUT = 2.0
+
+
+def read_file(path, found_by, opened=None):
+    """NODE.config_file of the YAML file at `path` (`opened`: where it is read, through a container's root)."""
+    result = {
+        "path": path,
+        "found_by": found_by,
+        "state": "unknown",
+        "detail": None,
+        "mtime": None,
+        "size": 0,
+        "values": {},
+        "keys_other": [],
+    }
+    if path is None:
+        result["detail"] = "no path is known: not given, and neither environment nor log show one"
+        return result
+    try:
+        status = logfile.regular(opened or path)
+        result["mtime"] = status.st_mtime
+        with open(opened or path, "rb") as handle:
+            raw = handle.read(MAX_FILE + 1)
+    except OSError as error:
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        unreadable = error.errno in (errno.EACCES, errno.EPERM)
+        result["state"] = "absent" if absent else "unreadable" if unreadable else "invalid"
+        result["detail"] = error.strerror or str(error)
+        return result
+    result["size"] = len(raw)
+    if len(raw) > MAX_FILE:
+        result["state"], result["detail"] = "invalid", f"more than {MAX_FILE} bytes"
+        return result
+    try:
+        loaded = flatyaml.load(raw.decode("utf-8"))
+    except (flatyaml.NotReadable, UnicodeDecodeError) as error:
+        result["state"], result["detail"] = "invalid", allowlist.redact(str(error))[:200]
+        return result
+    result.update(state="ok", values=allowlist.lmcache_config(loaded), keys_other=allowlist.other_keys(loaded))
+    return result
+
+
+def api_urls(url, values):
+    """(scheduler's URL, worker 0's URL) of the internal API; (None, None) where it is off or not known.
+
+    `url`, when given, may be either's; else they follow from the configuration in `values`.
+    """
+    if url:
+        parts = urlsplit(url if "://" in url else "http://" + url)
+        base = f"{parts.scheme}://{_bracketed(parts.hostname)}"
+        port = parts.port or API_PORT
+        return f"{base}:{port}", f"{base}:{port + 1}"
+    if values.get("internal_api_server_enabled") is not True:
+        return None, None
+    host = values.get("internal_api_server_host") or API_HOST
+    host = API_HOST if host in ("0.0.0.0", "::") else host
+    try:
+        port = int(values.get("internal_api_server_port_start") or API_PORT)
+    except (TypeError, ValueError):
+        return None, None
+    base = f"http://{_bracketed(host)}"
+    return f"{base}:{port}", f"{base}:{port + 1}"
+
+
+def _bracketed(host):
+    return f"[{host}]" if host and ":" in host else host
+
+
+def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
+    """What LMCache's internal API says: a dict with `internal_api` (as in NODE), `conf`, `meta`, `backends`
+    and `lmcache` (version), each None when not answered.
+
+    Only GETs that change nothing: /conf, /meta, /lmc_version and /backends.  The last is a worker's: the
+    scheduler has no storage and always answers it with 503, as does a worker whose LMCache failed to start.
+    `internal_api.status` is the status of the worker's /backends.
+
+    Of two engines on a host only one can listen on the default port.  When the API has another instance id than
+    `logged`, the configuration in the engine's own log, it is the other engine's: state "another", and nothing it
+    says is taken.
+    """
+    result = {
+        "internal_api": {"url": None, "state": "unknown", "status": None},
+        "conf": None,
+        "meta": None,
+        "backends": None,
+        "lmcache": None,
+    }
+    first, second = api_urls(url, values)
+    if first is None:
+        if values.get("internal_api_server_enabled") is False or (
+            values and "internal_api_server_enabled" not in values
+        ):
+            result["internal_api"]["state"] = "off"
+        return result
+    api = result["internal_api"]
+    api["url"] = first
+    for base in (first, second):
+        answer, conf = localhttp.get_json(base + "/conf", timeout)
+        api["state"] = answer.state if answer.state in ("ok", "refused", "timeout") else "error"
+        if answer.state == "ok" and isinstance(conf, dict):
+            api["url"] = base
+            break
+    else:
+        api["state"] = "error" if api["state"] == "ok" else api["state"]
+        return result
+    found = allowlist.lmcache_config(conf)
+    ids = {said.get("lmcache_instance_id") for said in (found, logged or {})} - {None}
+    if len(ids) > 1:
+        api["state"] = "another"
+        return result
+    result["conf"] = found
+    _answer, meta = localhttp.get_json(base + "/meta", timeout)
+    result["meta"] = allowlist.lmcache_meta(meta)
+    _answer, version = localhttp.get_json(base + "/lmc_version", timeout)
+    result["lmcache"] = version[:64] if isinstance(version, str) else None
+    for candidate in dict.fromkeys((base, second)):
+        answer, backends = localhttp.get_json(candidate + "/backends", timeout)
+        if answer.status is not None:
+            api["status"] = answer.status
+        if answer.state == "ok" and isinstance(backends, dict):
+            result["backends"] = sorted(str(name)[:80] for name in backends)
+            break
+    return result
+
+
+def config_path(given, env, events):
+    """(path, found_by) of the configuration file: as given, from the environment, or from the log."""
+    if given:
+        return given, "variable"
+    if env and env.get("LMCACHE_CONFIG_FILE"):
+        return env["LMCACHE_CONFIG_FILE"], "environ"
+    logged = [event["path"] for event in events if event["kind"] == "config_file" and event.get("path")]
+    return (logged[-1], "log") if logged else (None, None)
+
+
+def last(events, kind, **wanted):
+    """The last event of a kind that has the given fields, None when there is none."""
+    for event in reversed(events):
+        if event["kind"] == kind and all(event.get(name) == value for name, value in wanted.items()):
+            return event
+    return None
+
+
+def p2p_ports(config):
+    """Ports of the configuration that something of this node should listen on."""
+    ports = []
+    for key in ("p2p_init_ports", "p2p_lookup_ports", "lmcache_worker_ports"):
+        value = config.get(key)
+        ports += value if isinstance(value, list) else [value]
+    return [port for port in ports if isinstance(port, int) and not isinstance(port, bool)]

@@ -1,0 +1,282 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Client for POST /v1/completions: one streamed request becomes one evidence document REQUEST.
+
+Times are taken where bytes arrive on the socket.  Fields as vLLM 0.11 to 0.32 serves them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..transport.http import HttpClient, Reply, RequestFailed, not_json_text
+
+TEXT_LIMIT = 400
+GAPS = 256  # times between tokens that are kept
+LOGPROB_TOKENS = 16  # tokens whose log-probabilities are kept
+TOP_LOGPROBS = 5
+REFUSED = (400, 422)  # what vLLM and gateways answer to a field they do not take
+LOWEST_LOGPROB = -9999.0  # vLLM's own stand-in for minus infinity, which JSON cannot hold
+
+
+@dataclass
+class StreamReader:
+    """Reads server-sent events piece by piece; ``started`` and ``at`` are time.perf_counter values."""
+
+    started: float
+    response_id: str | None = None
+    usage: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    text: str = ""
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    token_times: list[float] = field(default_factory=list)  # arrival of each event that carries a token
+    server_error: dict[str, Any] | None = None
+    done: bool = False
+    events: int = 0
+    not_json: bool = False
+    _rest: bytes = b""
+
+    def start(self, at: float) -> None:
+        """The request goes out now; what came before, encoding and connecting, is not the engine's time."""
+        self.started = at
+
+    def feed(self, piece: bytes, at: float) -> None:
+        """Takes bytes that arrived at ``at``; an event that holds no JSON sets ``not_json``."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            self._line(line.rstrip(b"\r"), at)
+
+    def _line(self, line: bytes, at: float) -> None:
+        if not line.startswith(b"data:"):  # comments, event names and empty lines carry nothing here
+            return
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.done = True
+            return
+        if data:
+            self.events += 1
+            try:
+                self.take(json.loads(data.decode("utf-8")), at)
+            except ValueError:
+                self.not_json = True
+
+    def take(self, chunk: Any, at: float | None) -> None:
+        """One chunk of a stream, or a whole answer (``at`` None: it has no time to first token).
+
+        Raises ValueError where it is no JSON object.
+        """
+        if not isinstance(chunk, dict):
+            raise ValueError("not an object")
+        if chunk.get("error"):
+            error = chunk["error"]
+            self.server_error = error if isinstance(error, dict) else {"message": str(error)}
+            return
+        self.response_id = self.response_id or _text_or_none(chunk.get("id"))
+        if isinstance(chunk.get("usage"), dict):
+            self.usage = chunk["usage"]
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return
+        choice = choices[0]
+        text = choice.get("text") if isinstance(choice.get("text"), str) else ""
+        found = _logprobs(choice.get("logprobs"))
+        if at is not None and (text or found or choice.get("token_ids") or choice.get("finish_reason")):
+            self.token_times.append(at)
+        self.text += text
+        self.logprobs += found
+        self.finish_reason = _text_or_none(choice.get("finish_reason")) or self.finish_reason
+
+    def timings(self) -> dict[str, Any]:
+        """TTFT and the summary of inter-token times, in seconds."""
+        times = self.token_times
+        gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+        return {
+            "ttft_s": round(times[0] - self.started, 6) if times else None,
+            "itl_s": {
+                "n": len(gaps),
+                "mean": round(statistics.fmean(gaps), 6),
+                "p50": round(statistics.median(gaps), 6),
+                "max": round(max(gaps), 6),
+                "gaps": [round(gap, 6) for gap in gaps[:GAPS]],
+            }
+            if gaps
+            else None,
+        }
+
+
+@dataclass
+class CompletionClient:
+    """Sends completions to one engine and remembers what that engine refuses."""
+
+    http: HttpClient
+    engine: str  # "holder" or "receiver"
+    model: str
+    timeout_s: float = 60.0
+    takes_logprobs: bool = True
+
+    def ask(
+        self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int, extra: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """One request; returns REQUEST, whatever happens (``error`` says what went wrong).
+
+        ``logprobs`` refused by the engine: sent again without, here and from then on.
+        """
+        request = self._ask(role, prompt, request_id, max_tokens, extra)
+        error = request["error"]
+        if (
+            self.takes_logprobs
+            and error
+            and error["status"] in REFUSED
+            and "logprob" in error["text"].lower()
+            and "prompt_logprobs" not in (extra or {})
+        ):
+            self.takes_logprobs = False
+            request = self._ask(role, prompt, request_id, max_tokens, extra)
+        return request
+
+    def warm_connection(self) -> None:
+        """Opens the connection that a timed request is about to use, so that none pays for it."""
+        if self.http.is_idle():
+            try:
+                self.http.get("/health", timeout=5.0)
+            except RequestFailed:
+                pass  # the request itself will say what is wrong
+
+    def _ask(
+        self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int, extra: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        extra = dict(extra or {})
+        payload = {"model": self.model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, **extra}
+        if self.takes_logprobs:
+            payload["logprobs"] = TOP_LOGPROBS
+        if not extra.get("prompt_logprobs"):  # vLLM does not stream these
+            payload.update(stream=True, stream_options={"include_usage": True})
+        request = empty_request(role, self.engine, request_id)
+        self.warm_connection()
+        request["sent_at"] = round(time.time(), 6)
+        reader = StreamReader(time.perf_counter())
+        try:
+            reply = self.http.exchange(
+                "POST",
+                "/v1/completions",
+                payload=payload,
+                timeout=self.timeout_s,
+                headers={"X-Request-Id": request_id},
+                sink=reader.feed if payload.get("stream") else None,
+                sending=reader.start,
+            )
+            self._check_complete(reader, reply)
+        except RequestFailed as exc:
+            request["error"] = exc.error
+        request["total_s"] = round(time.perf_counter() - reader.started, 6)
+        self._fill(request, reader)
+        return request
+
+    def _check_complete(self, reader: StreamReader, reply: Reply) -> None:
+        try:
+            if not reader.events and not reader.done:  # an answer in one piece, or something else altogether
+                reader.take(reply.json(), None)
+        except ValueError:
+            reader.not_json = True
+        if reader.not_json:
+            raise RequestFailed("json", not_json_text(self.http.base + "/v1/completions", reply.body))
+        if reader.server_error is not None:
+            code = reader.server_error.get("code")
+            said = self.http.scrub(str(reader.server_error.get("message") or "no reason given"))[:200]
+            raise RequestFailed(
+                "http",
+                f"{self.http.base} stopped with an error ({said}); look at the engine's log",
+                code if isinstance(code, int) else None,
+            )
+        if not reader.done and reader.finish_reason is None:
+            raise RequestFailed(
+                "stream",
+                f"{self.http.base} cut the stream before its end; look at the engine's log, and at proxies between",
+            )
+
+    def _fill(self, request: dict[str, Any], reader: StreamReader) -> None:
+        usage = reader.usage or {}
+        details = usage.get("prompt_tokens_details")
+        completion = _count(usage.get("completion_tokens"))
+        request.update(reader.timings())
+        if request["ttft_s"] is not None and completion and completion > 1 and request["error"] is None:
+            request["tpot_s"] = round((request["total_s"] - request["ttft_s"]) / (completion - 1), 6)
+        request.update(
+            response_id=reader.response_id,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+            completion_tokens=completion,
+            finish_reason=reader.finish_reason,
+            text=reader.text[:TEXT_LIMIT],
+            logprobs=reader.logprobs[:LOGPROB_TOKENS] or None,
+        )
+
+
+def knockout_fields() -> dict[str, Any]:
+    """Makes a prompt miss and leave nothing: a tag enters LMCache's key, a salt vLLM's own.  Values are strings:
+    LMCache 0.5.6 stalls on a JSON true."""
+    nonce = secrets.token_hex(16)
+    return {
+        "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
+        "cache_salt": nonce,
+    }
+
+
+def empty_request(role: str, engine: str, request_id: str) -> dict[str, Any]:
+    """REQUEST before anything is known."""
+    return {
+        "role": role,
+        "engine": engine,
+        "request_id": request_id,
+        "response_id": None,
+        "sent_at": None,
+        "ttft_s": None,
+        "total_s": None,
+        "itl_s": None,
+        "tpot_s": None,
+        "prompt_tokens": None,
+        "cached_tokens": None,
+        "completion_tokens": None,
+        "finish_reason": None,
+        "text": "",
+        "logprobs": None,
+        "error": None,
+    }
+
+
+def _logprobs(found: Any) -> list[dict[str, Any]]:
+    """OpenAI's completion log-probabilities as a list of one object per token."""
+    if not isinstance(found, dict) or not isinstance(found.get("tokens"), list):
+        return []
+    values, tops = found.get("token_logprobs") or [], found.get("top_logprobs") or []
+    result = []
+    for index, token in enumerate(found["tokens"]):
+        top = tops[index] if index < len(tops) and isinstance(tops[index], dict) else {}
+        result.append(
+            {
+                "token": str(token),
+                "logprob": _logprob(values[index] if index < len(values) else None),
+                "top": {str(key): _logprob(value) for key, value in top.items()},
+            }
+        )
+    return result
+
+
+def _logprob(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else LOWEST_LOGPROB
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,213 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one engine tells over HTTP before any prompt is sent: the documents ENGINE and INTERNAL."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from ..stack import allowlist
+from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
+from ..transport.ssh_route import SshSettings
+from . import metrics
+
+CONTACT_TIMEOUT_S = 10.0
+INTERNAL_TIMEOUT_S = 2.0
+
+
+@dataclass
+class EngineSettings:
+    """One side of a pair as the operator describes it.  ``role`` is holder or receiver."""
+
+    role: str
+    name: str
+    url: str
+    metrics_url: str | None = None
+    model: str | None = None
+    api_key: str | None = None
+    ca_cert: str | None = None
+    verify_tls: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+    internal_api_url: str | None = None
+    log_file: str | None = None
+    tokenizer: str | None = None
+    ssh: SshSettings | None = None  # reach it through this host
+
+    def __post_init__(self) -> None:
+        """Raises UrlError with one sentence for a URL that is none."""
+        self.url = check_engine_url(self.url, f"{self.role}.url")
+        for name in ("metrics_url", "internal_api_url", "proxy"):
+            if getattr(self, name):
+                setattr(self, name, check_url(getattr(self, name), f"{self.role}.{name}"))
+        self.metrics_url = self.metrics_url or self.url + "/metrics"
+        if self.ssh and self.proxy:
+            raise UrlError(f"{self.role} has both ssh and a proxy: leave one of them out")
+
+    def client(self, deadline: Deadline, tunnel: Any = None, base: str | None = None) -> HttpClient:
+        """A client for the engine, or for another of its servers, which never gets the key."""
+        way = {"ca_cert": self.ca_cert, "verify_tls": self.verify_tls, "proxy": self.proxy, "tunnel": tunnel}
+        if base:
+            return HttpClient(base, deadline, **way)
+        return HttpClient(self.url, deadline, self.api_key, self.headers, **way)
+
+
+class Engine:
+    """One engine: its settings, its connection and ``document``, the evidence ENGINE that grows."""
+
+    def __init__(self, settings: EngineSettings, deadline: Deadline, note: Callable[[str, dict[str, Any]], None]):
+        self.settings, self._deadline, self._note = settings, deadline, note
+        self.tunnel = open_tunnel(settings.ssh, deadline)
+        self.http = settings.client(deadline, self.tunnel)
+        self.document = empty_engine(settings)
+
+    def contact(self) -> None:
+        """First contact: health, models, version and the internal API where its URL is known."""
+        document = self.document
+        try:
+            document["health"] = {"status": self.http.get("/health", CONTACT_TIMEOUT_S).status}
+            document["reachable"] = True
+        except RequestFailed as exc:
+            # Any HTTP answer means that something is there, even one that says no; without a tunnel nothing was asked.
+            document["reachable"] = None if exc.error["kind"] == "ssh" else exc.error["status"] is not None
+            document["health"] = {"status": exc.error["status"]} if document["reachable"] else None
+            document["error"] = exc.error
+            self._note(f"{self.settings.role}.health", exc.error)
+        if document["reachable"]:
+            self._read_models()
+            self._read_version()
+        if self.settings.internal_api_url:
+            document["internal"] = read_internal(self._client(self.settings.internal_api_url))
+
+    def scrape(self) -> dict[str, Any]:
+        """METRICS of now; the key goes along only where the page is the engine's own."""
+        own = self.settings.metrics_url.startswith(self.settings.url + "/")
+        return metrics.scrape(self.http if own else self._client(self.settings.metrics_url), self.settings.metrics_url)
+
+    def close(self) -> None:
+        """Ends the tunnel, where there is one, after a last look at what it costs."""
+        if self.tunnel:
+            self.tunnel.measure()
+            self.document["tunnel"] = self.tunnel.document()
+            self.tunnel.close()
+
+    def _client(self, base: str) -> HttpClient:
+        return self.settings.client(self._deadline, self.tunnel, base)
+
+    def lacks(self) -> str | None:
+        """Why no prompt can be sent here: a word for ``errors``, None when one can."""
+        if not self.document["reachable"]:
+            return "unreachable"
+        return None if self.document["model"] else "model-not-served"
+
+    def conf(self, key: str) -> Any:
+        """An effective LMCache setting from the internal API, None where unknown."""
+        return ((self.document["internal"] or {}).get("conf") or {}).get(key)
+
+    def _read_models(self) -> None:
+        document, wanted = self.document, self.settings.model
+        try:
+            said = self.http.get_json("/v1/models", CONTACT_TIMEOUT_S)
+        except RequestFailed as exc:
+            self._note(f"{self.settings.role}.models", exc.error)
+            document["error"] = document["error"] or exc.error
+            return
+        cards = said.get("data") if isinstance(said, dict) else None
+        cards = [card for card in cards or [] if isinstance(card, dict) and isinstance(card.get("id"), str)]
+        document["models"] = [card["id"] for card in cards]
+        card = next((one for one in cards if wanted in (None, one["id"])), None)
+        if card is None:
+            names = ", ".join(document["models"][:5]) or "none"
+            self._note(
+                f"{self.settings.role}.models",
+                {
+                    "kind": "http",
+                    "status": 200,
+                    "text": f"{self.http.base} does not serve the model {wanted or '(any)'} (it serves: {names}); "
+                    "correct kv_reuse_model or MODEL_NAME",
+                },
+            )
+            return
+        document["model"] = card["id"]
+        document["model_root"] = card["root"] if isinstance(card.get("root"), str) else None
+        length = card.get("max_model_len")
+        document["max_model_len"] = length if isinstance(length, int) and length > 0 else None
+
+    def _read_version(self) -> None:
+        try:
+            said = self.http.get_json("/version", CONTACT_TIMEOUT_S)
+        except RequestFailed:
+            return  # proxies seldom pass it on, and nothing depends on it
+        version = said.get("version") if isinstance(said, dict) else None
+        self.document["version"] = version if isinstance(version, str) else None
+
+
+def open_tunnel(ssh: SshSettings | None, deadline: Deadline) -> Any:
+    """A tunnel that its first use opens, None where none is wanted."""
+    if ssh is None:
+        return None
+    from ..transport.ssh_tunnel import Tunnel  # and with it paramiko, which takes its time to load
+
+    return Tunnel(ssh, deadline)
+
+
+def empty_engine(settings: EngineSettings) -> dict[str, Any]:
+    """ENGINE before anything is known; ``reachable`` None: not tried."""
+    return {
+        "name": settings.name,
+        "url": settings.url,
+        "reachable": None,
+        "error": None,
+        "health": None,
+        "models": [],
+        "model": None,
+        "model_root": None,
+        "max_model_len": None,
+        "version": None,
+        "tokenize": False,
+        "metrics": {"before": None, "after": None},
+        "internal": None,
+        "tunnel": None,
+    }
+
+
+def read_internal(http: HttpClient) -> dict[str, Any]:
+    """INTERNAL of LMCache's internal API server (0.5.6): only keys that cannot hold a secret, only GETs that
+    change nothing.  A server that does not answer quickly is left alone.  vLLM's version is left to the engine's
+    own /version: /inference_version fails in 0.5.6, and /inference_info tells more than it should."""
+    found: dict[str, Any] = {
+        "url": http.base,
+        "conf": None,
+        "meta": None,
+        "backends": None,
+        "versions": {"lmcache": None, "vllm": None},
+        "error": None,
+    }
+    try:
+        conf = http.get_json("/conf?names=" + ",".join(sorted(allowlist.LMCACHE_KEYS)), INTERNAL_TIMEOUT_S)
+        found["conf"] = allowlist.lmcache_config(conf) or None
+    except RequestFailed as exc:
+        found["error"] = exc.error
+        return found
+    found["meta"] = allowlist.lmcache_meta(_get(http, "/meta?names=" + ",".join(sorted(allowlist.META_KEYS))))
+    backends = _get(http, "/backends")  # the scheduler's server answers 503 here: it has none
+    found["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
+    version = _get(http, "/lmc_version")
+    found["versions"]["lmcache"] = version if isinstance(version, str) else None
+    return found
+
+
+def side_by_side(*calls: Callable[[], None]) -> None:
+    """Runs calls that concern different engines at the same time; every engine has one request at a time."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
+
+
+def _get(http: HttpClient, target: str) -> Any:
+    try:
+        return http.get_json(target, INTERNAL_TIMEOUT_S)
+    except RequestFailed:
+        return None

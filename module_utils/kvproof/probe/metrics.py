@@ -1,0 +1,116 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads an engine's /metrics and keeps the series the evidence needs: the document METRICS.
+
+Keys of ``values`` are sample names as exposed (with ``_total``, ``_sum``, ``_count``), summed over all labels
+but ``source``, which becomes part of the key: ``vllm:prompt_tokens_by_source_total{source=local_compute}``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from typing import Any
+
+from ..transport.http import HttpClient, RequestFailed, looks_like_html
+
+try:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    PROMETHEUS_IMPORT_ERROR = None
+except ImportError as exc:  # reported by the module with missing_required_lib
+    text_string_to_metric_families = None  # type: ignore[assignment]
+    PROMETHEUS_IMPORT_ERROR = exc
+
+# Without _total: vLLM and LMCache expose counters with it, some exporters between do not.
+WANTED = (
+    "vllm:external_prefix_cache_queries",
+    "vllm:external_prefix_cache_hits",
+    "vllm:prefix_cache_queries",
+    "vllm:prefix_cache_hits",
+    "vllm:prompt_tokens",
+    "vllm:prompt_tokens_by_source",
+    "vllm:prompt_tokens_cached",
+    "vllm:prompt_tokens_cached_by_source",
+    "vllm:request_success",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:time_to_first_token_seconds_count",
+    "vllm:time_to_first_token_seconds_sum",
+    "lmcache:num_hit_tokens",
+    "lmcache:num_requested_tokens",
+    "lmcache:num_stored_tokens",
+    "lmcache:num_lookup_tokens",
+    "lmcache:num_lookup_hits",
+    "lmcache:num_vllm_hit_tokens",
+    "lmcache:num_prompt_tokens",
+    "lmcache:lookup_0_hit_requests",
+    "lmcache:num_retrieve_requests",
+    "lmcache:num_store_requests",
+    "lmcache:retrieve_hit_rate",
+    "lmcache:lookup_hit_rate",
+    "lmcache:num_remote_read_requests",
+    "lmcache:num_remote_read_bytes",
+    "lmcache:p2p_time_to_transfer_sum",
+    "lmcache:p2p_time_to_transfer_count",
+    "lmcache:p2p_transfer_speed_sum",
+    "lmcache:p2p_transfer_speed_count",
+    "lmcache:local_cpu_hot_cache_count",
+    "lmcache:local_cpu_evict_count",
+    "lmcache:local_cpu_evict_keys_count",
+    "lmcache:local_cpu_evict_failed_count",
+    "lmcache:kv_msg_queue_size",
+    "lmcache:lmcache_is_healthy",
+)
+_NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED)
+_GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
+_SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s+-?\d+)?\s*$", re.M)
+
+
+def scrape(http: HttpClient, url: str, timeout: float = 10.0) -> dict[str, Any]:
+    """GET of a metrics page as METRICS.  Never raises: ``state`` and ``error`` say what went wrong."""
+    document: dict[str, Any] = {
+        "state": "error",
+        "error": None,
+        "lmcache": False,
+        "at": round(time.time(), 6),
+        "values": {},
+    }
+    try:
+        body = http.get(url, timeout).body
+    except RequestFailed as exc:
+        document["error"] = exc.error
+        return document
+    document["at"] = round(time.time(), 6)
+    try:
+        document.update(read_page(body))
+    except ValueError as exc:
+        document["state"] = "not-prometheus"
+        document["error"] = {"kind": "stream", "status": None, "text": f"{url} {exc}"}
+    return document
+
+
+def read_page(body: bytes) -> dict[str, Any]:
+    """``lmcache``, ``values`` and state ok of a page in Prometheus' text format.  Raises ValueError for another."""
+    advice = "set kv_reuse_metrics_url to the engine's own /metrics"
+    if looks_like_html(body):
+        raise ValueError(f"gave an HTML page instead of metrics; {advice}")
+    text = body.decode("utf-8", "replace")
+    if not _SAMPLE.search(text):
+        raise ValueError(f"gave no metrics; {advice}")
+    # Only the lines wanted are parsed: pages have thousands of histogram buckets.
+    lines = [line for line in text.splitlines() if re.split(r"[{\s]", line, maxsplit=1)[0] in _NAMES]
+    values: dict[str, float] = {}
+    seen: dict[str, int] = {}
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            source = sample.labels.get("source")
+            key = f"{sample.name}{{source={source}}}" if source else sample.name
+            values[key] = values.get(key, 0.0) + sample.value
+            seen[key] = seen.get(key, 0) + 1
+    for key in _GAUGES_AVERAGED:
+        if key in values:
+            values[key] /= seen[key]
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    return {"state": "ok", "lmcache": bool(re.search(r"^lmcache:", text, re.M)), "values": finite}

@@ -1,0 +1,259 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a seed's KV has been stored where a peer can find it: the document VISIBLE, and CONTROLLER's HTTP half.
+
+Witnesses, best first: the controller's key_count of the holder, the holder's log line for this very request,
+the holder's hot-cache gauge.  Whichever says so first ends the wait.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any, Callable
+from urllib.parse import urlsplit
+
+from ..stack import lines
+from ..transport.http import Deadline, HttpClient, RequestFailed, check_url
+from ..transport.ssh_route import SshSettings
+from .engine import Engine, open_tunnel
+
+POLL_S = 0.02
+POLL_METRICS_S = 0.1  # a metrics page costs the engine more than a controller's answer
+POLL_TIMEOUT_S = 2.0
+MAX_LOG_BYTES = 8 * 1024 * 1024  # written while one seed runs
+GAUGE = "lmcache:local_cpu_hot_cache_count"
+_HTTP_STATES = {
+    "connect": "refused",
+    "timeout": "timeout",
+    "deadline": "timeout",
+    "json": "not-json",
+    "ssh": "no-tunnel",
+}
+
+
+def controller_client(url: str | None, deadline: Deadline, ssh: SshSettings | None = None) -> HttpClient | None:
+    """A client for the controller's HTTP server; None without URL."""
+    if not url:
+        return None
+    return HttpClient(check_url(url, "controller_url"), deadline, tunnel=open_tunnel(ssh, deadline))
+
+
+def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
+    """CONTROLLER as far as HTTP shows it (GET /controller/workers, LMCache 0.3.7 and later); None without URL."""
+    if http is None:
+        return None
+    state: dict[str, Any] = {"state": "ok", "status": 200, "text": None}
+    workers = None
+    try:
+        workers = read_workers(http)
+    except RequestFailed as exc:
+        state = {
+            "state": _HTTP_STATES.get(exc.error["kind"], "error"),
+            "status": exc.error["status"],
+            "text": exc.error["text"],
+        }
+    return {
+        "schema": "kvproof.controller/1",
+        "name": None,
+        "ssh": "not-used",
+        "url": http.base,
+        "http": state,
+        "workers": workers,
+        "process": {"running": None, "pid": None, "user": None, "found_by": None, "unseen": ["process"]},
+        "options": None,
+        "listening": None,
+    }
+
+
+def read_workers(http: HttpClient) -> list[dict[str, Any]]:
+    """The controller's registered workers.  Raises RequestFailed."""
+    said = http.get_json("/controller/workers", POLL_TIMEOUT_S)
+    found = said.get("workers") if isinstance(said, dict) else None
+    if not isinstance(found, list):
+        raise RequestFailed(
+            "json",
+            f"{http.base}/controller/workers names no workers; "
+            "see that kv_reuse_controller_url is that of lmcache_controller",
+        )
+    names = (
+        "instance_id",
+        "worker_id",
+        "ip",
+        "port",
+        "peer_init_url",
+        "registration_time",
+        "last_heartbeat_time",
+        "key_count",
+    )
+    return [{name: one.get(name) for name in names} for one in found if isinstance(one, dict)]
+
+
+class StoreWatch:
+    """Waits for seeds of one holder to become visible.
+
+    ``before()`` is called ahead of a seed, ``wait()`` after it.  ``sees`` is False when there is no witness
+    at all: then every wait lasts its full time.
+    """
+
+    def __init__(
+        self,
+        holder: Engine,
+        receiver: Engine,
+        chunk_size: int,
+        *,
+        controller: HttpClient | None,
+        workers: list[dict[str, Any]] | None,
+    ):
+        self._chunk_size = chunk_size
+        self._holder, self._receiver = holder, receiver
+        self._controller = controller if workers is not None else None
+        self._mine = self._other = None
+        self._learn_names(workers or [])
+        self._log = holder.settings.log_file if _readable(holder.settings.log_file) else None
+        self._gauge = False
+
+    @property
+    def sees(self) -> bool:
+        return bool(self._controller or self._log or self._gauge)
+
+    def learn_gauge(self) -> None:
+        """Uses the hot-cache gauge where the holder's metrics have it (not in multiprocess mode)."""
+        page = self._holder.document["metrics"]["before"] or {}
+        self._gauge = GAUGE in page.get("values", {})
+
+    def before(self) -> dict[str, Any]:
+        """What the witnesses say before the seed is sent."""
+        return {
+            "keys": self._keys(),
+            "log": os.path.getsize(self._log) if self._log else 0,
+            "gauge": self._gauge_value(),
+        }
+
+    def wait(self, mark: dict[str, Any], request_id: str, chunks: int, *, limit: float, since: float) -> dict[str, Any]:
+        """VISIBLE: polls until so many chunks of the seed are seen stored, at most ``limit`` seconds.
+
+        ``since`` is time.monotonic() of the seed's end, from which the wait counts.
+        """
+        checks: list[tuple[str, float, Callable[[], bool]]] = []
+        if mark["keys"] is not None:
+            checks.append(("key_count", POLL_S, lambda: self._keys_rose(mark["keys"], chunks)))
+        if self._log:
+            follower = LogFollower(self._log, mark["log"], request_id)
+            checks.append(("log", POLL_S, lambda: follower.stored() >= chunks * self._chunk_size))
+        if mark["gauge"] is not None:
+            checks.append(("counter", POLL_METRICS_S, lambda: (self._gauge_value() or 0) >= mark["gauge"] + chunks))
+        due = {how: 0.0 for how, _pause, _check in checks}
+        while True:
+            for how, pause, check in checks:
+                if time.monotonic() >= due[how]:
+                    if check():
+                        return _visible(how, True, since, limit)
+                    due[how] = time.monotonic() + pause
+            left = since + limit - time.monotonic()
+            if left <= 0:
+                return _visible(checks[0][0] if checks else None, False, since, limit)
+            time.sleep(min(POLL_S, left) if checks else left)
+
+    def _keys(self) -> dict[str, int] | None:
+        """key_count by instance; of an instance with several ranks the smallest."""
+        if self._controller is None:
+            return None
+        try:
+            workers = read_workers(self._controller)
+        except RequestFailed:
+            return None
+        if self._mine is None:  # engines that have just started register within seconds
+            self._learn_names(workers)
+        counts: dict[str, int] = {}
+        for worker in workers:
+            count, name = worker["key_count"], str(worker["instance_id"])
+            if isinstance(count, int):
+                counts[name] = min(count, counts.get(name, count))
+        return counts
+
+    def _learn_names(self, workers: list[dict[str, Any]]) -> None:
+        self._mine, self._other = instance_of(self._holder, workers), instance_of(self._receiver, workers)
+
+    def _keys_rose(self, before: dict[str, int], chunks: int) -> bool:
+        now = self._keys() or {}
+        rose = [name for name, count in now.items() if count >= before.get(name, 0) + chunks]
+        if self._mine is None:  # whose addresses say nothing: the only other instance that gained the chunks
+            rose = [name for name in rose if name != self._other]
+            if len(rose) == 1:
+                self._mine = rose[0]
+        return self._mine in rose
+
+    def _gauge_value(self) -> float | None:
+        if not self._gauge:
+            return None
+        return self._holder.scrape()["values"].get(GAUGE)
+
+
+class LogFollower:
+    """Adds up the ``Stored`` lines of one request in what a log gained since ``offset``."""
+
+    def __init__(self, path: str, offset: int, request_id: str):
+        self._path, self._offset, self._id = path, offset, request_id
+        self._scanner, self._rest, self._tokens = lines.Scanner(), b"", 0
+
+    def stored(self) -> int:
+        """Tokens stored so far; reads on from where it stopped.  Of a file that shrank: from its start."""
+        try:
+            with open(self._path, "rb") as log:
+                if os.fstat(log.fileno()).st_size < self._offset:
+                    self._offset = 0
+                log.seek(self._offset)
+                data = log.read(MAX_LOG_BYTES)
+        except OSError:
+            return self._tokens
+        self._offset += len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            event = self._scanner.feed(line, 0)
+            if event and event["kind"] == "stored" and event.get("id") and lines.same_request(self._id, event["id"]):
+                self._tokens += event["tokens"]
+        return self._tokens
+
+
+def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:
+    """The engine's instance id at the controller: from its own configuration, else by its address."""
+    own = engine.conf("lmcache_instance_id")
+    names = {str(worker["instance_id"]) for worker in workers}
+    if own in names:
+        return own
+    addresses = _addresses(urlsplit(engine.settings.url).hostname or "")
+    if engine.tunnel:  # the URL is as the node sees it: its loopback addresses are not this machine's, nor a peer's
+        addresses = {one for one in addresses if not one.startswith("127.")} | _addresses(engine.tunnel.host() or "")
+    found = {
+        str(worker["instance_id"])
+        for worker in workers
+        if addresses & {str(worker["ip"]), str(worker["peer_init_url"]).rpartition(":")[0]}
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {host, *(str(info[4][0]) for info in socket.getaddrinfo(host, None))}
+    except OSError:
+        return {host}
+
+
+def _readable(path: str | None) -> bool:
+    return bool(path) and os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+def not_waited() -> dict[str, Any]:
+    """VISIBLE of a seed that failed."""
+    return {"how": None, "reached": False, "waited_s": 0.0, "limit_s": 0.0}
+
+
+def _visible(how: str | None, reached: bool, started: float, limit: float) -> dict[str, Any]:
+    return {
+        "how": how,
+        "reached": reached,
+        "waited_s": round(max(0.0, time.monotonic() - started), 6),
+        "limit_s": round(limit, 3),
+    }

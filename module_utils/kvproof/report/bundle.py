@@ -1,0 +1,153 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An evidence bundle, ``kvproof.bundle/1``: all that a run's verdict came from, to be judged again without a cluster.
+
+One JSON document, gzip-compressed (docs/diagnose.md).  It holds what the tasks said, in the order in which they said
+it, with the evidence in the place of the verdicts, and the days on which waivers were weighed.  Nothing here reads a
+file or a clock.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from urllib.parse import urlsplit
+
+from .. import __version__
+from ..judge import waivers
+from ..judge.verdict import judge
+from ..stack import allowlist
+from .run import Run
+
+NAME = "bundle.json.gz"
+SCHEMA, VERSION = "kvproof.bundle/", 1
+MAX_BYTES = 1 << 30  # of the document; what a thousand pairs need is a third of it
+# Texts that engines and tools wrote: in these even a short header value is taken out.
+_FREE = frozenset(("text", "line", "detail", "ssh_reason"))
+_LONG, _SHORT = 8, 4
+_IDENTITY = frozenset(("cluster", "pair"))  # names from the inventory, by which pairs are found again
+
+
+class Unreadable(ValueError):
+    """The bundle cannot be judged; the message is one sentence."""
+
+
+def scrubbed(document: dict, secrets: list[str]) -> dict:
+    """Evidence without these secrets, and without what looks like one.  It was redacted where it was read already.
+
+    What is judged and what is bundled must be the same, so this comes before the judge.
+    """
+    known = sorted({word for word in secrets if len(word) >= _SHORT}, key=len, reverse=True)
+    return {key: part if key in _IDENTITY else _scrub(part, known, key) for key, part in document.items()}
+
+
+def _scrub(value, secrets: list[str], key: str):
+    if isinstance(value, dict):
+        return {_without(name, secrets, _LONG): _scrub(part, secrets, name) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_scrub(part, secrets, key) for part in value]
+    if isinstance(value, str):
+        return _without(allowlist.without_secrets(value), secrets, _SHORT if key in _FREE else _LONG)
+    return value
+
+
+def _without(text: str, secrets: list[str], least: int) -> str:
+    for secret in secrets:
+        if len(secret) >= least:
+            text = text.replace(secret, "***")
+    return text
+
+
+def secrets_of(variables: dict) -> list[str]:
+    """What of a host's variables must be in no evidence: its key, its header values, credentials of its URLs."""
+    headers = variables.get("kv_reuse_headers")
+    words = [variables.get("kv_reuse_api_key"), *(headers.values() if isinstance(headers, dict) else ())]
+    for name, value in variables.items():
+        if name.startswith("kv_reuse_") and name.endswith(("_url", "_proxy")):
+            words.append(_password(str(value or "")))
+    words = [str(word) for word in words if word]
+    return words + [part for word in words for part in word.split() if part != word]
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def pack(run: Run, verdict: dict, verdict_text: str) -> bytes:
+    """The bundle of a run that has ended.  verdict_text: its verdict.json, whose hash tells whether a later judgement
+    is the same."""
+    document = {
+        "schema": f"{SCHEMA}{VERSION}",
+        "tool": __version__,
+        "started_at": verdict["started_at"],
+        "finished_at": verdict["finished_at"],
+        "exit_code": verdict["exit_code"],
+        "verdict": verdict["verdict"],
+        "verdict_sha256": _hash(verdict_text),
+        "said": run.said,
+    }
+    return gzip.compress(json.dumps(document).encode(), mtime=0)
+
+
+def unpack(raw: bytes) -> dict:
+    """The document in a bundle's bytes.  Raises Unreadable."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+            text = file.read(MAX_BYTES + 1)
+    except gzip.BadGzipFile as error:
+        why = "it is not gzip-compressed" if raw[:2] != b"\x1f\x8b" else str(error)
+        raise Unreadable(f"it is damaged or no bundle ({why}); copy {NAME} again from the run's reports") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"it is damaged ({error}); copy {NAME} again from the run's reports") from error
+    if len(text) > MAX_BYTES:
+        raise Unreadable(f"it holds more than {MAX_BYTES >> 20} MiB, which no run writes")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"it is damaged or no bundle (no JSON in it); copy {NAME} again") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+        raise Unreadable(f"it is no kvproof bundle; give the {NAME} that a run with kv_reuse_bundle: true wrote")
+    if schema != f"{SCHEMA}{VERSION}":
+        raise Unreadable(
+            f"it is a {schema} of kvproof {document.get('tool')}; this is kvproof {__version__}, which reads "
+            f"{SCHEMA}{VERSION}: judge it with the version that wrote it, or a later one"
+        )
+    return document
+
+
+def judge_again(document: dict) -> dict:
+    """``kvproof.verdict/1`` of the run in a bundle.  Raises Unreadable where its parts are not what they should be."""
+    try:
+        run = Run(document["started_at"])
+        for one in document["said"]:
+            _replay(run, one)
+        return run.document("complete", document["finished_at"], document["exit_code"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"it is damaged ({type(error).__name__} in its parts); copy {NAME} again") from error
+
+
+def _replay(run: Run, one: dict) -> None:
+    if one["what"] == "judged":
+        counting, _ = waivers.active(one["waive"], datetime.date.fromisoformat(one["on"]))
+        verdicts = [judge(evidence, counting) for evidence in one["evidence"]]
+        run.verdicts(json.loads(json.dumps(verdicts)))
+    else:
+        told = {"plan": run.plan, "note": run.note, "failure": run.failure, "unjudged": run.unjudged}
+        told[one["what"]](*one["args"])
+
+
+def is_same(document: dict, verdict_text: str) -> bool:
+    """Whether a verdict.json is, byte for byte, the one that the run wrote."""
+    return document.get("verdict_sha256") == _hash(verdict_text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

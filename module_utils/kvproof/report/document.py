@@ -1,0 +1,266 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One document for a run (``kvproof.verdict/1``, docs/verdict.schema.json) and the questions its views ask of it.
+
+Nothing is decided here.  Every view shows what the document says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .. import __version__
+from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
+
+SCHEMA = "kvproof.verdict/1"
+WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMPLETE"}
+ORDER = (FAIL, INCONCLUSIVE, PASS)
+# Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
+DECISIVE = ("failure", "cause", "validity")
+HOSTS, PLACES = 12, 12  # named and shown of one finding
+KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "warning": "warning", "note": "note"}
+
+
+def document(
+    *,
+    status: str,
+    started_at: str,
+    finished_at: str | None = None,
+    pairs: list[dict] | tuple = (),
+    not_judged: list[dict] | tuple = (),
+    skipped: list[dict] | tuple = (),
+    problems: list[str] | tuple = (),
+    notes: list[str] | tuple = (),
+    mode: str | None = None,
+    run_id: str | None = None,
+    inconclusive: str = "fail",
+    exit_code: int | None = None,
+) -> dict:
+    """The whole run.
+
+    status: "incomplete" until the run has ended, then "complete".  Times are ISO 8601, UTC.
+    pairs: verdicts as judge() gives them.
+    not_judged: {cluster, holder, receiver, reason} of pairs that were to be judged and have no verdict.
+    skipped: the same of pairs that this run was not asked to judge.
+    problems: sentences about the run that belong to no pair.  exit_code: what Ansible will exit with, if known.
+    """
+    clusters = [
+        _cluster(name, [p for p in pairs if p["cluster"] == name], [p for p in not_judged if p["cluster"] == name])
+        for name in sorted({p["cluster"] for p in [*pairs, *not_judged]})
+    ]
+    complete = status == "complete"
+    verdict = worst(c["verdict"] for c in clusters) or INCONCLUSIVE
+    if problems:
+        verdict = worst([verdict, INCONCLUSIVE])
+    unproven = bool(problems or not_judged)
+    return {
+        "schema": SCHEMA,
+        "tool": __version__,
+        "run_id": run_id,
+        "mode": mode,
+        "status": status,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "verdict": verdict if complete else None,
+        "inconclusive": inconclusive,
+        "run_fails": not complete or unproven or fails(verdict, inconclusive),
+        "exit_code": exit_code,
+        "clusters": clusters,
+        "not_probed": list(skipped),
+        "problems": list(problems),
+        "notes": list(notes),
+    }
+
+
+def _cluster(name: str, pairs: list[dict], not_judged: list[dict]) -> dict:
+    counts = Counter(p["verdict"] for p in pairs if not p["waived"])
+    counts["waived"] = sum(1 for p in pairs if p["waived"])
+    counts["not judged"] = len(not_judged)
+    verdicts = [p["verdict"] for p in pairs if not p["waived"]] + [INCONCLUSIVE] * bool(not_judged)
+    return {
+        "name": name,
+        "verdict": worst(verdicts) or PASS,
+        "counts": {word: n for word, n in counts.items() if n},
+        "pairs": pairs,
+        "not_judged": not_judged,
+    }
+
+
+def worst(verdicts) -> str | None:
+    """The verdict that counts for a group: a failure before inconclusive before a pass; None for none."""
+    seen = set(verdicts)
+    return next((v for v in ORDER if v in seen), None)
+
+
+def fails(verdict: str, inconclusive: str = "fail") -> bool:
+    """Whether a verdict must make the run's exit code non-zero."""
+    return verdict == FAIL or (verdict == INCONCLUSIVE and inconclusive != "warn")
+
+
+def pair_fails(pair: dict, inconclusive: str = "fail") -> bool:
+    """Whether this pair makes the run's exit code non-zero."""
+    return not pair["waived"] and fails(pair["verdict"], inconclusive)
+
+
+def all_pairs(doc: dict) -> list[dict]:
+    return [pair for cluster in doc["clusters"] for pair in cluster["pairs"]]
+
+
+def decisive(pair: dict) -> list[dict]:
+    return [f for f in pair["findings"] if f["role"] in DECISIVE]
+
+
+def pair_name(pair: dict) -> str:
+    return f"{pair['holder']} → {pair['receiver']}"
+
+
+def headline(pair: dict) -> str:
+    """One line: the verdict of a pair and its first reason."""
+    return f"{WORDS[pair['verdict']]} {pair['cluster']}: {pair_name(pair)}{where(pair)}: {reason(pair)}"
+
+
+def where(pair: dict) -> str:
+    """Where the chain broke, with a space before it; empty when it did not."""
+    first = pair.get("first_broken")
+    return f" at link {first['link']} ({first['name']})" if first else ""
+
+
+def reason(pair: dict, title: bool = True) -> str:
+    """Why the verdict is what it is, in a few words."""
+    if pair["verdict"] == PASS:
+        return (
+            f"{pair['counts'].get('proven', 0)} of {pair['counts']['fresh_prompts']} fresh prompts proven to be reused"
+        )
+    first = next(iter(decisive(pair)), None)
+    if not first:
+        return "the proof is incomplete"
+    return f"{first['slug']}: {first['title']} [{first['host']}]" if title else f"{first['slug']} [{first['host']}]"
+
+
+@dataclass
+class Place:
+    """What was seen, and on which hosts the same was seen."""
+
+    expected: str
+    observed: str
+    reason: str
+    remedy: str
+    hosts: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Group:
+    """A finding over all pairs and hosts: told once."""
+
+    entry: dict  # the first of its entries: what does not depend on the host
+    kind: str  # "decisive", "warning" or "note"
+    places: list[Place] = field(default_factory=list)
+    pairs: int = 0
+
+    @property
+    def hosts(self) -> list[str]:
+        return list(dict.fromkeys(host for place in self.places for host in place.hosts))
+
+    @property
+    def more(self) -> str | None:
+        """In a few words, the places that are too many to be shown; verdict.json has them all."""
+        hosts = list(dict.fromkeys(host for place in self.places[PLACES:] for host in place.hosts))
+        return f"{len(self.places) - PLACES} more like these: {several(hosts)}; see verdict.json" if hosts else None
+
+    @property
+    def brief(self) -> str:
+        """What was seen everywhere and why, for a single line."""
+        seen = list(dict.fromkeys(place.observed for place in self.places))
+        why = list(dict.fromkeys(place.reason for place in self.places))
+        more = [f"and {len(seen) - 3} more"] if len(seen) > 3 else []
+        return "; ".join([self.entry["title"] + ": " + ", ".join(seen[:3] + more), *why[:1]])
+
+    @property
+    def remedy(self) -> str | None:
+        """The remedy when it is one for all places."""
+        found = {place.remedy for place in self.places}
+        return found.pop() if len(found) == 1 else None
+
+
+def groups(doc: dict) -> list[Group]:
+    """Findings of all pairs, the same told once: decisive ones, then warnings, then notes, each along the chain."""
+    found: dict[tuple, Group] = {}
+    several = len(doc["clusters"]) > 1
+    for pair in all_pairs(doc):
+        for entry in pair["findings"]:
+            kind = KINDS[entry["role"]]
+            group = found.setdefault((kind, entry["slug"], entry["waived"]), Group(entry, kind))
+            _add(group, entry, f"{pair['cluster']}: {entry['host']}" if several else entry["host"])
+        for key in {(KINDS[e["role"]], e["slug"], e["waived"]) for e in pair["findings"]}:
+            found[key].pairs += 1
+    kinds = list(dict.fromkeys(KINDS.values()))
+    return sorted(found.values(), key=lambda g: (kinds.index(g.kind), g.entry["role"] == "validity", g.entry["link"]))
+
+
+def _add(group: Group, entry: dict, host: str) -> None:
+    new = Place(entry["expected"], entry["observed"], entry["reason"], entry["remedy"])
+    for place in group.places:
+        if (place.expected, place.observed, place.reason, place.remedy) == (
+            new.expected,
+            new.observed,
+            new.reason,
+            new.remedy,
+        ):
+            break
+    else:
+        group.places.append(new)
+        place = new
+    if host not in place.hosts:
+        place.hosts.append(host)
+
+
+def several(hosts: list[str], limit: int = HOSTS) -> str:
+    """Hosts by name, and from a limit on by number."""
+    more = len(hosts) - limit
+    return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def exit_meaning(doc: dict) -> str:
+    """What the exit code of ansible-playbook says about this validation."""
+    if doc["exit_code"] == 0 and doc["run_fails"]:
+        return "no pass: no task failed, but this run proved less than it should"
+    return {
+        0: "pairs were judged, and none failed",
+        2: "a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)",
+        4: "a host was unreachable, or Ansible could not go on (0: pairs were judged, and all passed)",
+    }.get(doc["exit_code"], "Ansible's own")
+
+
+def chosen(doc: dict, limit: int = 8) -> tuple[list[dict], list[dict]]:
+    """(pairs to show with their chains, pairs to show in a line): of many, passing ones take a line each.
+
+    Passing pairs come first, failing ones last, nearest to where the reader's eye rests.
+    """
+    pairs = sorted(all_pairs(doc), key=lambda p: -ORDER.index(p["verdict"]))
+    if len(pairs) <= limit:
+        return pairs, []
+    full = [p for p in pairs if p["verdict"] != PASS][-limit:]
+    shown = {id(p) for p in full}
+    return full, [p for p in pairs if id(p) not in shown]
+
+
+def chosen_clusters(doc: dict, limit: int = 8) -> tuple[list[dict], dict | None]:
+    """(clusters to show in a line, failing ones last; the others as if they were one).
+
+    Of many, passing ones are only counted: their names stand with their pairs.
+    """
+    clusters = sorted(doc["clusters"], key=lambda c: -ORDER.index(c["verdict"]))
+    passing = [c for c in clusters if c["verdict"] == PASS and not c["not_judged"]]
+    if len(clusters) <= limit or len(passing) < 2:
+        return clusters, None
+    together = _cluster(f"{len(passing)} more", [pair for c in passing for pair in c["pairs"]], [])
+    return [c for c in clusters if c["verdict"] != PASS or c["not_judged"]], together
+
+
+def cluster_line(cluster: dict) -> str:
+    """Counts of a cluster in words, and where its first failing pair broke."""
+    judged = len(cluster["pairs"]) + len(cluster["not_judged"])
+    text = f"{judged} pair{'s' * (judged != 1)}: " + ", ".join(f"{n} {word}" for word, n in cluster["counts"].items())
+    bad = [p for p in cluster["pairs"] if p["verdict"] == cluster["verdict"] != PASS and not p["waived"]]
+    return text + (f";{where(bad[0])} {reason(bad[0], title=False)}" if bad else "")

@@ -1,0 +1,69 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far a run has come, in one line, and whether it is time to say so.  No I/O, no clock.
+
+Pairs are probed first and judged at the end, so a probed pair is not counted as anything else before its verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
+
+LINE, LOG, OFF = "line", "log", "off"  # one line that changes; a line now and then; nothing
+PAUSE_S = {LINE: 0.0, LOG: 10.0}
+_WORDS = {PASS: "passed", FAIL: "failed", INCONCLUSIVE: "inconclusive"}
+# ansible-runner, which AWX runs jobs with, makes an event of every line and sets these in the job's environment
+RUNNER = ("RUNNER_OMIT_EVENTS", "RUNNER_ONLY_FAILED_EVENTS")
+
+
+def way(environment: dict, stdout_callback: str, is_terminal: bool) -> str:
+    """How to show progress: not at all where every line becomes an event of AWX or ansible-runner."""
+    runner = any(name.startswith("AWX_") or name in RUNNER for name in environment)
+    if runner or stdout_callback == "awx_display":
+        return OFF
+    return LINE if is_terminal and "json" not in stdout_callback else LOG
+
+
+class Progress:
+    """Counts of one run.  Times are seconds of one clock that only goes forward."""
+
+    def __init__(self, shown: str = OFF):
+        self._shown = shown
+        self._total = 0
+        self._probed: set[tuple] = set()
+        self._verdicts: dict[tuple, str] = {}
+        self._began = self._said = 0.0
+
+    def planned(self, total: int, now: float) -> None:
+        self._total, self._began, self._said = total, now, now if self._shown == LOG else 0.0
+
+    def probed(self, pair: tuple) -> None:
+        self._probed.add(pair)
+
+    def judged(self, pair: tuple, verdict: str) -> None:
+        self._verdicts[pair] = verdict
+
+    def due(self, now: float) -> str | None:
+        """The line, where it is time for another one."""
+        if self._shown == OFF or not self._total or now - self._said < PAUSE_S[self._shown]:
+            return None
+        self._said = now
+        return self.text(now)
+
+    def text(self, now: float) -> str:
+        counts = Counter(self._verdicts.values())
+        done = f"{len(self._verdicts)} judged" if self._verdicts else f"{len(self._probed)} probed, none judged yet"
+        told = [f"{counts[verdict]} {word}" for verdict, word in _WORDS.items()] if self._verdicts else []
+        elapsed, probed = now - self._began, len(self._probed)
+        left = []
+        if 0 < probed < self._total and not self._verdicts:
+            left = [f"probes end in about {_duration(elapsed / probed * (self._total - probed))}"]
+        head = f"KV reuse: {self._total} pair{'s' * (self._total != 1)}: "
+        return head + ", ".join([done, *told, _duration(elapsed) + " gone", *left])
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"

@@ -1,0 +1,115 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collects what the tasks of one playbook run said, and makes the run's document of it.  No I/O, no Ansible."""
+
+from __future__ import annotations
+
+from ..plan.pair import key_of, names_of
+from ..stack import allowlist
+from . import document as report
+
+LIMIT = 400  # characters of a task's message
+
+
+class Run:
+    """The plan, the verdicts and the failures of one run, in the order in which they came."""
+
+    def __init__(self, started_at: str):
+        self.started_at = started_at
+        self.said: list[dict] = []  # what came, in order, for a bundle to be judged again
+        self.bundle = False
+        self.reports_dir: str | None = None
+        self._plan: dict[tuple, dict] = {}
+        self._skipped: dict[tuple, dict] = {}
+        self._verdicts: dict[tuple, dict] = {}
+        self._failures: dict[str, str] = {}  # host → what failed last
+        self._unjudged: dict[tuple, str] = {}  # why a pair could not be probed
+        self._refused: str | None = None
+        self._settings: dict = {}
+        self._notes: dict[str, None] = {}
+
+    def plan(self, plan: dict, failed: bool = False, text: str = "") -> None:
+        """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
+        text = _sentence(text)
+        self._say("plan", {key: value for key, value in plan.items() if key != "reports_dir"}, failed, text)
+        self.bundle = self.bundle or bool(plan.get("bundle"))
+        self._plan.update({key_of(pair): pair for pair in plan.get("pairs") or []})
+        self._skipped.update({key_of(pair): pair for pair in plan.get("skipped") or []})
+        self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
+        self.reports_dir = plan.get("reports_dir") or self.reports_dir
+        self.note(plan.get("notes"))
+        if failed:
+            self._refused = text
+
+    def verdicts(self, verdicts: list[dict], source: dict | None = None) -> None:
+        """``kv_reuse_verdicts`` of a kv_reuse_verdict task, and with a bundle what they came from."""
+        if source:
+            self.said.append({"what": "judged", **source})
+        self._verdicts.update({key_of(verdict): verdict for verdict in verdicts})
+
+    def unjudged(self, pairs: list[dict]) -> None:
+        """``kv_reuse_unjudged`` of a kv_reuse_verdict task: pairs with the ``reason`` why they were not probed."""
+        if pairs:
+            self._say("unjudged", pairs)
+        self._unjudged.update({key_of(pair): _sentence(pair["reason"]) for pair in pairs})
+
+    def note(self, notes: list[str] | None) -> None:
+        if notes:
+            self._say("note", notes)
+        self._notes.update(dict.fromkeys(notes or []))
+
+    def failure(self, host: str, task: str, text: str, unreachable: bool = False) -> None:
+        """A task that failed on a host, or could not reach it."""
+        text = _sentence(text)
+        self._say("failure", host, task, text, unreachable)
+        how = "could not reach the host" if unreachable else "failed"
+        self._failures[host] = f"{host}: task “{task}” {how}: {text}"
+
+    def _say(self, what: str, *args) -> None:
+        self.said.append({"what": what, "args": list(args)})
+
+    def document(self, status: str, finished_at: str | None = None, exit_code: int | None = None) -> dict:
+        """``kvproof.verdict/1``.  exit_code: what Ansible will exit with."""
+        left = [pair for key, pair in self._plan.items() if key not in self._verdicts]
+        doc = report.document(
+            status=status,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            pairs=list(self._verdicts.values()),
+            not_judged=[{**names_of(p), "reason": self._why_not_judged(p)} for p in left] if finished_at else [],
+            skipped=[{**names_of(p), "reason": p.get("reason") or "not asked for"} for p in self._skipped.values()],
+            problems=self._problems() if finished_at else [],
+            notes=list(self._notes),
+            exit_code=exit_code,
+            **self._settings,
+        )
+        return self._compared_with_exit_code(doc)
+
+    def _why_not_judged(self, pair: dict) -> str:
+        if key_of(pair) in self._unjudged:
+            return self._unjudged[key_of(pair)]
+        for host in (pair["receiver"], pair["holder"]):
+            if host in self._failures:
+                return self._failures[host]
+        elsewhere = next(iter(self._failures.values()), None)
+        return f"its verdict task did not run; {elsewhere}" if elsewhere else "its verdict task did not run"
+
+    def _problems(self) -> list[str]:
+        """Why there is nothing to show, when no pair was even planned."""
+        if self._refused:
+            return [self._refused]
+        if self._plan or self._verdicts:
+            return []
+        return list(self._failures.values()) or ["no pair was judged: no task of the validation ran on any host"]
+
+    def _compared_with_exit_code(self, doc: dict) -> dict:
+        if doc["exit_code"] == 0 and doc["run_fails"]:
+            doc["problems"].append("no task failed, so Ansible exits with 0 although this run is no pass")
+        elif doc["exit_code"] and not doc["run_fails"]:
+            doc["notes"] += [f"the exit code comes from elsewhere: {text}" for text in self._failures.values()]
+        return doc
+
+
+def _sentence(text: str) -> str:
+    """One line without secrets.  The cut comes last, so that a sentence of a sentence is the same."""
+    return allowlist.without_secrets(" ".join(str(text or "no reason given").split())[: 5 * LIMIT])[:LIMIT]

@@ -1,0 +1,171 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report for a terminal or a job's log: chains, clusters, findings, and the verdict as the last thing read.
+
+A line is a list of (text, style); styles are "good", "bad", "doubt", "faint" and None.  The caller paints them.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from .. import document as report
+from . import figures, remarks
+from .clean import cleaned
+
+Line = list[tuple[str, "str | None"]]
+MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
+STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
+VERDICT_STYLES = {report.PASS: "good", report.FAIL: "bad", report.INCONCLUSIVE: "doubt", None: "bad"}
+PLAIN = str.maketrans({"✓": "+", "✗": "X", "–": "-", "→": ">", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"})
+WIDTH = 100
+
+
+def lines(doc: dict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
+    """The whole report.  places: sentences about where the reports are."""
+    doc = cleaned(doc)
+    full, brief = report.chosen(doc)
+    found: list[Line] = [_rule("═", width, " KV reuse ")]
+    for pair in brief:
+        found += _pair_line(pair, width)
+    for pair in full:
+        found += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
+    found += [[], *_clusters(doc, width)]
+    found += _findings(report.groups(doc), width)
+    found += _remarks(doc, width)
+    found += _end(doc, places, width)
+    return found
+
+
+def plain(text: str) -> str:
+    """The text for a terminal that has ASCII only."""
+    return text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
+
+
+def _rule(mark: str, width: int, title: str = "") -> Line:
+    return [((mark * 2 + title).ljust(width, mark), "faint")]
+
+
+def _pair_line(pair: dict, width: int) -> list[Line]:
+    name = f"{pair['cluster']}: {report.pair_name(pair)}  "
+    word = _word(pair["verdict"], " (waived)" if pair["waived"] else "")
+    return _after_word(name, word, f"{report.where(pair)}: {report.reason(pair)}", width)
+
+
+def _after_word(head: str, word: tuple[str, str], text: str, width: int) -> list[Line]:
+    """A head, a verdict and a text that goes on below, indented, when it is long."""
+    used = len(head) + len(word[0])
+    first, *rest = textwrap.wrap(
+        text, width, initial_indent="x" * used, subsequent_indent="     ", break_long_words=False
+    )
+    return [[(head, None), word, (first[used:], None)], *([(more, None)] for more in rest)]
+
+
+def _word(verdict: str | None, after: str = "") -> tuple[str, str]:
+    return report.WORDS[verdict] + after, VERDICT_STYLES[verdict]
+
+
+def _chain(pair: dict, width: int) -> list[Line]:
+    found = []
+    for link in pair["links"]:
+        mark = MARKS[link["state"]]
+        inferred = "(inferred) " if link["state"] == "holds (inferred)" else ""
+        head = f" {link['link']:2d} {link['name']:<18}"
+        text = _wrapped(inferred + link["text"], width, 4 + len(head))
+        style = STYLES[mark] if mark in ("✗", "–") else None
+        found.append([("   ", None), (mark, STYLES[mark]), (head, None), (text[0], style)])
+        found += [[(more, style)] for more in text[1:]]
+    return found
+
+
+def _figures(pair: dict, width: int) -> list[Line]:
+    return [row for label, text in figures.lines(pair) for row in _row(label, text, width, indent=3, column=23)]
+
+
+def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -> list[Line]:
+    """A label and its text, which hangs below itself when it is long."""
+    text_lines = _wrapped(text, width, indent + column)
+    first: Line = [(" " * indent + label.ljust(column), "faint"), (text_lines[0], None)]
+    return [first, *([(more, None)] for more in text_lines[1:])]
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """The lines of a text; all but the first begin with the indent."""
+    found = textwrap.wrap(text, max(40, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
+    return [found[0], *(" " * indent + more for more in found[1:])]
+
+
+def _clusters(doc: dict, width: int) -> list[Line]:
+    found = []
+    shown, passing = report.chosen_clusters(doc)
+    for cluster in [passing, *shown] if passing else shown:
+        text = f"  {report.cluster_line(cluster)}"
+        name = f"{cluster['name']} clusters" if cluster is passing else f"cluster {cluster['name']}"
+        found += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
+        for pair in cluster["not_judged"]:
+            found += _marked("?", f"{report.pair_name(pair)} not judged: {pair['reason']}", width)
+    return found
+
+
+def _marked(mark: str, text: str, width: int) -> list[Line]:
+    text_lines = _wrapped(text, width, 3)
+    return [[(f" {mark} ", STYLES.get(mark)), (text_lines[0], None)], *([(more, None)] for more in text_lines[1:])]
+
+
+def _findings(groups: list[report.Group], width: int) -> list[Line]:
+    found: list[Line] = []
+    for group in groups:
+        if group.kind == "note":
+            continue
+        mark = "!" if group.kind == "warning" else "?" if group.entry["role"] == "validity" else "✗"
+        entry = group.entry
+        head = f"{entry['slug']}  {entry['title']}"
+        found += [[], [(f" {mark} ", STYLES.get(mark, "doubt")), (head, STYLES.get(mark, "doubt"))]]
+        for place in group.places[: report.PLACES]:
+            found += _place(group, place, width)
+        if group.more:
+            found += _row("and", group.more, width)
+        if group.remedy:
+            found += _row("do", group.remedy, width)
+        if entry["waived"]:
+            found += _row("waived", entry["waived"], width)
+        elif group.kind == "decisive":
+            found += _row("waive with", entry["waiver"], width)
+        found += _row("more", entry["doc"], width)
+    return found
+
+
+def _place(group: report.Group, place: report.Place, width: int) -> list[Line]:
+    rows = [("on", report.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
+    rows.append(("why", place.reason))
+    if not group.remedy:
+        rows.append(("do", place.remedy))
+    return [row for label, text in rows for row in _row(label, text, width)]
+
+
+def _remarks(doc: dict, width: int) -> list[Line]:
+    texts = remarks.lines(doc)
+    if not texts:
+        return []
+    return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
+
+
+def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
+    found = [[], _rule("═", width)]
+    for text in doc["problems"]:
+        found += _marked("✗", text, width)
+    verdict = doc["verdict"]
+    judged = report.all_pairs(doc)
+    missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
+    passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
+    count = f"{passed} of {len(judged) + missing} pairs passed" if judged or missing else "no pair was judged"
+    reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
+    first = [f"{g.entry['slug']} on {report.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
+    more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
+    found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
+    for text in places:
+        found += _row("reports", text, width, indent=0)
+    if doc["exit_code"] is not None:
+        meaning = report.exit_meaning(doc)
+        found += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
+    return found

@@ -1,0 +1,97 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A diagnosis of pasted material for a terminal, in the lines of console.py, and as a page of Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+
+from ...diagnose.classes import CLASSES
+from .clean import cleaned
+from .console import WIDTH, Line
+from .pages import markdown
+
+_NOTHING = "nothing was recognised in it"
+
+
+def lines(doc: dict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
+    """The whole diagnosis.  places: sentences about where it was written."""
+    doc = cleaned(doc)
+    found: list[Line] = [[("══ KV reuse, from pasted material ".ljust(width, "═"), "faint")]]
+    for title, texts in (("read", read(doc)), ("trouble", doc["problems"]), ("seen", doc["seen"])):
+        found += [row for text in texts for row in _row(title, text, width, 0)]
+    for one in doc["causes"]:
+        found += [[], [(" ✗ ", "bad"), (f"{one['class']}  ", "bad"), (f"{one['slug']}: {one['title']}", None)]]
+        found += [row for label, text in sections(one) for row in _row(label, text, width, 6)]
+    if doc["possible"]:
+        found += [[], [("Possible, not concluded", None)]]
+    for one in doc["possible"]:
+        found += [[(" ? ", "doubt"), (f"{one['class']}  ", "doubt"), (f"{one['slug']}: {one['title']}", None)]]
+        found += [row for label, text in sections(one) for row in _row(label, text, width, 6)]
+    if doc["collect"]:
+        found += [[], [("To collect next", None)]]
+        found += [row for text in doc["collect"] for row in _row(" –", text, width, 0, 3)]
+    found += [[], [("═" * width, "faint")], _end(doc)]
+    return found + [row for place in places for row in _row("written", place, width, 0)]
+
+
+def headline(doc: dict) -> str:
+    """The conclusion in one sentence."""
+    if not doc["causes"]:
+        return "INCONCLUSIVE: what was given allows no conclusion on the cause"
+    first, *more = doc["causes"]
+    others = [one["class"] for one in more if one["class"] != first["class"]]
+    besides = f"; besides: {', '.join(dict.fromkeys(others))}" if others else ""
+    return f"CAUSE {first['class']}: {first['title']}{besides}"
+
+
+def page(doc: dict) -> str:
+    """diagnosis.md."""
+    doc = cleaned(doc)
+    parts = ["# Diagnosis of pasted material", markdown(headline(doc)) + "."]
+    parts.append("\n".join(f"- {markdown(text)}" for text in [*read(doc), *doc["problems"], *doc["seen"]]))
+    for heading, key in (("Causes", "causes"), ("Possible, not concluded", "possible")):
+        for number, one in enumerate(doc[key]):
+            parts += [f"## {heading}"] * (number == 0)
+            parts.append(f"### {one['class']}: {markdown(one['title'])}")
+            parts.append("\n".join(f"- **{label}**: {markdown(text)}" for label, text in sections(one)))
+    if doc["collect"]:
+        parts += ["## To collect next", "\n".join(f"- {markdown(text)}" for text in doc["collect"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def read(doc: dict) -> list[str]:
+    """What was given, a sentence for each node."""
+    found = []
+    for one in doc["read"]:
+        parts = [f"{one['lines']} lines"] * bool(one["lines"])
+        parts += [f"{one['log_events']} known log lines"] * bool(one["log_events"])
+        parts += [f"{one['settings']} settings"] * bool(one["settings"])
+        parts += ["the configuration in force"] * one["effective_configuration"]
+        parts += ["a metrics page"] * one["metrics"]
+        found.append(f"{one['on']}: {', '.join(parts) or _NOTHING}")
+    return found
+
+
+def sections(one: dict) -> list[tuple[str, str]]:
+    """(label, text) of a cause."""
+    return [
+        *(("seen", f"{seen['text']} [{seen['on']}]") for seen in one["seen"]),
+        ("class", CLASSES[one["class"]]),
+        ("proves", one["proves"]),
+        ("but not", one["cannot"]),
+        ("do", one["remedy"]),
+        ("source", one["source"]),
+    ]
+
+
+def _end(doc: dict) -> Line:
+    word, _, rest = headline(doc).partition(" ")
+    return [(f"{word} ", "bad" if doc["causes"] else "doubt"), (rest, None)]
+
+
+def _row(label: str, text: str, width: int, indent: int, column: int = 9) -> list[Line]:
+    hanging = " " * (indent + column)
+    first, *rest = textwrap.wrap(text, max(40, width - len(hanging)), break_on_hyphens=False) or [""]
+    row: Line = [(" " * indent + label.ljust(column), "faint"), (first, None)]
+    return [row, *([(hanging + more, None)] for more in rest)]

@@ -1,0 +1,73 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""summary.md for a job's summary page, and index.html, self-contained.  Templates lie in templates/."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from .. import document as report
+from . import figures, remarks
+from .console import MARKS
+
+TEMPLATES = Path(__file__).parent / "templates"
+_MARKDOWN = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")  # an underscore within a word means nothing
+
+
+def summary(doc: dict) -> str:
+    return _render("summary.md.j2", doc, autoescape=False)
+
+
+def html(doc: dict) -> str:
+    return _render("index.html.j2", doc, autoescape=True)
+
+
+def markdown(text: object) -> str:
+    """Text that Markdown and the HTML inside it leave as it is."""
+    safe = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\1", safe)
+
+
+def _render(name: str, doc: dict, autoescape: bool) -> str:
+    full, brief = report.chosen(doc)
+    clusters, passing = report.chosen_clusters(doc)
+    template = _environment(autoescape).get_template(name)
+    # A page is read from its top, so what failed comes first there.
+    return template.render(
+        doc=doc,
+        clusters=[*reversed(clusters), *([passing] if passing else [])],
+        full=full[::-1],
+        pairs=[(pair, True) for pair in reversed(full)] + [(pair, False) for pair in reversed(brief)],
+        groups=report.groups(doc),
+        remarks=remarks.lines(doc),
+    )
+
+
+@cache
+def _environment(autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(md=markdown, ms=figures.milliseconds)
+    environment.globals.update(
+        MARKS=MARKS,
+        WORDS=report.WORDS,
+        several=report.several,
+        PLACES=report.PLACES,
+        cluster_line=report.cluster_line,
+        exit_meaning=report.exit_meaning,
+        figures=figures.lines,
+        pair_name=report.pair_name,
+        reason=report.reason,
+        where=report.where,
+    )
+    return environment
