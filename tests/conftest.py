@@ -1,16 +1,34 @@
-"""Puts the core on the path, as the plugins do when the tree runs in place, and finds the recordings."""
+"""What all tests share: one Hypothesis profile, what counts as slow, and where the recordings are.
+
+Where helpers are found is said in pyproject.toml (``pythonpath``): in tests/support, never in another test module.
+"""
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
 import pytest
+import recordings as recording
+from hypothesis import HealthCheck, settings
 
-TESTS = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent)]
+# No deadline: a test's time says how busy the machine is. The same examples each time where a failure stops others.
+settings.register_profile(
+    "kvproof",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("kvproof")
 
-import recordings as recording  # puts module_utils on the path, too
+QUICK = Path(__file__).resolve().parent / "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is outside tests/unit starts clusters or playbooks: slow, as are the tests in tests/unit marked so."""
+    for item in items:
+        if QUICK not in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

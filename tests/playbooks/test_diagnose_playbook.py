@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_bundle import packed, ran
+from bundles import packed, ran
 
 pytest.importorskip("ansible")
 

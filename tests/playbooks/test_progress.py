@@ -9,10 +9,8 @@ import pty
 import subprocess
 
 import pytest
+from callback_project import PAIR, judged
 from kvproof.report.progress import LINE, LOG, OFF, Progress, way
-from test_callback import PAIR, judged, project
-
-__all__ = ["project"]  # a fixture
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import copy
 
 import documents as build
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kvproof.evidence import document as evidence
 from kvproof.judge.verdict import judge
@@ -24,7 +24,6 @@ OUTCOMES = (
     "error",
     "unsent",
 )
-relaxed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def places(document, path=()) -> list[tuple]:
@@ -108,7 +107,6 @@ FAULTY = {
 
 
 @given(cuts_of(HEALTHY))
-@relaxed
 def test_less_of_a_healthy_pair_is_never_a_failure(cuts):
     verdict = judge(without(HEALTHY, cuts))
     assert verdict["verdict"] != "fail", [f for f in verdict["findings"] if f["role"] in ("failure", "cause")]
@@ -117,7 +115,7 @@ def test_less_of_a_healthy_pair_is_never_a_failure(cuts):
 
 @pytest.mark.parametrize("name", FAULTY)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 def test_less_of_a_broken_pair_is_never_a_pass(name, data):
     document = FAULTY[name]
     cuts = data.draw(cuts_of(document))
@@ -149,7 +147,6 @@ JUNK = st.recursive(
 
 
 @given(st.lists(st.tuples(st.sampled_from(places(HEALTHY)), JUNK), min_size=1, max_size=6))
-@relaxed
 def test_junk_is_met_at_the_door(changes):
     """Junk of another type counts as not seen and is told; what junk of the right type says is another matter."""
     document = copy.deepcopy(HEALTHY)
@@ -165,7 +162,6 @@ def test_junk_is_met_at_the_door(changes):
 
 
 @given(JUNK)
-@relaxed
 def test_a_document_that_is_none_proves_nothing(junk):
     verdict = judge(junk)
     assert verdict["verdict"] == "inconclusive"
@@ -173,7 +169,6 @@ def test_a_document_that_is_none_proves_nothing(junk):
 
 
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None)
 def test_every_mixture_of_outcomes_is_explained(outcomes):
     """A pass has no decisive finding and a whole chain; everything else has a reason; a failure says where."""
     document = build.pair(*outcomes)
@@ -198,7 +193,7 @@ def test_every_mixture_of_outcomes_is_explained(outcomes):
 
 
 @given(cuts_of(HEALTHY))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_judge_is_deterministic_and_leaves_its_evidence_alone(cuts):
     document = without(HEALTHY, cuts)
     before = copy.deepcopy(document)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kvproof.node import config as nodeconfig
 from kvproof.node import http as localhttp
@@ -66,7 +66,6 @@ SCALAR = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,12}\Z"), st.one_of(SCALAR, st.lists(SCALAR, max_size=4))),
     st.booleans(),
@@ -80,7 +79,6 @@ def test_what_is_understood_is_understood_as_the_library_does(mapping, flow):
     assert flat == yaml.safe_load(text)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abz:019 .,#'\"-_/@[]{}|>&*!%\n\t", max_size=60))
 def test_any_text_is_read_alike_or_refused(text):
     try:

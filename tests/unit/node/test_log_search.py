@@ -9,7 +9,7 @@ import pytest
 from kvproof.node import log as logs
 from kvproof.node.log import files as logfile
 from kvproof.node.log import search as logseek
-from test_log import MARKER, START, ids_of, line, noise, padding, stored, written
+from written_logs import MARKER, START, ids_of, line, noise, padding, stored, written
 
 IDS = ["kvp-RUN42-0-seed", "kvp-RUN42-1-seed"]
 BUDGET, LINES = 1 << 20, 20_000  # a log of about 4 MB, of which a quarter may be read from the end

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import pytest
+from experiments import internal_api, run
 from fake_engine import CHUNK, FakeCluster
 from kvproof.probe import experiment
-from test_experiment import internal_api, run
 
 
 @pytest.fixture

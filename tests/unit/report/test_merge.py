@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import verdicts
 from kvproof.report.merge import Source, merge
-from test_verdict_schema import errors
+from verdict_schema import errors
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"

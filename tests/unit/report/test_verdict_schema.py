@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 import recordings as recording
 import verdicts
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 from kvproof.judge.verdict import judge
 from kvproof.report.run import Run
+from verdict_schema import SCHEMA, errors
 
 ROOT = Path(__file__).resolve().parents[3]
-SCHEMA = json.loads((ROOT / "docs" / "verdict.schema.json").read_text())
 NAMES = ("healthy", "sync_loading", "local_hit_decode")
-
-
-def errors(doc: dict) -> list[str]:
-    checker = Draft202012Validator(SCHEMA, format_checker=FormatChecker())
-    return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(json.loads(json.dumps(doc)))]
 
 
 def test_the_schema_is_one():

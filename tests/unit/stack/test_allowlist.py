@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kvproof.stack import allowlist, lines
 
@@ -15,7 +15,6 @@ SECRET = st.text(
 NAME = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_-", min_size=1, max_size=24)
 
 
-@settings(deadline=None)
 @given(SECRET, NAME)
 def test_values_of_unlisted_names_never_pass(secret, name):
     mapping = {
@@ -35,7 +34,6 @@ def test_values_of_unlisted_names_never_pass(secret, name):
     assert allowlist.lmcache_config(mapping)["chunk_size"] == 256
 
 
-@settings(deadline=None)
 @given(SECRET)
 def test_credentials_and_queries_of_urls_never_pass(secret):
     url = f"redis://user:{secret}@cache.example:6379/0?token={secret}#{secret}"
@@ -50,7 +48,6 @@ def test_credentials_and_queries_of_urls_never_pass(secret):
         assert "S3cr3t" not in kept
 
 
-@settings(deadline=None)
 @given(
     SECRET,
     st.sampled_from(["api-key", "hf-token", "ssl-keyfile", "middleware", "hf-overrides", "api_key"]),
@@ -62,7 +59,6 @@ def test_unlisted_options_never_pass(secret, name, joined):
     assert kept == {"port": "8000"}
 
 
-@settings(deadline=None)
 @given(SECRET)
 def test_secrets_inside_a_listed_json_option_never_pass(secret):
     config = {

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import sshd
+from certificates import self_signed
 from fake_engine import CHUNK, FakeCluster, Server
 from kvproof.judge.verdict import judge
 from kvproof.probe.engine import EngineSettings
@@ -314,8 +315,6 @@ def test_the_route_is_what_ssh_says(tmp_path):
 
 
 def test_tls_is_checked_end_to_end(server, node, tmp_path):
-    from test_http import self_signed
-
     pem = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
