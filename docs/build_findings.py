@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from kvproof.judge import chain
 from kvproof.judge.findings import all_findings
+from kvproof.judge.link import NAMES
 
 ROLES = {
     "cause": "cause: the pair fails when reuse is absent in a way this explains; a warning when reuse was proven",
@@ -35,7 +35,7 @@ def pages() -> dict[str, str]:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    names = {number: name for number, (name, _) in chain.NAMES.items()}
+    names = {number: name for number, (name, _) in NAMES.items()}
     found = {"README.md": environment.get_template("findings.md.j2").render(findings=all_findings(), names=names)}
     shown = _faults_by_finding()
     for finding in all_findings():

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
-from .side import Side
+from .side import DEFAULTS, Side
+
+LOOKUP_TIMEOUT_S = DEFAULTS["lookup_timeout_ms"] / 1000
 
 
 class Case:
@@ -61,6 +63,11 @@ class Case:
     def chunk_size(self) -> int | None:
         """The receiver's chunk size in tokens: as configured, else what the probe went by."""
         return self.receiver.count("chunk_size") or self.prompt.get("chunk_size")
+
+    @property
+    def lookup_timeout_s(self) -> float:
+        """After how many seconds the receiver gives a lookup up: as configured, else LMCache's default."""
+        return (self.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S
 
     def ids(self, request: dict | None) -> tuple[str, ...]:
         """Ids under which a log may show this request alone: the response's, and the one that was sent.

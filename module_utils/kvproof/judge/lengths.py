@@ -7,12 +7,11 @@ from __future__ import annotations
 from statistics import median
 
 from .interval import interval, is_time
-from .outcomes import lookup_timeout_s
 
 
 def summaries(case) -> list[dict]:
     """One entry per length asked for, shortest first; ``skipped`` says why nothing was measured there."""
-    slow = lookup_timeout_s(case)
+    slow = case.lookup_timeout_s
     found = [_summary(one, slow) for one in case.probe.get("lengths") or [] if one.get("asked")]
     return sorted(found, key=lambda one: one["asked"])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from .interval import interval, is_time, shown
-from .outcomes import timing_pairs
+from .timing import timing_pairs
 
 MET, MISSED, UNDECIDED = "met", "missed", "undecided"
 PROVEN = frozenset({"proven"})

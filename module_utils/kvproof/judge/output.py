@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+from .attempt import REUSED
+
 TOLERANCE = {"float32": 0.005, "bfloat16": 0.03, "float16": 0.03, "half": 0.03}
 TOLERANCE_COARSE = 0.1  # fp8, int8
 NOISE_FACTOR = 3.0  # "well above" the difference of two recomputes
@@ -125,3 +127,116 @@ def nonsense(request: dict | None) -> str | None:
         if len(text) >= 16 and len(text) >= 8 * size and text == (unit * (len(text) // size + 1))[: len(text)]:
             return f"the answer is one token over and over ({unit!r})"
     return None
+
+
+@dataclass(frozen=True)
+class OutputVerdict:
+    """state: "equal", "differs", "unclear", "unread" or "none" (no reuse to compare)."""
+
+    state: str
+    text: str
+    trials: int = 0
+    difference: float | None = None  # nats, the largest of the trials in question
+    limit: float | None = None
+    floor: float | None = None
+
+
+def case_output(case, attempts) -> OutputVerdict:
+    """Compares every reuse with its recompute.
+
+    "differs" needs two trials that agree on it, and a third of all.  "equal" needs a comparison for every reuse; where
+    no knock-out was possible, for the one that the reference belongs to.
+    """
+    pairs = _comparisons(case, attempts)
+    if not pairs:
+        return OutputVerdict("none", "nothing was reused")
+    floor, scale = _floor(case), _scale(case)
+    dtype = case.receiver.meta("kv_dtype")
+    seen = [compare(trial["reuse"], recompute, floor, scale, dtype) for trial, recompute in pairs]
+    states = [c.state for c in seen]
+    worst = max((c.difference for c in seen if c.difference is not None), default=None)
+    limit = max((c.limit for c in seen if c.limit is not None), default=None)
+    common = {"difference": worst, "limit": limit, "floor": floor}
+    apart = states.count("differs")
+    if apart >= 2 and apart * 3 >= len(states):
+        return OutputVerdict("differs", f"apart by up to {worst}", apart, **common)
+    if all(state == "unread" for state in states):
+        return _by_text(pairs)
+    if apart or states.count("unclear") * 2 > len(states):
+        return OutputVerdict("unclear", f"apart by {worst}, damage would be above {limit}", len(states), **common)
+    if "unread" in states:
+        left = states.count("unread")
+        return OutputVerdict("unread", f"{left} of {len(states)} reuses have no recompute to compare with", left)
+    return OutputVerdict("equal", f"log-probabilities within {worst} of a recompute's", len(states), **common)
+
+
+def _comparisons(case, attempts) -> list[tuple[dict, dict | None]]:
+    """(trial, its recompute or None) of every reuse that has to be compared."""
+    reused = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome in REUSED]
+    if not any(trial.get("knockout") for trial in case.trials):
+        last = next((trial for trial in reversed(case.trials) if trial.get("reuse")), None)
+        reference = case.probe.get("reference")
+        mine = [(trial, reference) for trial, _ in reused if trial is last]
+        return mine or [(trial, None) for trial, _ in reused]
+    return [(trial, recompute_of(trial, a)) for trial, a in reused]
+
+
+def recompute_of(trial: dict, attempt) -> dict | None:
+    """The trial's knock-out where it is a recompute: one that was made to miss must be seen to have missed."""
+    if trial.get("knockout_how") == "none" or attempt.control_hits.get("knockout") == 0:
+        return trial.get("knockout")
+    return None
+
+
+def _by_text(pairs) -> OutputVerdict:
+    """Without log-probabilities only an answer counts that the prefix alone states: text alone is a weak witness."""
+    scores = [
+        (
+            words_right(trial["reuse"], trial.get("expected_text")),
+            words_right(recompute, trial.get("expected_text")),
+        )
+        for trial, recompute in pairs
+    ]
+    told = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= WORDS_TELL]
+    wrong = sum(1 for reuse, _ in told if reuse == 0)
+    if wrong >= 2 and wrong * 3 >= len(pairs):
+        return OutputVerdict("differs", "the recompute continues the prefix, the reuse does not", wrong)
+    right = sum(1 for reuse, _ in told if reuse is not None and reuse >= WORDS_TELL)
+    if right == len(pairs):
+        return OutputVerdict("equal", "the answers state what only the prefix says, as the recomputes do", right)
+    return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(pairs))
+
+
+def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
+    """Names of the controls without which a proven reuse proves little, and that could not be read."""
+    proven = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
+    if not proven:
+        return []
+    left = ["never-seen"] if never_seen is None else []
+    if any(trial.get("knockout") for trial in case.trials):
+        unread = [
+            a for trial, a in proven if trial.get("knockout_how") != "none" and a.control_hits.get("knockout") is None
+        ]
+        unread += [a for trial, a in proven if trial.get("knockout_how") == "none" and not trial.get("knockout")]
+        left += ["knock-out"] if unread else []
+    return left
+
+
+def _last_recompute(case) -> dict:
+    """The recompute of the last trial that has one; the controls are made after its prompt."""
+    knocked = [
+        trial["knockout"] for trial in case.trials if trial.get("knockout") and not trial["knockout"].get("error")
+    ]
+    return knocked[-1] if knocked else case.probe.get("reference") or {}
+
+
+def _floor(case) -> float | None:
+    """Difference of two recomputes of one prompt: the noise of this engine, in nats."""
+    again = case.probe.get("recompute") or {}
+    return difference(_last_recompute(case).get("logprobs"), again.get("logprobs"))
+
+
+def _scale(case) -> float | None:
+    """What another prefix with the same ending does to the first token's log-probabilities, in nats."""
+    never = (case.probe.get("never_seen") or {}).get("logprobs") or []
+    return difference(never[:1], _last_recompute(case).get("logprobs"))

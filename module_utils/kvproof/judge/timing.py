@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from . import dialects
-from .interval import spread
+from statistics import median
+
+from .attempt import REUSED
+from .dialects import dialect_of
+from .interval import interval, is_time, spread
 from .lengths import break_even, summaries
-from .outcomes import timing_pairs
 
 
 def timing(case, attempts) -> dict:
@@ -24,7 +26,7 @@ def timing(case, attempts) -> dict:
         "tpot_s": _spread(request.get("tpot_s") for request in second),
         "visible_s": _spread(one.get("waited_s") for one in visible if one.get("reached")),
         "visible_how": next((one.get("how") for one in visible if one.get("reached")), None),
-        "moved": dialects.transfers(case, attempts),
+        "moved": dialect_of(case).transfers(case, attempts),
         "lengths": lengths,
         "break_even": break_even(lengths),
     }
@@ -32,3 +34,36 @@ def timing(case, attempts) -> dict:
 
 def _spread(values) -> dict | None:
     return spread([value for value in values if value is not None])
+
+
+def timing_pairs(case, attempts, outcomes=REUSED) -> list[tuple[float, float]]:
+    """TTFT in seconds of (reuse, recompute) of one prompt, for trials that have both.
+
+    A recompute that ran into the lookup time-out is no measure of prefill, so its trial is left out.
+    """
+    slow = case.lookup_timeout_s
+    pairs = []
+    for trial, attempt in zip(case.trials, attempts):
+        reuse, cold = trial.get("reuse") or {}, trial.get("knockout") or {}
+        warm_s, cold_s = reuse.get("ttft_s"), cold.get("ttft_s")
+        if attempt.outcome in outcomes and is_time(warm_s) and is_time(cold_s) and cold_s < slow:
+            pairs.append((warm_s, cold_s))
+    return pairs
+
+
+def case_speed(case, attempts, outcomes=REUSED) -> dict | None:
+    """Median TTFT of reused and of recomputed requests, in seconds, and the median of the pairs' ratios with the
+    interval that its truth lies in."""
+    pairs = timing_pairs(case, attempts, outcomes)
+    if not pairs:
+        return None
+    reused, recomputed = (median(column) for column in zip(*pairs))
+    ratios = [cold / warm for warm, cold in pairs]
+    return {
+        "reused_s": reused,
+        "recomputed_s": recomputed,
+        "speedup": round(median(ratios), 3),
+        "interval": interval(ratios),
+        "trials": len(pairs),
+        "tokens": case.prompt.get("tokens"),
+    }

@@ -12,13 +12,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..evidence import document as evidence
-from . import chain
+from . import chain, counters
 from .attempt import REUSED
 from .case import Case
-from .dialects import observe
+from .dialects import ARCHITECTURES, dialect_of
 from .findings import CHECK_FAILED, Finding, Sighting, all_findings
-from .outcomes import case_output, case_speed, counter_delta
-from .timing import timing
+from .link import NAMES
+from .output import case_output
+from .timing import case_speed, timing
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 # A cause or failure stands for the reader before a circumstance, a circumstance before a note.
@@ -46,7 +47,10 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     waivers = waivers or {}
     document, errors = evidence.read(document)
     case = Case(document)
-    attempts = _observe(case)
+    if case.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        case.trouble.append(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {known}")
+    attempts = dialect_of(case).observe(case)
     seen = _look(case, attempts)
     outcomes = {a.outcome for a in attempts}
     if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in seen):
@@ -68,7 +72,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "receiver": case.receiver.name,
         "verdict": verdict,
         "waived": _waived(verdict, shown, waivers),
-        "first_broken": next(({"link": n, "name": chain.NAMES[n][0]} for n in sorted(broken)), None),
+        "first_broken": next(({"link": n, "name": NAMES[n][0]} for n in sorted(broken)), None),
         "links": [{"link": x.number, "name": x.name, "kind": x.kind, "state": x.state, "text": x.text} for x in links],
         "findings": [_entry(item, waivers) for item in shown],
         "trials": [_trial(trial, attempt) for trial, attempt in zip(case.trials, attempts)],
@@ -77,18 +81,10 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "timing": timing(case, attempts),
         "output": _output(case, attempts),
         "answer": _answer(case),
-        "counters": _counters(case),
+        "counters": counters.shown(case),
         **_tunnels(case),
         "check_errors": errors + case.trouble,
     }
-
-
-def _observe(case: Case) -> list:
-    try:
-        return observe(case)
-    except ValueError as error:  # an architecture of another version of kvproof
-        case.trouble.append(str(error))
-        return []
 
 
 def _look(case: Case, attempts: list) -> list[_Seen]:
@@ -223,19 +219,3 @@ def _tunnels(case: Case) -> dict:
     """The SSH tunnels through which the times were measured; nothing where there was none."""
     found = {side.role: side.engine["tunnel"] for side in case.sides if side.engine.get("tunnel")}
     return {"tunnels": found} if found else {}
-
-
-def _counters(case: Case) -> dict:
-    """Rises of the counters operators know, per engine.  For the reader: no counter decides a link."""
-    names = {
-        "num_hit_tokens": "lmcache:num_hit_tokens_total",
-        "external_hits": "vllm:external_prefix_cache_hits_total",
-        "external_kv_transfer": "vllm:prompt_tokens_by_source_total{source=external_kv_transfer}",
-    }
-    found = {}
-    for side in case.sides:
-        deltas = {short: counter_delta(case, side, name) for short, name in names.items()}
-        page = (side.engine.get("metrics") or {}).get("after") or {}
-        deltas["retrieve_hit_rate"] = (page.get("values") or {}).get("lmcache:retrieve_hit_rate")
-        found[side.role] = deltas
-    return found

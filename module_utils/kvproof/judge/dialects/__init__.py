@@ -1,43 +1,71 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who sees which link of the chain, per architecture and version range.
+"""Who sees which link of the chain, per architecture.
 
-The core asks here and never names a log line or a metric.
-
-inprocess_p2p: LMCache in the engine's process with P2P and a controller (LMCache 0.3.7 to 0.5.x), gathered live.
-mp, lmcache_pd, nixl_pd: judged from recordings; nothing gathers their evidence from a live cluster yet.
+The core asks here and never names a log line or a metric.  A dialect is a module, or a package where it is large, that
+defines DIALECT; its name stands in ARCHITECTURES.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
-MODULES = {
-    "inprocess_p2p": ".inprocess_p2p.witnesses",
-    "mp": ".mp",
-    "lmcache_pd": ".lmcache_pd",
-    "nixl_pd": ".nixl_pd",
-}
+from ..attempt import Attempt
+from ..case import Case
+from ..link import UNKNOWN, Link
 
-
-def observe(case) -> list:
-    """The Attempts of a case, as the dialect of its architecture sees them.  Raises ValueError for an unknown one."""
-    return _witnesses(case).observe(case)
-
-
-def never_seen_hit(case) -> int | None:
-    """Tokens hit by the never-seen control; None when it was not sent or could not be read."""
-    return _witnesses(case).never_seen_hit(case) if case.architecture in MODULES else None
+#: Ways to share KV.  LMCache in the engine's process with P2P and a controller (0.3.7 to 0.5.x); LMCache's multiprocess
+#: mode; LMCache's prefill/decode transfer; vLLM's NixlConnector.
+ARCHITECTURES = ("inprocess_p2p", "mp", "lmcache_pd", "nixl_pd")
 
 
-def transfers(case, attempts: list) -> dict | None:
-    """How long storing, moving and loading KV took; None where the architecture's dialect cannot tell."""
-    look = getattr(_witnesses(case), "transfers", None) if case.architecture in MODULES else None
-    return look(case, attempts) if look else None
+@dataclass(frozen=True)
+class Dialect:
+    """How one architecture tells of a pair.
+
+    observe: one Attempt for each fresh prompt, in the order they were sent.
+    never_seen_hit: tokens that the never-seen control hit; None where it was not sent or could not be read.
+    cache_layer, alike, registered: links 3 to 5 from the case and its proven attempts.
+    announced, found: links 8 and 9 from the case and the attempt that the chain shows.
+    transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where nothing tells.
+    live: whether its evidence is gathered from running clusters; else it is judged from recordings alone.
+    """
+
+    observe: Callable[[Case], list[Attempt]]
+    never_seen_hit: Callable[[Case], int | None]
+    cache_layer: Callable[[Case, list[Attempt]], Link]
+    alike: Callable[[Case, list[Attempt]], Link]
+    registered: Callable[[Case, list[Attempt]], Link]
+    announced: Callable[[Case, Attempt], Link]
+    found: Callable[[Case, Attempt], Link]
+    transfers: Callable[[Case, list[Attempt]], dict | None] = lambda case, attempts: None
+    live: bool = False
 
 
-def _witnesses(case):
-    if case.architecture not in MODULES:
-        raise ValueError(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {', '.join(MODULES)}")
-    # imported late: node-side code imports this package for the log lines alone
-    return importlib.import_module(MODULES[case.architecture], __package__)
+def _not_known(number: int) -> Callable[..., Link]:
+    return lambda *_: Link(number, UNKNOWN, "this kvproof does not know who would see it")
+
+
+#: Of an architecture of another version of kvproof: nothing is observed, so nothing is proven and nothing fails.
+UNKNOWN_DIALECT = Dialect(
+    observe=lambda case: [],
+    never_seen_hit=lambda case: None,
+    cache_layer=_not_known(3),
+    alike=_not_known(4),
+    registered=_not_known(5),
+    announced=_not_known(8),
+    found=_not_known(9),
+)
+
+
+def dialect_of(case: Case) -> Dialect:
+    """The dialect of a case's architecture, UNKNOWN_DIALECT where there is none."""
+    return _dialect(case.architecture) if case.architecture in ARCHITECTURES else UNKNOWN_DIALECT
+
+
+@cache
+def _dialect(architecture: str) -> Dialect:
+    return importlib.import_module(f".{architecture}", __package__).DIALECT

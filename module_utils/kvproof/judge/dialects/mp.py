@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from .. import counters
 from ..attempt import Attempt
 from ..case import Case
-from . import counters
+from . import inprocess_p2p
 
 PEER_ADAPTER = "P2PL2Adapter"
 
@@ -37,3 +40,12 @@ def _attempt(case: Case, trial: dict) -> Attempt:
         seen.transfer_witness = f"{from_l2} chunks came from a peer's server (L2)"
         seen.asked = bool(from_l2) and bool(adapters) and all(kind == PEER_ADAPTER for kind in adapters)
     return seen
+
+
+DIALECT = replace(
+    inprocess_p2p.DIALECT,
+    observe=observe,
+    never_seen_hit=never_seen_hit,
+    transfers=lambda case, attempts: None,
+    live=False,
+)

@@ -9,10 +9,12 @@ witness is a counter of a window in which the engine served this request alone. 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from .. import counters
 from ..attempt import Attempt
 from ..case import Case
-from ..outcomes import counter_delta
-from . import counters
+from . import inprocess_p2p
 
 FROM_PEER = "vllm:prompt_tokens_cached_by_source_total{source=p2p}"
 
@@ -38,7 +40,16 @@ def observe(case: Case) -> list[Attempt]:
 
 def never_seen_hit(case: Case) -> int | None:
     """Tokens pulled in the whole run beyond those of the reuse requests; cached_tokens tells nothing here."""
-    total = counter_delta(case, case.receiver, FROM_PEER)
+    total = counters.counter_delta(case.receiver, FROM_PEER)
     if total is None or not case.probe.get("never_seen"):
         return None
     return max(0, int(total) - sum(attempt.cached or 0 for attempt in observe(case)))
+
+
+DIALECT = replace(
+    inprocess_p2p.DIALECT,
+    observe=observe,
+    never_seen_hit=never_seen_hit,
+    transfers=lambda case, attempts: None,
+    live=False,
+)

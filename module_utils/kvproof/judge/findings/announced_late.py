@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import announced_late
 from . import Finding, Sighting
 
 
 def look(case, attempts):
-    rise = announced_late(case, attempts)
+    rise = late_rise(case, attempts)
     if rise:
         yield Sighting(
             case.holder.name,
@@ -15,6 +14,32 @@ def look(case, attempts):
             f"it had risen by {rise} when the run was over",
             "the reuse was sent before the receiver could learn of the chunks",
         )
+
+
+def late_rise(case, attempts) -> int | None:
+    """Rise of the holder's key count over the run where no reuse saw it in time, and all missed; else None.
+
+    It counts when it is at least the chunks of all seeds: the warm-up alone cannot have made it.
+    """
+    missed = attempts and all(a.outcome == "missed" and a.announced is False and a.expected for a in attempts)
+    chunk = case.chunk_size()
+    counts = [_key_count(c, case.holder.instance_id) for c in (case.probe.get("controller"), _after(case))]
+    if not missed or not chunk or None in counts or case.holder.instance_id == case.receiver.instance_id:
+        return None
+    rise = counts[1] - counts[0]
+    return rise if rise >= sum(a.expected // chunk for a in attempts) else None
+
+
+def _after(case) -> dict | None:
+    """The controller as it was seen on its host, which is asked when the probe is over."""
+    named = [c for c in case.evidence.get("controllers") or [] if c and c.get("workers") is not None]
+    return named[0] if named else None
+
+
+def _key_count(controller: dict | None, instance_id: str | None) -> int | None:
+    workers = (controller or {}).get("workers") or []
+    mine = [w.get("key_count") for w in workers if instance_id and w.get("instance_id") == instance_id]
+    return min(mine) if mine and None not in mine else None
 
 
 FINDING = Finding(

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..dialects import never_seen_hit
+from ..dialects import dialect_of
 from . import Finding, Sighting
 
 
 def look(case, attempts):
-    never = never_seen_hit(case)
+    never = dialect_of(case).never_seen_hit(case)
     if never:
         yield Sighting(
             case.receiver.name,

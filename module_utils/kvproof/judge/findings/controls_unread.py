@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..dialects import never_seen_hit
-from ..outcomes import unread_controls
+from ..dialects import dialect_of
+from ..output import unread_controls
 from . import Finding, Sighting
 
 
 def look(case, attempts):
-    unread = unread_controls(case, attempts, never_seen_hit(case))
+    unread = unread_controls(case, attempts, dialect_of(case).never_seen_hit(case))
     if unread:
         yield Sighting(
             case.receiver.name,

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import announced_late, counter_delta
+from ..counters import counter_delta
 from . import CERTAIN, HINT, Finding, Sighting
+from .announced_late import late_rise
 
 EVICTED = ("lmcache:local_cpu_evict_keys_count_total", "lmcache:local_cpu_evict_count_total")
 
@@ -13,14 +14,14 @@ def look(case, attempts):
         return  # somebody learned of the chunks: the key count locates a break and never creates one
     known = [a for a in attempts if a.announced is not None]
     if known and not any(a.announced for a in known) and any(a.stored for a in known):
-        evicted = any(counter_delta(case, case.holder, name) for name in EVICTED)
+        evicted = any(counter_delta(case.holder, name) for name in EVICTED)
         reason = "but its pool evicts, so the count need not rise" if evicted else "nothing was announced"
         yield Sighting(
             case.holder.name,
             "a key_count that rises by the chunks stored",
             "it did not rise within the waiting time",
             reason,
-            strength=HINT if evicted or announced_late(case, attempts) else CERTAIN,
+            strength=HINT if evicted or late_rise(case, attempts) else CERTAIN,
         )
 
 

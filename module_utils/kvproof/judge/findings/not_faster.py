@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import case_speed
+from ..timing import case_speed
 from . import Finding, Sighting
 
 

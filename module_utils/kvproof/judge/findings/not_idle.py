@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import foreign_requests
+from ..counters import foreign_requests
 from . import Finding, Sighting
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import case_output
+from ..output import case_output
 from . import Finding, Sighting
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from . import Finding, Sighting
-from ._transfers import transfers
+from ._transfers import transfers_of
 
 
 def look(case, attempts):
-    begun = transfers(case, case.requests())
+    begun = transfers_of(case, case.requests())
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
     if lost and begun and all(one.finished_s is None for one in begun):
         yield Sighting(

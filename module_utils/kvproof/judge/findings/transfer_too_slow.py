@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..outcomes import lookup_timeout_s
 from . import Finding, Sighting
-from ._transfers import transfers
+from ._transfers import transfers_of
 
 
 def look(case, attempts):
     reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
-    spans = [one.finished_s for one in transfers(case, reuses) if one.finished_s is not None]
-    limit = lookup_timeout_s(case)
+    spans = [one.finished_s for one in transfers_of(case, reuses) if one.finished_s is not None]
+    limit = case.lookup_timeout_s
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
     if lost and spans and min(spans) >= limit:
         yield Sighting(

@@ -9,12 +9,13 @@ with asynchronous loading the transfer from the peer is over by then.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from ....probe.sizing import kv_bytes_per_token
 from ...case import Case
+from ...counters import counter_delta
 from ...interval import spread
-from ...outcomes import counter_delta
 from ...side import Side
 
 TIME = "%Y-%m-%d %H:%M:%S,%f"
@@ -65,25 +66,39 @@ def _cost(side: Side, ids: tuple[str, ...], kind: str) -> tuple[float, float | N
 
 
 def _moved(holder: Side, ids: tuple[str, ...]) -> float | None:
-    """From the holder's "Received … lookup_id" line of this id to "finished", which stands next: one at a time is
-    served.  None where several ranks answer, or a line is missing."""
-    asked = holder.events_of(ids, "peer_asked")
-    if len(asked) != 1:
-        return None
-    for event in holder.events[holder.events.index(asked[0]) + 1 :]:
+    """Seconds that the holder served this request; None where several ranks answer, or a line is missing."""
+    served = [transfer.finished_s for transfer in transfers(holder, ids)]
+    return served[0] if len(served) == 1 and (served[0] or 0) >= 0 else None
+
+
+@dataclass
+class Transfer:
+    """One request at the holder: ``finished_s`` seconds after it came, None where the log has no end of it."""
+
+    at: str | None
+    finished_s: float | None = None
+
+
+def transfers(holder: Side, ids: tuple[str, ...]) -> list[Transfer]:
+    """Of the requests with these ids, in the order they came: from the "Received … lookup_id" line of the id to the
+    next "finished", which bears no id.  LMCache serves one request at a time, so that is this one's."""
+    wanted = {id(event) for event in holder.events_of(ids, "peer_asked")}
+    served, current = [], None
+    for event in holder.events:
         if event.get("kind") == "peer_asked":
-            return None
-        if event.get("kind") == "transfer_finished":
-            return _between(asked[0].get("at"), event.get("at"))
-    return None
+            current = Transfer(event.get("at"))
+            if id(event) in wanted:
+                served.append(current)
+        elif event.get("kind") == "transfer_finished" and current is not None:
+            current.finished_s, current = _between(current.at, event.get("at")), None
+    return served
 
 
 def _between(first: str | None, last: str | None) -> float | None:
     try:
-        passed = (datetime.strptime(last or "", TIME) - datetime.strptime(first or "", TIME)).total_seconds()
+        return (datetime.strptime(last or "", TIME) - datetime.strptime(first or "", TIME)).total_seconds()
     except ValueError:
         return None
-    return passed if passed >= 0 else None
 
 
 def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
@@ -91,13 +106,13 @@ def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
     page = (case.holder.engine.get("metrics") or {}).get("after") or {}
     if page.get("state") != "ok":
         return None
-    count = counter_delta(case, case.holder, HISTOGRAM + "_count")
+    count = counter_delta(case.holder, HISTOGRAM + "_count")
     found = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
     if not page.get("lmcache"):
         return {**found, "state": "not exported"}
     if not count or count > MOST_TRANSFERS:  # the series itself appears with the first transfer that is published
         return {**found, "state": "not flushed yet"} if proven else None
-    passed, speed = (counter_delta(case, case.holder, name + "_sum") for name in (HISTOGRAM, SPEED))
+    passed, speed = (counter_delta(case.holder, name + "_sum") for name in (HISTOGRAM, SPEED))
     found.update(transfers=int(count), mean_s=None if passed is None else round(passed / count, 6))
     if speed is not None and size:
         found["mean_gb_s"] = round(speed / count * size / GB, 6)

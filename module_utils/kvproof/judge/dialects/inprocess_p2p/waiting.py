@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from ...case import Case
-from ...outcomes import lookup_timeout_s
 
 NEAR = 0.95  # of the time-out: clocks and rounding
 CLEARLY_SOONER = 0.8  # of the quickest recompute
@@ -18,7 +17,7 @@ def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
     after the time-out, but so did every recompute, and the two cannot be told apart.
     """
     reuse = trial.get("reuse") or {}
-    ttft, limit = reuse.get("ttft_s"), NEAR * lookup_timeout_s(case)
+    ttft, limit = reuse.get("ttft_s"), NEAR * case.lookup_timeout_s
     if ttft is None or reuse.get("cached_tokens"):
         return None, False
     if ttft < limit:
@@ -44,7 +43,7 @@ def disturbed(case: Case) -> bool:
         if (
             not lines
             and request.get("role") != "warmup"
-            and (request.get("ttft_s") or 0) >= NEAR * lookup_timeout_s(case)
+            and (request.get("ttft_s") or 0) >= NEAR * case.lookup_timeout_s
         ):
             return True
     return False

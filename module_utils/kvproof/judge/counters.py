@@ -1,15 +1,54 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Witnesses that more than one architecture shares: the response itself, and counters of a proven idle window."""
+"""The counters that engines export: their names, their rises, and what those of a proven idle window witness."""
 
 from __future__ import annotations
-
-from ..outcomes import counter_delta, foreign_requests
 
 PROMPTS = "vllm:prompt_tokens_total"
 EXTERNAL_HITS = "vllm:external_prefix_cache_hits_total"  # tokens found by a connector at lookup
 EXTERNAL_QUERIES = "vllm:external_prefix_cache_queries_total"
 UNFINISHED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+FINISHED = "vllm:request_success_total"
+#: Shown to the reader under these names; no counter decides a link.
+KNOWN_TO_OPERATORS = {
+    "num_hit_tokens": "lmcache:num_hit_tokens_total",
+    "external_hits": EXTERNAL_HITS,
+    "external_kv_transfer": "vllm:prompt_tokens_by_source_total{source=external_kv_transfer}",
+}
+HIT_RATE = "lmcache:retrieve_hit_rate"
+
+
+def shown(case) -> dict[str, dict]:
+    """Role of an engine → the rises over the probe that operators know, and its hit rate now."""
+    counters = {}
+    for side in case.sides:
+        page = (side.engine.get("metrics") or {}).get("after") or {}
+        rises = {short: counter_delta(side, name) for short, name in KNOWN_TO_OPERATORS.items()}
+        counters[side.role] = {**rises, "retrieve_hit_rate": (page.get("values") or {}).get(HIT_RATE)}
+    return counters
+
+
+def counter_delta(side, name: str) -> float | None:
+    """Rise of a counter over the probe; None when a page lacks it, or it fell (the engine was restarted)."""
+    pages = side.engine.get("metrics") or {}
+    before, after = (pages.get(when) or {} for when in ("before", "after"))
+    first, last = ((page.get("values") or {}).get(name) for page in (before, after))
+    if last is None or (first is None and before.get("state") != "ok"):
+        return None
+    rise = last - (first or 0.0)
+    return rise if rise >= 0 else None
+
+
+def foreign_requests(case, side) -> float | None:
+    """Requests that the engine finished during the probe and that were not the probe's; None: unknown."""
+    finished = counter_delta(side, FINISHED)
+    if finished is None:
+        return None
+    # the first page is read after the warm-up
+    ours = sum(
+        1 for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup" and not r.get("error")
+    )
+    return finished - ours
 
 
 def response_hit(request: dict | None) -> int | None:
@@ -37,7 +76,7 @@ def none_hit(case, side) -> int | None:
     They do where the window is proven idle and the counters are alive: the connector was asked for at least the
     prompts of the reuse requests, and found nothing in all of them.
     """
-    hits, asked = counter_delta(case, side, EXTERNAL_HITS), counter_delta(case, side, EXTERNAL_QUERIES)
+    hits, asked = counter_delta(side, EXTERNAL_HITS), counter_delta(side, EXTERNAL_QUERIES)
     prompts = [(trial.get("reuse") or {}).get("prompt_tokens") for trial in case.trials]
     if hits != 0 or not asked or not prompts or None in prompts or not idle(case, side):
         return None
@@ -48,7 +87,7 @@ def contradict(case, side) -> bool:
     """Whether an idle engine's counters show external hits while every response of this run tells of none."""
     ours = [r for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup"]
     told = [r.get("cached_tokens") for r in ours if not r.get("error")]
-    hits = counter_delta(case, side, EXTERNAL_HITS)
+    hits = counter_delta(side, EXTERNAL_HITS)
     return bool(hits and hits > 0 and told and all(t == 0 for t in told) and idle(case, side))
 
 

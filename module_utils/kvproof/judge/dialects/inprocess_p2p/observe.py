@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ... import counters
 from ...attempt import Attempt
 from ...case import Case
 from ...side import Side, is_id
-from .. import counters
 from . import waiting
-from .transfers import measured
 
-transfers = measured
 LOOKUP = ("looked_up", "below_min_retrieve")
 
 
