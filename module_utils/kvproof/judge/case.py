@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
-from .side import DEFAULTS, Side
+from .side import Side
 
-LOOKUP_TIMEOUT_S = DEFAULTS["lookup_timeout_ms"] / 1000
+LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 
 
 class Case:

@@ -8,6 +8,8 @@ upstream; the witnesses of 8 and 9 locate a break and never create one.
 
 from __future__ import annotations
 
+from .attempt import Attempt
+from .case import Case
 from .dialects import dialect_of
 from .interval import shown
 from .limits import UNDECIDED, checked
@@ -16,7 +18,7 @@ from .output import case_output, unread_controls
 from .timing import case_speed
 
 
-def build(case, attempts, broken_links: dict[int, str], invalid: str | None) -> list[Link]:
+def build(case: Case, attempts: list[Attempt], broken_links: dict[int, str], invalid: str | None) -> list[Link]:
     """The chain of a pair.
 
     broken_links: link number → text, from the findings that the judge holds to be causes or failures.
@@ -54,7 +56,7 @@ def _with_breaks(links: list[Link], broken: dict[int, str], proven: list) -> lis
     return links
 
 
-def _reachable(case) -> Link:
+def _reachable(case: Case) -> Link:
     down = [side.name for side in case.sides if side.engine and side.engine.get("reachable") is False]
     if down:
         return Link(1, UNKNOWN, "no HTTP answer from " + " and ".join(down))
@@ -71,7 +73,7 @@ def _reachable(case) -> Link:
     return Link(1, HOLDS, note)
 
 
-def _engine(case) -> Link:
+def _engine(case: Case) -> Link:
     engines = [side.engine for side in case.sides]
     if all((e.get("health") or {}).get("status") == 200 and e.get("model") for e in engines):
         return Link(2, HOLDS, f"/health 200, {engines[0]['model']} served on both")
@@ -80,7 +82,7 @@ def _engine(case) -> Link:
     return Link(2, UNKNOWN, "not seen on both engines")
 
 
-def _valid(case, attempts, invalid: str | None) -> Link:
+def _valid(case: Case, attempts: list[Attempt], invalid: str | None) -> Link:
     if invalid:
         return Link(6, BROKEN, invalid)
     if not attempts:
@@ -94,7 +96,7 @@ def _valid(case, attempts, invalid: str | None) -> Link:
     return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {tokens(common)} in common, new to both")
 
 
-def _outcomes(case, seen, attempts) -> list[Link]:
+def _outcomes(case: Case, seen: Attempt, attempts: list[Attempt]) -> list[Link]:
     return [
         _stored(case, seen),
         dialect_of(case).announced(case, seen),
@@ -104,13 +106,13 @@ def _outcomes(case, seen, attempts) -> list[Link]:
     ]
 
 
-def _stored(case, seen) -> Link:
+def _stored(case: Case, seen: Attempt) -> Link:
     if seen.stored is None:
         return Link(7, UNKNOWN, f"no log of {case.holder} shows the seed")
     return Link(7, HOLDS if seen.stored else UNKNOWN, f"{case.holder} stored {tokens(seen.stored)}")
 
 
-def _transferred(case, seen) -> Link:
+def _transferred(case: Case, seen: Attempt) -> Link:
     if seen.from_peer and seen.loaded:
         asked = f"{case.holder} was asked for this id"
         told = asked if seen.asked else f"{case.receiver} got {seen.responded} tokens from the peer"
@@ -120,7 +122,7 @@ def _transferred(case, seen) -> Link:
     return Link(10, UNKNOWN, "no transfer seen for this id" if seen.asked is False or seen.logged else "not seen")
 
 
-def _loaded(seen, attempts) -> Link:
+def _loaded(seen: Attempt, attempts: list[Attempt]) -> Link:
     if seen.loaded is None:
         return Link(11, UNKNOWN, "whether tokens were reused is unknown")
     share = f"{sum(1 for a in attempts if a.outcome == 'proven')} of {len(attempts)} fresh prompts proven"
@@ -131,13 +133,13 @@ def _loaded(seen, attempts) -> Link:
     return Link(11, HOLDS, f"{amount} loaded, {by}; {share}")
 
 
-def _right(case, attempts) -> Link:
+def _right(case: Case, attempts: list[Attempt]) -> Link:
     verdict = case_output(case, attempts)
     state = {"equal": HOLDS, "differs": BROKEN}.get(verdict.state, UNKNOWN)
     return Link(12, state, verdict.text)
 
 
-def _worth(case, attempts) -> Link:
+def _worth(case: Case, attempts: list[Attempt]) -> Link:
     speed = case_speed(case, attempts)
     if speed is None:
         return Link(13, UNKNOWN, "no pair of reused and recomputed requests to compare")

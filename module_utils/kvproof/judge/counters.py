@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from .case import Case
+from .side import Side
+
 PROMPTS = "vllm:prompt_tokens_total"
 EXTERNAL_HITS = "vllm:external_prefix_cache_hits_total"  # tokens found by a connector at lookup
 EXTERNAL_QUERIES = "vllm:external_prefix_cache_queries_total"
@@ -18,7 +21,7 @@ KNOWN_TO_OPERATORS = {
 HIT_RATE = "lmcache:retrieve_hit_rate"
 
 
-def shown(case) -> dict[str, dict]:
+def shown(case: Case) -> dict[str, dict]:
     """Role of an engine → the rises over the probe that operators know, and its hit rate now."""
     counters = {}
     for side in case.sides:
@@ -28,7 +31,7 @@ def shown(case) -> dict[str, dict]:
     return counters
 
 
-def counter_delta(side, name: str) -> float | None:
+def counter_delta(side: Side, name: str) -> float | None:
     """Rise of a counter over the probe; None when a page lacks it, or it fell (the engine was restarted)."""
     pages = side.engine.get("metrics") or {}
     before, after = (pages.get(when) or {} for when in ("before", "after"))
@@ -39,7 +42,7 @@ def counter_delta(side, name: str) -> float | None:
     return rise if rise >= 0 else None
 
 
-def foreign_requests(case, side) -> float | None:
+def foreign_requests(case: Case, side: Side) -> float | None:
     """Requests that the engine finished during the probe and that were not the probe's; None: unknown."""
     finished = counter_delta(side, FINISHED)
     if finished is None:
@@ -70,20 +73,21 @@ def idle_delta(trial: dict, role: str, request: dict, name: str) -> float | None
     return window.get(name, 0.0)
 
 
-def none_hit(case, side) -> int | None:
+def none_hit(case: Case, side: Side) -> int | None:
     """0 where an engine's counters prove that none of this run's requests found external KV; else None.
 
     They do where the window is proven idle and the counters are alive: the connector was asked for at least the
     prompts of the reuse requests, and found nothing in all of them.
     """
     hits, asked = counter_delta(side, EXTERNAL_HITS), counter_delta(side, EXTERNAL_QUERIES)
-    prompts = [(trial.get("reuse") or {}).get("prompt_tokens") for trial in case.trials]
-    if hits != 0 or not asked or not prompts or None in prompts or not idle(case, side):
+    sent = [(trial.get("reuse") or {}).get("prompt_tokens") for trial in case.trials]
+    prompts = [tokens for tokens in sent if tokens is not None]
+    if hits != 0 or not asked or not prompts or len(prompts) < len(sent) or not idle(case, side):
         return None
     return 0 if asked >= sum(prompts) else None
 
 
-def contradict(case, side) -> bool:
+def contradict(case: Case, side: Side) -> bool:
     """Whether an idle engine's counters show external hits while every response of this run tells of none."""
     ours = [r for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup"]
     told = [r.get("cached_tokens") for r in ours if not r.get("error")]
@@ -91,7 +95,7 @@ def contradict(case, side) -> bool:
     return bool(hits and hits > 0 and told and all(t == 0 for t in told) and idle(case, side))
 
 
-def idle(case, side) -> bool:
+def idle(case: Case, side: Side) -> bool:
     """Whether the engine served this run's requests and no others between its two metrics pages, as they prove."""
     pages = side.engine.get("metrics") or {}
     left = [

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from functools import lru_cache
 from statistics import median
+from typing import TypeGuard
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -49,11 +51,11 @@ def _widening(n: int) -> float:
     return student / NORMAL * math.sqrt(n / (n - 1))
 
 
-def spread(values: list[float]) -> dict | None:
-    """{n, median, p95, max}; p95 only where there are enough values for one.  None for no value."""
-    if not values:
+def spread(values: Iterable[float | None]) -> dict | None:
+    """{n, median, p95, max} of what was measured, None for nothing; p95 only where enough values give one."""
+    ranked = sorted(value for value in values if value is not None)
+    if not ranked:
         return None
-    ranked = sorted(values)
     p95 = ranked[math.ceil(0.95 * len(ranked)) - 1] if len(ranked) >= TAIL_NEEDS else None
     return {
         "n": len(ranked),
@@ -63,7 +65,7 @@ def spread(values: list[float]) -> dict | None:
     }
 
 
-def is_time(seconds: float | None) -> bool:
+def is_time(seconds: float | None) -> TypeGuard[float]:
     """Whether this is a duration that can have been measured."""
     return seconds is not None and 1e-6 <= seconds <= LONGEST_S
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from statistics import median
 
+from .case import Case
 from .interval import interval, is_time
 
 
-def summaries(case) -> list[dict]:
+def summaries(case: Case) -> list[dict]:
     """One entry per length asked for, shortest first; ``skipped`` says why nothing was measured there."""
     slow = case.lookup_timeout_s
     found = [_summary(one, slow) for one in case.probe.get("lengths") or [] if one.get("asked")]
@@ -48,10 +49,11 @@ def _pair(trial: dict, slow: float) -> tuple[float, float] | None:
     reuse, cold, expected = trial.get("reuse") or {}, trial.get("knockout") or {}, trial.get("expected_hit")
     if not expected or (reuse.get("cached_tokens") or 0) < expected or cold.get("cached_tokens") != 0:
         return None
-    warm_s, cold_s, seed_s = (one.get("ttft_s") for one in (reuse, cold, trial.get("seed") or {}))
+    warm_s, cold_s = reuse.get("ttft_s"), cold.get("ttft_s")
     if not is_time(warm_s) or not is_time(cold_s):
         return None
-    return None if cold_s - (seed_s or 0) >= 0.9 * slow else (warm_s, cold_s)
+    waited = cold_s - ((trial.get("seed") or {}).get("ttft_s") or 0) >= 0.9 * slow
+    return None if waited else (warm_s, cold_s)
 
 
 def _why_nothing(trials: list[dict]) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from .attempt import Attempt
+from .case import Case
 from .interval import interval, is_time, shown
 from .timing import timing_pairs
 
@@ -28,7 +30,7 @@ class Checked:
     observed: str
 
 
-def checked(case, attempts) -> list[Checked]:
+def checked(case: Case, attempts: list[Attempt]) -> list[Checked]:
     """Every limit that is set."""
     speedup, ttft_ms = case.limit("min_speedup"), case.limit("max_ttft_ms")
     found = []

@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from .attempt import REUSED
+from .attempt import REUSED, Attempt
+from .case import Case
 
 TOLERANCE = {"float32": 0.005, "bfloat16": 0.03, "float16": 0.03, "half": 0.03}
 TOLERANCE_COARSE = 0.1  # fp8, int8
@@ -141,7 +142,7 @@ class OutputVerdict:
     floor: float | None = None
 
 
-def case_output(case, attempts) -> OutputVerdict:
+def case_output(case: Case, attempts: list[Attempt]) -> OutputVerdict:
     """Compares every reuse with its recompute.
 
     "differs" needs two trials that agree on it, and a third of all.  "equal" needs a comparison for every reuse; where
@@ -170,7 +171,7 @@ def case_output(case, attempts) -> OutputVerdict:
     return OutputVerdict("equal", f"log-probabilities within {worst} of a recompute's", len(states), **common)
 
 
-def _comparisons(case, attempts) -> list[tuple[dict, dict | None]]:
+def _comparisons(case: Case, attempts: list[Attempt]) -> list[tuple[dict, dict | None]]:
     """(trial, its recompute or None) of every reuse that has to be compared."""
     reused = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome in REUSED]
     if not any(trial.get("knockout") for trial in case.trials):
@@ -181,14 +182,14 @@ def _comparisons(case, attempts) -> list[tuple[dict, dict | None]]:
     return [(trial, recompute_of(trial, a)) for trial, a in reused]
 
 
-def recompute_of(trial: dict, attempt) -> dict | None:
+def recompute_of(trial: dict, attempt: Attempt) -> dict | None:
     """The trial's knock-out where it is a recompute: one that was made to miss must be seen to have missed."""
     if trial.get("knockout_how") == "none" or attempt.control_hits.get("knockout") == 0:
         return trial.get("knockout")
     return None
 
 
-def _by_text(pairs) -> OutputVerdict:
+def _by_text(pairs: list[tuple[dict, dict | None]]) -> OutputVerdict:
     """Without log-probabilities only an answer counts that the prefix alone states: text alone is a weak witness."""
     scores = [
         (
@@ -207,7 +208,7 @@ def _by_text(pairs) -> OutputVerdict:
     return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(pairs))
 
 
-def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
+def unread_controls(case: Case, attempts: list[Attempt], never_seen: int | None) -> list[str]:
     """Names of the controls without which a proven reuse proves little, and that could not be read."""
     proven = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
     if not proven:
@@ -222,7 +223,7 @@ def unread_controls(case, attempts, never_seen: int | None) -> list[str]:
     return left
 
 
-def _last_recompute(case) -> dict:
+def _last_recompute(case: Case) -> dict:
     """The recompute of the last trial that has one; the controls are made after its prompt."""
     knocked = [
         trial["knockout"] for trial in case.trials if trial.get("knockout") and not trial["knockout"].get("error")
@@ -230,13 +231,13 @@ def _last_recompute(case) -> dict:
     return knocked[-1] if knocked else case.probe.get("reference") or {}
 
 
-def _floor(case) -> float | None:
+def _floor(case: Case) -> float | None:
     """Difference of two recomputes of one prompt: the noise of this engine, in nats."""
     again = case.probe.get("recompute") or {}
     return difference(_last_recompute(case).get("logprobs"), again.get("logprobs"))
 
 
-def _scale(case) -> float | None:
+def _scale(case: Case) -> float | None:
     """What another prefix with the same ending does to the first token's log-probabilities, in nats."""
     never = (case.probe.get("never_seen") or {}).get("logprobs") or []
     return difference(never[:1], _last_recompute(case).get("logprobs"))

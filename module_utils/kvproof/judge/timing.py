@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from statistics import median
 
-from .attempt import REUSED
+from .attempt import REUSED, Attempt
+from .case import Case
 from .dialects import dialect_of
 from .interval import interval, is_time, spread
 from .lengths import break_even, summaries
 
 
-def timing(case, attempts) -> dict:
+def timing(case: Case, attempts: list[Attempt]) -> dict:
     """Spreads (interval.spread) of what was measured; None for what was not."""
     second = [trial.get("reuse") or {} for trial in case.trials]
     pairs = timing_pairs(case, attempts)
@@ -22,9 +23,9 @@ def timing(case, attempts) -> dict:
     return {
         "reused_ttft_s": spread([warm for warm, _ in pairs]),
         "recomputed_ttft_s": spread([cold for _, cold in pairs]),
-        "itl_s": _spread(gaps),
-        "tpot_s": _spread(request.get("tpot_s") for request in second),
-        "visible_s": _spread(one.get("waited_s") for one in visible if one.get("reached")),
+        "itl_s": spread(gaps),
+        "tpot_s": spread(request.get("tpot_s") for request in second),
+        "visible_s": spread(one.get("waited_s") for one in visible if one.get("reached")),
         "visible_how": next((one.get("how") for one in visible if one.get("reached")), None),
         "moved": dialect_of(case).transfers(case, attempts),
         "lengths": lengths,
@@ -32,11 +33,7 @@ def timing(case, attempts) -> dict:
     }
 
 
-def _spread(values) -> dict | None:
-    return spread([value for value in values if value is not None])
-
-
-def timing_pairs(case, attempts, outcomes=REUSED) -> list[tuple[float, float]]:
+def timing_pairs(case: Case, attempts: list[Attempt], outcomes: frozenset[str] = REUSED) -> list[tuple[float, float]]:
     """TTFT in seconds of (reuse, recompute) of one prompt, for trials that have both.
 
     A recompute that ran into the lookup time-out is no measure of prefill, so its trial is left out.
@@ -51,7 +48,7 @@ def timing_pairs(case, attempts, outcomes=REUSED) -> list[tuple[float, float]]:
     return pairs
 
 
-def case_speed(case, attempts, outcomes=REUSED) -> dict | None:
+def case_speed(case: Case, attempts: list[Attempt], outcomes: frozenset[str] = REUSED) -> dict | None:
     """Median TTFT of reused and of recomputed requests, in seconds, and the median of the pairs' ratios with the
     interval that its truth lies in."""
     pairs = timing_pairs(case, attempts, outcomes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..evidence import document as evidence
 from . import chain, counters
-from .attempt import REUSED
+from .attempt import REUSED, Attempt
 from .case import Case
 from .dialects import ARCHITECTURES, dialect_of
 from .findings import CHECK_FAILED, Finding, Sighting, all_findings
@@ -60,7 +60,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         item.role = _role(item, outcomes, attempts, enough)
     shown = _uncovered(seen)
     verdict = _verdict(shown, enough)
-    broken = {}
+    broken: dict[int, str] = {}
     for item in shown:
         if verdict == FAIL and item.role in ("failure", "cause"):
             broken.setdefault(item.finding.link, item.finding.title)
@@ -87,7 +87,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     }
 
 
-def _look(case: Case, attempts: list) -> list[_Seen]:
+def _look(case: Case, attempts: list[Attempt]) -> list[_Seen]:
     """Runs every finding's look; one that breaks is told and does not stop the others."""
     seen = []
     for finding in sorted(all_findings(), key=lambda f: f.slug == CHECK_FAILED):
@@ -100,7 +100,7 @@ def _look(case: Case, attempts: list) -> list[_Seen]:
     return seen
 
 
-def _proven_enough(attempts: list) -> bool:
+def _proven_enough(attempts: list[Attempt]) -> bool:
     """At least half of the fresh prompts proven, and the rest lost by lookup time-out alone."""
     proven = sum(1 for a in attempts if a.outcome == "proven")
     lost = sum(1 for a in attempts if a.outcome == "timed-out")
@@ -117,7 +117,7 @@ def _role(item: _Seen, outcomes: set[str], attempts: list, enough: bool) -> str:
     return finding.kind
 
 
-def _refuted(finding: Finding, attempts: list) -> bool:
+def _refuted(finding: Finding, attempts: list[Attempt]) -> bool:
     """A condition that keeps KV from being reused is none where KV was.
 
     What was seen of single requests stands beside others that worked, as long as most did not.
@@ -175,7 +175,7 @@ def _entry(item: _Seen, waivers: dict[str, str]) -> dict:
     }
 
 
-def _trial(trial: dict, attempt) -> dict:
+def _trial(trial: dict, attempt: Attempt) -> dict:
     visible, reuse, cold = trial.get("visible") or {}, trial.get("reuse") or {}, trial.get("knockout") or {}
     return {
         "outcome": attempt.outcome,
@@ -192,7 +192,7 @@ def _trial(trial: dict, attempt) -> dict:
     }
 
 
-def _output(case: Case, attempts: list) -> dict:
+def _output(case: Case, attempts: list[Attempt]) -> dict:
     verdict = case_output(case, attempts)
     return {
         "state": verdict.state,

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import datetime
 import json
+from typing import Any
 
 
-def plain(waive) -> list:
+def plain(waive: Any) -> list[Any]:
     """The list in JSON's types, with days as YYYY-MM-DD: what is bundled and what is weighed must be the same."""
     return json.loads(
         json.dumps(list(waive or []), default=lambda value: str(value)[:10] if _is_day(value) else str(value))
     )
 
 
-def _is_day(value) -> bool:
+def _is_day(value: object) -> bool:
     return isinstance(value, datetime.date)
 
 

@@ -34,7 +34,7 @@ def _attempt(case: Case, trial: dict) -> Attempt:
     )
     fetched = case.receiver.events_of(reuse.get("response_id"), "prefetched")
     if fetched and seen.cached is not None:
-        adapters = (case.receiver.node.get("cache_server") or {}).get("l2_adapters")
+        adapters = (case.receiver.node.get("cache_server") or {}).get("l2_adapters") or []
         from_l2 = sum(event["l2"] for event in fetched)
         seen.logged, seen.retrieved, seen.layouts = True, seen.cached, []
         seen.transfer_witness = f"{from_l2} chunks came from a peer's server (L2)"

@@ -7,6 +7,10 @@ proven: the attempts that were proven.  seen: the attempt that the chain shows.
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...attempt import Attempt
+from ...case import Case
 from ...link import HOLDS, INFERRED, UNKNOWN, Link
 
 BACKEND = "P2PBackend"
@@ -15,7 +19,7 @@ ON = ("enable_p2p", "enable_async_loading")
 SAME_MODEL = ("model_name", "kv_dtype", "world_size")
 
 
-def cache_layer(case, proven) -> Link:
+def cache_layer(case: Case, proven: list[Attempt]) -> Link:
     """LMCache runs on both nodes, with a backend that shares KV with peers."""
     if all(BACKEND in (side.backends or []) for side in case.sides):
         return Link(3, HOLDS, "LMCache up with a P2P backend on both")
@@ -25,12 +29,12 @@ def cache_layer(case, proven) -> Link:
     return Link(3, UNKNOWN, ("backends not seen on " + " and ".join(unseen)) if unseen else "no P2P backend seen")
 
 
-def alike(case, proven) -> Link:
+def alike(case: Case, proven: list[Attempt]) -> Link:
     """Settings that both nodes must have alike; seen is what was read on both."""
-    pairs = {"NONE_HASH": (case.holder.none_hash, case.receiver.none_hash)}
+    pairs: dict[str, tuple[Any, Any]] = {"NONE_HASH": (case.holder.none_hash, case.receiver.none_hash)}
     for key in (*SAME, *ON):
         found = [side.flag(key) if key in ON else side.setting(key) for side in case.sides]
-        pairs[key] = tuple(None if one is None else one.value for one in found)
+        pairs[key] = (found[0] and found[0].value, found[1] and found[1].value)
     models = {key: tuple(side.meta(key) for side in case.sides) for key in SAME_MODEL}
     both = {key: values for key, values in {**pairs, **models}.items() if None not in values}
     alike = [key for key, (one, other) in both.items() if one == other and not (key in ON and not one)]
@@ -44,7 +48,7 @@ def alike(case, proven) -> Link:
     return Link(4, UNKNOWN, "not seen on both: " + ", ".join(unseen) if unseen else "seen, and not as it should be")
 
 
-def registered(case, proven) -> Link:
+def registered(case: Case, proven: list[Attempt]) -> Link:
     """The controller lists both engines."""
     known = [side.instance_id for side in case.sides]
     listed = {worker.get("instance_id") for worker in case.workers or []}
@@ -56,7 +60,7 @@ def registered(case, proven) -> Link:
     return Link(5, UNKNOWN, seen)
 
 
-def announced(case, seen) -> Link:
+def announced(case: Case, seen: Attempt) -> Link:
     """The controller's key count of the holder rose after the seed."""
     if not seen.announced:
         return Link(8, UNKNOWN, "the key count did not rise" if seen.announced is False else "key count not seen")
@@ -66,7 +70,7 @@ def announced(case, seen) -> Link:
     return Link(8, HOLDS, f"controller's key count of {case.holder} rose{when}")
 
 
-def found(case, seen) -> Link:
+def found(case: Case, seen: Attempt) -> Link:
     """The controller named the holder to the receiver."""
     named = [e for e in seen.layouts or [] if e.get("chunks")]
     if named:

@@ -113,8 +113,8 @@ def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None
     """
     lines = receiver.events_of(ids, "retrieved") or _unnamed_after(receiver, lookup)
     if lines:
-        tokens = [e.get("tokens") for e in lines]
-        return None if None in tokens else min(tokens)
+        tokens = [e["tokens"] for e in lines if e.get("tokens") is not None]
+        return min(tokens) if len(tokens) == len(lines) else None
     need = lookup.get("need")
     nothing = lookup.get("hit") == 0 or lookup.get("kind") == "below_min_retrieve" or (need is not None and need <= 0)
     return 0 if nothing else None
@@ -199,11 +199,11 @@ def _control_hit(case: Case, request: dict | None) -> int | None:
     """Tokens that a control hit, by the receiver's log or its response, the more counting, else by idle counters."""
     if not request or request.get("error"):
         return None
-    told = [request.get("cached_tokens")]
+    hits = [request.get("cached_tokens")]
     for lookup in case.receiver.events_of(case.ids(request), *LOOKUP)[-1:]:
-        told += [lookup.get("hit"), lookup.get("computed") if lookup.get("hit") is not None else None]
-    told = [tokens for tokens in told if tokens is not None]
-    return int(max(told)) if told else counters.none_hit(case, case.receiver)
+        hits += [lookup.get("hit"), lookup.get("computed") if lookup.get("hit") is not None else None]
+    seen = [tokens for tokens in hits if tokens is not None]
+    return int(max(seen)) if seen else counters.none_hit(case, case.receiver)
 
 
 def _answer_lost(scene: _Scene, seen: Attempt, trial: dict) -> bool:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ....probe.sizing import kv_bytes_per_token
+from ...attempt import Attempt
 from ...case import Case
 from ...counters import counter_delta
 from ...interval import spread
@@ -24,7 +26,7 @@ MOST_TRANSFERS = 1e9  # of one probe; more is no count
 GB = 2**30  # as LMCache counts
 
 
-def measured(case: Case, attempts: list) -> dict:
+def measured(case: Case, attempts: list[Attempt]) -> dict:
     """{store_s, transfer_s, transfer_gb_s, load_s, load_gb_s, histogram} of the prompts proven to be reused."""
     proven = [(trial, seen) for trial, seen in zip(case.trials, attempts) if seen.outcome == "proven"]
     size = kv_bytes_per_token(_meta(case.holder))
@@ -37,17 +39,13 @@ def measured(case: Case, attempts: list) -> dict:
         if seconds and size and seen.loaded:
             speeds.append(seen.loaded * size / GB / seconds)
     return {
-        "store_s": _spread(one and one[0] for one in stores),
-        "transfer_s": _spread(moves),
-        "transfer_gb_s": _spread(speeds),
-        "load_s": _spread(one and one[0] for one in loads),
-        "load_gb_s": _spread(one and one[1] for one in loads),
+        "store_s": spread(one and one[0] for one in stores),
+        "transfer_s": spread(moves),
+        "transfer_gb_s": spread(speeds),
+        "load_s": spread(one and one[0] for one in loads),
+        "load_gb_s": spread(one and one[1] for one in loads),
         "histogram": _histogram(case, size, bool(proven)),
     }
-
-
-def _spread(values) -> dict | None:
-    return spread([value for value in values if value is not None])
 
 
 def _meta(side: Side) -> dict:
@@ -107,7 +105,7 @@ def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
     if page.get("state") != "ok":
         return None
     count = counter_delta(case.holder, HISTOGRAM + "_count")
-    found = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
+    found: dict[str, Any] = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
     if not page.get("lmcache"):
         return {**found, "state": "not exported"}
     if not count or count > MOST_TRANSFERS:  # the series itself appears with the first transfer that is published
