@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from kvproof.node import log as logs
 from kvproof.probe import metrics
 from kvproof.stack import allowlist
-from kvproof.stack import server_lines as mp_lines
+from kvproof.stack.lines import mp as mp_lines
 
 RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk

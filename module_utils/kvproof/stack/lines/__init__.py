@@ -15,7 +15,7 @@ import json
 import re
 from collections import namedtuple
 
-from . import allowlist
+from .. import allowlist
 
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
