@@ -152,7 +152,7 @@ def generated(model, kv, tokens=12):
 
 def test_the_model_continues_what_only_the_prefix_tells():
     model, tokenizer = Model("a", standard()), standard()
-    words = "apple river stone lamp cloud maple tiger window garden silver paper bridge candle forest mirror".split()  # noqa: SIM905
+    words = "apple river stone lamp cloud maple tiger window garden silver paper bridge candle forest mirror".split()
     ids = [token for word in words for token in tokenizer.encode(f" {word}")]
     quoted = [token for word in words[3:6] for token in tokenizer.encode(f" {word}")]
     answer = generated(model, model.compute([*ids, *tokenizer.encode("\nAgain:"), *quoted], array("Q")))

@@ -53,7 +53,7 @@ def test_the_validator_knows_the_lines():
     values = {"id": "cmpl-a-0-1a2b3c4d", "tokens": 1, "total": 2, "required": 2, "computed": 0, "hit": 1, "need": 1,
               "length": 1, "chunks": 1, "seconds": 3, "n": 0, "instance": "i", "worker": 0, "values": {"chunk_size": 1},
               "least": 5, "value": 1}  # fmt: skip
-    kinds = {pattern.kind for pattern in lines._LMCACHE} & set(WORDINGS)
+    kinds = {pattern.kind for pattern in lines.LMCACHE} & set(WORDINGS)
     assert len(kinds) > 20
     for kind in kinds:
         stream = io.StringIO()

@@ -19,8 +19,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 from kvproof.node import log as logs
 from kvproof.probe import metrics
-from kvproof.stack import allowlist
-from kvproof.stack.lines import mp as mp_lines
+from kvproof.stack import allowlist, lines
 
 RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk
@@ -165,7 +164,7 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
     log = logs.read({"file": str(folder / f"{name}.log")}, logs.Want(ids=ids))
     server = _cache_server(folder, name)
     if server:
-        log["events"] = mp_lines.scan((folder / f"server_{name}.log").read_text())
+        log["events"] = _events(folder / f"server_{name}.log")
     heads = [e["values"] for e in log["head"] if e["kind"] == "config"]
     effective = (
         {"source": "internal_api", "values": allowlist.lmcache_config(conf)}
@@ -208,6 +207,11 @@ def _cache_server(folder: Path, name: str) -> dict | None:
         "p2p_advertise_url": (config["mp"].get("p2p_config") or {}).get("advertise_url"),
         "l2_adapters": [adapter["type"] for adapter in adapters],
     }
+
+
+def _events(path: Path) -> list[dict]:
+    scanner = lines.Scanner()
+    return [event for raw in path.read_bytes().splitlines() if (event := scanner.feed(raw, 0))]
 
 
 def _yaml(path: Path) -> dict | None:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
+
+from ..stack.lines import same_request
 
 # LMCache's defaults for the keys the judge reads (lmcache/v1/config.py, 0.5.6).  Used only where a
 # configuration was read and does not mention the key.
@@ -180,7 +181,9 @@ class Side:
     def events_of(self, ids: str | tuple[str, ...] | None, *kinds: str) -> list[dict]:
         """Events that carry one of these ids (of one request), in order; of all kinds where none is given."""
         ids = (ids,) if isinstance(ids, str) else ids or ()
-        found = [e for logged, events in self._by_id.items() if any(is_id(logged, one) for one in ids) for e in events]
+        found = [
+            e for logged, events in self._by_id.items() if any(same_request(one, logged) for one in ids) for e in events
+        ]
         return [e for e in found if not kinds or e.get("kind") in kinds]
 
     @property
@@ -234,18 +237,3 @@ def _typed(key: str, value: Any) -> Any:
             return value
         return int(number) if number.is_integer() else number
     return value
-
-
-_SUFFIX = re.compile(r"(?:-\d+)?(?:-[0-9a-f]{8})?")
-
-
-def is_id(logged: str | None, sent: str) -> bool:
-    """Whether an id in a log is the request that was sent, or answered, as ``sent``.
-
-    vLLM puts "cmpl-" in front where it is not there, and appends the prompt's index and, in newer versions, eight
-    hexadecimal digits.
-    """
-    if not logged or not sent or sent not in logged:
-        return False
-    before, after = logged.split(sent, 1)
-    return (not before or re.fullmatch(r"[a-z]+-", before) is not None) and _SUFFIX.fullmatch(after) is not None

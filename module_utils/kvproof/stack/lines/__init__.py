@@ -1,11 +1,9 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log lines of LMCache's in-process P2P: text in, events out.  The only place that knows their wording.
+"""Log lines of LMCache and of the engine around it: text in, events out.  The only door to their wordings.
 
-Source of the wordings: the logger calls of lmcache 0.5.6 (v1/cache_engine.py, v1/manager.py, v1/config*.py,
-v1/token_database.py, v1/storage_backend/*.py, v1/cache_controller/worker.py, v1/lookup_client/*.py,
-integration/vllm/*.py), recordings of a real cluster, and the older forms noted at each pattern.
-The kinds and their fields are listed in docs/evidence.md.  Standard library only, Python 3.8 and later.
+Each architecture's wordings are a file here, which lists them and does nothing; what it has none of, it leaves out.
+The kinds and their fields are told in docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -16,6 +14,9 @@ import re
 from collections import namedtuple
 
 from .. import allowlist
+from . import inprocess_p2p, mp
+
+ARCHITECTURES = (inprocess_p2p, mp)
 
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
@@ -32,171 +33,31 @@ _VLLM_HEAD = re.compile(r"^(?:\([^()]*pid=\d+\) )?(?:DEBUG|INFO|WARNING|ERROR|CR
 _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 
 Pattern = namedtuple("Pattern", "kind needle regex")
-_INTEGERS = frozenset(
-    [
-        "total",
-        "computed",
-        "hit",
-        "need",
-        "tokens",
-        "required",
-        "length",
-        "seconds",
-        "chunks",
-        "n",
-        "worker",
+
+
+def _compiled(name):
+    return [
+        Pattern(kind, needle, re.compile(regex, re.DOTALL))
+        for wordings in ARCHITECTURES
+        for kind, needle, regex in getattr(wordings, name, ())
     ]
-)
 
 
-_FLOATS = frozenset(["cost_ms", "gb_s"])
+def _union(name):
+    return frozenset(value for wordings in ARCHITECTURES for value in getattr(wordings, name, ()))
 
 
-def _pattern(kind, needle, regex):
-    return Pattern(kind, needle, re.compile(regex, re.DOTALL))
-
-
-_ID = r"(?P<id>[^\s,\]]+)"
-_COST = r"(?:.*? cost (?P<cost_ms>\d+(?:\.\d+)?) ms, throughput: (?P<gb_s>\d+(?:\.\d+)?) GB/s)?"
-#: Lines that LMCache's own logger writes; the first that fits wins.
-_LMCACHE = [
-    # 0.5.6; before 0.4.1 without the "Inference Engine" part
-    _pattern(
-        "below_min_retrieve",
-        "but need to load:",
-        r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
-        r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), but need to load: (?P<need>-?\d+)",
-    ),
-    _pattern(
-        "looked_up",
-        "LMCache hit tokens:",
-        r"Reqid: " + _ID + r", Total tokens (?P<total>\d+)(?:, Inference Engine computed tokens: "
-        r"(?P<computed>\d+))?, LMCache hit tokens: (?P<hit>\d+), need to load: (?P<need>-?\d+)",
-    ),
-    # up to 0.3.15 without req_id
-    _pattern(
-        "stored",
-        "Stored ",
-        r"^(?:\[req_id=" + _ID + r"\] )?Stored (?P<tokens>\d+) out of total (?P<total>\d+) tokens" + _COST,
-    ),
-    # 0.5.6; layer-wise and 0.3.5: "Retrieved a out of b out of total c"
-    _pattern(
-        "retrieved",
-        "Retrieved ",
-        r"^(?:\[req_id=" + _ID + r"\] )?Retrieved (?P<tokens>\d+) out of (?:total )?(?P<required>\d+)"
-        r"(?: required tokens \(from| out of total) (?P<total>\d+)" + _COST,
-    ),
-    _pattern(
-        "responded",
-        "Responding to scheduler for lookup id",
-        r"lookup id " + _ID + r" with retrieved length (?P<length>\d+)",
-    ),
-    _pattern("peer_asked", "Received P2P batched lookup and get msg", r"lookup_id: " + _ID),
-    _pattern(
-        "peer_error", "P2P error for lookup_id", r"lookup_id " + _ID + r", error code: (?:P2PErrorCode\.)?(?P<code>\w+)"
-    ),
-    _pattern(
-        "peer_get_failed", "Error during P2P batched lookup and get operation", r"lookup_id " + _ID + r": (?P<text>.*)"
-    ),
-    _pattern("peer_get_failed", "Error during P2P get operation", r"lookup_id " + _ID + r": (?P<text>.*)"),
-    _pattern("peer_socket_error", "ZMQ error occurred for lookup_id", r"lookup_id " + _ID + r"\. Error: (?P<text>.*)"),
-    _pattern("retry_exhausted", "Max retry count reached", r"lookup_id " + _ID),
-    _pattern("ensure_peer_failed", "Failed to ensure peer connection", r"lookup_id " + _ID + r": (?P<text>.*)"),
-    _pattern("handler_crashed", "Peer request handler crashed", r"crashed: (?P<text>.*)"),
-    _pattern("receiver_unknown", "does not exist in transfer channel", r"(?P<text>Receiver .*)"),
-    _pattern(
-        "lookup_timed_out",
-        "is still waiting for async lookup",
-        r"Request " + _ID + r" is still waiting for async lookup after (?P<seconds>\d+) second",
-    ),
-    _pattern(
-        "layout",
-        "Got layout info from controller:",
-        r"\('(?P<instance>[^']*)', '(?P<location>[^']*)', (?P<chunks>\d+), '(?P<peer>[^']*)'\)",
-    ),
-    _pattern("controller_lookup_failed", "Controller returned error for batched P2P lookup", r"lookup: (?P<text>.*)"),
-    _pattern(
-        "peer_connected",
-        "Established connection to peer_init_url",
-        r"peer_init_url:? ?(?P<init>[^\s,]+?)[,.]? .*?peer_lookup_url:? ?(?P<lookup>\S+)",
-    ),
-    _pattern("transfer_finished", "P2P transfer finished for request", r"request (?P<n>\d+)"),
-    _pattern("unhealthy", "LMCache is unhealthy, skipping", r"skipping (?P<operation>\S+)"),
-    _pattern("lookup_server_error", "Error processing request from scheduler", r"scheduler: ?(?P<text>.*)"),
-    _pattern("memory_pressure", "ocal cpu memory", r"(?P<text>.*ocal cpu memory (?:is )?under pressure.*)"),
-    _pattern("none_hash", "NONE_HASH=", r"NONE_HASH=(?P<value>-?\w+)"),
-    _pattern("hash_algorithm", "Using hash algorithm:", r"algorithm: (?P<name>\S+)"),
-    _pattern("config", "Creating LMCacheEngine with config:", r"config: (?P<values>.*)"),
-    _pattern("config", "LMCache Configuration:", r"Configuration: (?P<values>.*)"),
-    _pattern("config_file", "Loading LMCache config file", r"config file:? (?P<path>.*)"),
-    _pattern("config_key_unknown", "Unknown configuration key:", r"key: (?P<key>\S+)"),
-    _pattern("backend_created", "reated backend:", r"backend: (?P<name>[^\s(]+)"),
-    _pattern("registering", "Registering lmcache instance-worker:", r"\('(?P<instance>[^']*)', (?P<worker>\d+)\)"),
-    _pattern("register_failed", "Failed to register with controller", r"controller:? ?(?P<text>.*)"),
-    _pattern("controller_timed_out", "imeout occurred, recreating socket", r"(?P<text>.*)"),
-    _pattern("worker_failed", "Instance ", r"^Instance (?P<instance>.+), worker (?P<worker>\d+) error: (?P<text>.*)"),
-    _pattern("init_failed", "marked as init failed", r"init failed:? ?(?P<text>.*)"),
-    _pattern("degraded", "Failed during post_init", r"post_init: ?(?P<text>.*)"),
-    _pattern("degraded", "Failed to initialize LMCacheManager components", r"components: ?(?P<text>.*)"),
-    _pattern("degraded", "operate in degraded mode", r"(?P<text>.*)"),
-    _pattern(
-        "initialized",
-        "LMCache initialized for role",
-        r"role (?:KVConnectorRole\.)?(?P<role>\w+)(?: with version (?P<lmcache>[^\s,]+), vllm version "
-        r"(?P<vllm>[^\s,]+))?(?:, lmcache cache_engine metadata: (?P<meta>.*))?",
-    ),
-    _pattern("p2p_listening", "Starting P2P backend batched get handler", r"handler at (?P<address>\S+)"),
-]
-#: Lines that come from Python, vLLM or NIXL: tracebacks, mostly, and so often several times over.
-_OTHERS = [
-    _pattern("engine_started", "non-default args: ", r"non-default args: "),
-    _pattern("pd_p2p_conflict", "PD only supports enable_p2p=False", r"(?P<text>PD only supports enable_p2p=False)"),
-    _pattern(
-        "config_refused", "when enable_controller=True", r"(?P<text>\w+ is required .*when enable_controller=True)"
-    ),
-    _pattern("config_refused", "AssertionError", r"(?:^|\s)(?P<text>AssertionError)$"),
-    _pattern("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
-    _pattern("bind_failed", "Cannot assign requested address", r"(?P<text>Cannot assign requested address.*)"),
-    _pattern("bind_failed", "Address already in use", r"(?P<text>Address already in use.*)"),
-    _pattern("bind_failed", "address already in use", r"(?P<text>address already in use.*)"),
-    _pattern(
-        "agent_mismatch", "Remote NIXL agent engine ID mismatch", r"(?P<text>Remote NIXL agent engine ID mismatch.*)"
-    ),
-]
-
-#: Kinds that tell how the engine came up; they stand at the head of a log, whoever asks.
-STARTUP = frozenset(
-    [
-        "engine_started",
-        "none_hash",
-        "hash_algorithm",
-        "config",
-        "config_file",
-        "config_key_unknown",
-        "backend_created",
-        "registering",
-        "register_failed",
-        "worker_failed",
-        "degraded",
-        "init_failed",
-        "bind_failed",
-        "unsupported_channel",
-        "pd_p2p_conflict",
-        "config_refused",
-        "handler_crashed",
-        "initialized",
-        "p2p_listening",
-    ]
-)
-
-#: Start-up kinds that a failing engine says ten times a second; once is enough.
-REPEATED = frozenset(["handler_crashed", "p2p_listening"])
+#: Lines of LMCache's own logger, and those that anything else in its process writes; the first that fits wins.
+LMCACHE, OTHERS = _compiled("LMCACHE"), _compiled("OTHERS")
+#: Kinds that tell how the engine came up, and those of them that are kept once.
+STARTUP, REPEATED = _union("STARTUP"), _union("REPEATED")
+_INTEGERS, _FLOATS = _union("INTEGERS"), _union("FLOATS")
 
 #: A line without any of these is no event and need not be decoded.
-ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in _OTHERS)]))
+ANCHORS = tuple(dict.fromkeys([b"LMCache", *(pattern.needle.encode() for pattern in OTHERS)]))
 #: A line without any of these is no start-up event.
 STARTUP_ANCHORS = tuple(
-    dict.fromkeys(pattern.needle.encode() for pattern in _LMCACHE + _OTHERS if pattern.kind in STARTUP)
+    dict.fromkeys(pattern.needle.encode() for pattern in LMCACHE + OTHERS if pattern.kind in STARTUP)
 )
 #: Where an engine's start is seen in a log, for a search backwards.
 START_ANCHORS = (b"non-default args: ", b"Creating LMCacheEngine with config:")
@@ -217,12 +78,14 @@ def clean(raw):
 
 
 def same_request(sent, logged):
-    """Whether `logged`, an id from the log, is the request that was sent (or answered) as `sent`.
+    """Whether `logged`, an id from the log, is the request that was sent (or answered) as `sent`; either may be None.
 
-    vLLM puts `cmpl-` or `chatcmpl-` in front where it is not there, and appends the prompt's index and,
-    in newer versions, eight hexadecimal digits: `R` becomes `cmpl-R-0-1a2b3c4d`.
+    vLLM puts `cmpl-` or `chatcmpl-` in front where it is not there, and appends the prompt's index and, in newer
+    versions, eight hexadecimal digits: `R` becomes `cmpl-R-0-1a2b3c4d`.
     """
-    return re.match(r"(?:[a-z]+-)?" + re.escape(sent) + r"(?:-\d+)?(?:-[0-9a-f]{8})?$", logged) is not None
+    if not sent or not logged or sent not in logged:
+        return False
+    return re.fullmatch(r"(?:[a-z]+-)?" + re.escape(sent) + r"(?:-\d+)?(?:-[0-9a-f]{8})?", logged) is not None
 
 
 class Scanner:
@@ -254,7 +117,7 @@ class Scanner:
         at, level, message = head.groups()
         self._count(level)
         message = _without_origin(message)
-        event = _match(_LMCACHE, message, at, offset) or _match(_OTHERS, message, at, offset)
+        event = _match(LMCACHE, message, at, offset) or _match(OTHERS, message, at, offset)
         if event is None:
             return None
         if level in ("WARNING", "ERROR"):
@@ -281,7 +144,7 @@ class Scanner:
     def _foreign(self, text, offset):
         if self._open is not None:
             self._continue(text)
-        event = _match(_OTHERS, text, None, offset)
+        event = _match(OTHERS, text, None, offset)
         if event is None:
             return None
         if event["kind"] == "engine_started":
@@ -312,7 +175,7 @@ def _without_origin(message):
 
 def headless(text, offset):
     """The event in a line (text) whose head was cut off, as in a line pasted without its time stamp; or None."""
-    event = _match(_LMCACHE, text, None, offset)
+    event = _match(LMCACHE, text, None, offset)
     if event is not None:
         event["line"] = allowlist.redact_line(text)
     return event

@@ -1,25 +1,14 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log lines of LMCache's server (0.5.6) that name a request.
+"""Wordings of LMCache's server, which the multiprocess mode has beside the engines (0.5.6)."""
 
-``Prefetch request completed (L1+L2): 2/2 retained keys (0 L1, 2 L2) … (external_request_id=<id>, …)``: chunks that
-this server had itself (L1) and that an L2 adapter, a peer among them, gave it.
-"""
-
-from __future__ import annotations
-
-import re
-
-PREFETCH = re.compile(
-    r"Prefetch request completed \(L1\+L2\): (?P<kept>\d+)/(?P<asked>\d+) retained keys "
-    r"\((?P<l1>\d+) L1, (?P<l2>\d+) L2\).*external_request_id=(?P<id>[^\s,)]+)"
-)
-_COUNTS = ("kept", "asked", "l1", "l2")
-
-
-def scan(text: str) -> list[dict]:
-    """Events of a server's log, kind "prefetched" with id and the key counts kept, asked, l1, l2."""
-    return [
-        {"kind": "prefetched", "id": found["id"], **{name: int(found[name]) for name in _COUNTS}}
-        for found in PREFETCH.finditer(text)
-    ]
+#: How many chunks this server had itself (L1) and how many an L2 adapter, a peer among them, gave it.
+LMCACHE = [
+    (
+        "prefetched",
+        "Prefetch request completed (L1+L2): ",
+        r"(?P<kept>\d+)/(?P<asked>\d+) retained keys \((?P<l1>\d+) L1, (?P<l2>\d+) L2\)"
+        r".*external_request_id=(?P<id>[^\s,)]+)",
+    ),
+]
+INTEGERS = ["kept", "asked", "l1", "l2"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """In-process P2P: what each trial's log lines, responses and controller answers say about the chain.
 
-LMCache 0.3.7 to 0.5.x.  Log lines are in lines.py; here they become the neutral Attempt that the chain reads.
+LMCache 0.3.7 to 0.5.x.  Log lines are in stack/lines; here they become the neutral Attempt that the chain reads.
 A line that is missing tells something only where the log shows the request and was read to its end.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ....stack.lines import same_request
 from ... import counters
 from ...attempt import Attempt
 from ...case import Case
-from ...side import Side, is_id
+from ...side import Side
 from . import waiting
 
 LOOKUP = ("looked_up", "below_min_retrieve")
@@ -163,7 +164,7 @@ def layouts_of(scene: _Scene, request: dict | None) -> list[dict] | None:
         if kind == "layout":
             pending.append(event)
         elif kind in (*LOOKUP, "responded"):
-            if any(is_id(event.get("id"), one) for one in ids):
+            if any(same_request(one, event.get("id")) for one in ids):
                 found += pending
             pending = []
     return found
