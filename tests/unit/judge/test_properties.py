@@ -123,6 +123,7 @@ def test_less_of_a_broken_pair_is_never_a_pass(name, data):
     assert judge(without(document, cuts))["verdict"] != "pass", cuts
 
 
+@pytest.mark.slow
 def test_each_single_part_of_a_healthy_pair_may_be_missing():
     """Exhaustively, one at a time: never a failure, never a crash, never a check that could not be made."""
     for path in telling(HEALTHY):
@@ -131,6 +132,7 @@ def test_each_single_part_of_a_healthy_pair_may_be_missing():
         assert verdict["check_errors"] == [], path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["control hit", "damaged", "one missed"])
 def test_each_single_part_of_a_broken_pair_may_be_missing(name):
     for path in telling(FAULTY[name]):

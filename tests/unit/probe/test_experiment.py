@@ -126,6 +126,7 @@ def test_a_trial_lost_to_the_lookup_time_out_is_made_again_with_a_fresh_prompt(c
     assert again["seed"]["request_id"] == "kvp-kabc12345-0.1-seed"
 
 
+@pytest.mark.slow
 def test_lost_trials_are_not_made_again_for_ever(cluster, quick_timeout):
     losing(cluster, 1)
     probe = run(cluster, receiver=quick_timeout)
@@ -133,6 +134,7 @@ def test_lost_trials_are_not_made_again_for_ever(cluster, quick_timeout):
     assert [t["index"] for t in probe["trials"]] == [0, 0, 0, 1, 2]
 
 
+@pytest.mark.slow
 def test_with_a_dead_controller_lost_trials_are_not_made_again(cluster, quick_timeout):
     losing(cluster, 1)
     cluster.controller.on.clear()
@@ -385,6 +387,7 @@ def test_a_log_is_followed_in_steps_and_over_rotation(tmp_path):
     assert follower.stored() == 1024
 
 
+@pytest.mark.slow
 def test_a_store_that_never_shows_is_waited_for_once(cluster):
     cluster.p2p = False
     cluster.workers = lambda: [{"instance_id": "x", "worker_id": 0, "ip": "127.0.0.1", "key_count": 0}]

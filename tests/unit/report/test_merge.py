@@ -193,6 +193,7 @@ def reports(tmp_path) -> Reports:
     return Reports(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_playbook_merges_and_prints_and_writes(reports):
     for name, cluster in (("s1", "tokyo"), ("s2", "osaka")):
         reports.put(name, ran(of(cluster)))
@@ -205,6 +206,7 @@ def test_the_playbook_merges_and_prints_and_writes(reports):
     assert reports.out["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_the_inventorys_clusters_must_be_there(reports):
     found = reports.put("s1", ran(of("tokyo")))
     group = {"hosts": {"p": {"kv_reuse_cluster": "tokyo"}, "q": {"kv_reuse_cluster": "osaka"}}}
@@ -216,6 +218,7 @@ def test_the_inventorys_clusters_must_be_there(reports):
         assert "cluster osaka is in none of the reports" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_leaves_no_green_report(reports):
     out = reports.put("out", ran(of("tokyo")))
     done = reports.run("-e", f"reports={reports.folder}/nowhere,{reports.put('s1', 'not json')}")
@@ -229,12 +232,14 @@ def test_what_cannot_be_read_leaves_no_green_report(reports):
     assert "is both read and written" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_in_check_mode_it_judges_and_writes_nothing(reports):
     found = reports.put("s1", ran(of("tokyo", "sync_loading")))
     assert reports.run("--check", "-e", f"reports={found}").returncode == 2
     assert not (reports.folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_it_works_in_a_collection(reports):
     collection = reports.folder / "ansible_collections" / "kvproof" / "cluster"
     (collection / "playbooks").mkdir(parents=True)

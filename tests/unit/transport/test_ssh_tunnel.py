@@ -383,6 +383,7 @@ def module_args(cluster) -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ANSIBLE.exists(), reason="ansible is not installed beside this Python")
 class TestModule:
     def test_it_logs_in_as_ansible_would(self, tmp_path, cluster, node):
