@@ -5,7 +5,8 @@
 #   .cache/vllm-venv  the real stack: vLLM for CPUs, LMCache, NIXL
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-ansible install-dev install-lab demo up down faults test test-real lint unit molecule
+.PHONY: help install install-ansible install-dev install-lab demo up down faults \
+	quick test test-real lint types unit molecule coverage docs hooks release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -57,9 +58,15 @@ help:
 	@echo '     FAULT="slug ..."  only these'
 	@echo '     HEALTHY=200       so many healthy clusters, each with other parameters (default 20)'
 	@echo '     JOBS=3            so many clusters at a time (default 8)'
-	@echo 'make test              linters, unit tests, molecule on the rehearsal cluster and without one'
+	@echo 'make quick             linters that are fast and the tests that need no cluster, in a minute'
+	@echo 'make test              all linters, all tests, molecule on the rehearsal cluster and without one'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
-	@echo 'make lint, unit, molecule   parts of make test'
+	@echo 'make lint, types, unit, molecule   parts of make test'
+	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
+	@echo '     TESTS=folder      of these tests only'
+	@echo 'make docs              write the pages of the findings and the schemas again'
+	@echo 'make hooks             run the fast linters before each commit in this checkout'
+	@echo 'make release           the collection as an archive in dist/'
 	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
 
@@ -113,16 +120,44 @@ down: install-ansible
 faults: install-dev
 	@$(VENV)/bin/python tests/faults/matrix.py --jobs $(or $(JOBS),8) --healthy $(or $(HEALTHY),$(if $(FAULT),0,20)) $(FAULT)
 
+PYTEST := $(VENV)/bin/python -m pytest -q
+TESTS ?= tests
+
 test: lint unit molecule
 
-lint: install-dev
+# two processes, whatever the machine has: more gain little, and these tests must not become tight in time
+quick: install-dev
+	$(call fast-linters)
+	$(PYTEST) -n 2 -m 'not slow'
+
+define fast-linters
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/yamllint --strict .
+	$(VENV)/bin/python docs/build.py --check
+endef
+
+lint: types
+	$(call fast-linters)
 	$(VENV)/bin/ansible-lint --offline --profile production
 
+types: install-dev
+	$(VENV)/bin/mypy
+
 unit: install-dev
-	$(VENV)/bin/python -m pytest -q
+	$(PYTEST)
+
+coverage: install-dev
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
+	$(VENV)/bin/python -m coverage run -m pytest -q $(TESTS)
+	@$(VENV)/bin/python -m coverage combine -q
+	$(VENV)/bin/python -m coverage report
+
+docs: install-dev
+	$(VENV)/bin/python docs/build.py
+
+hooks: install-dev
+	$(VENV)/bin/pre-commit install
 
 molecule: install-dev
 	@for scenario in $(filter-out real,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))); do \
@@ -130,3 +165,6 @@ molecule: install-dev
 
 test-real: install-dev install-lab
 	$(VENV)/bin/molecule test -s real
+
+release: install-dev
+	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/findings/ from the findings and the faults that show them: ``python docs/build_findings.py``."""
+"""The pages of docs/findings/, made of the findings and the faults that show them; docs/build.py writes them."""
 
 from __future__ import annotations
 
@@ -52,17 +51,3 @@ def _faults_by_finding() -> dict[str, list[tuple[str, str]]]:
         for slug in {fault["expect"]["first"], *fault["expect"]["also"]} - {None}:
             found.setdefault(slug, []).append((f"make demo FAULT={path.stem}", fault["title"]))
     return found
-
-
-def main() -> None:
-    """Writes all pages and removes those of findings that are no more."""
-    PAGES.mkdir(exist_ok=True)
-    written = pages()
-    for stale in set(PAGES.glob("*.md")) - {PAGES / name for name in written}:
-        stale.unlink()
-    for name, text in written.items():
-        (PAGES / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

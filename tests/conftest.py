@@ -21,13 +21,14 @@ settings.register_profile(
 )
 settings.load_profile("kvproof")
 
-QUICK = Path(__file__).resolve().parent / "unit"
+TESTS = Path(__file__).resolve().parent
+SLOW = [TESTS / folder for folder in ("playbooks", "lab", "faults")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is outside tests/unit starts clusters or playbooks: slow, as are the tests in tests/unit marked so."""
+    """The folders whose tests start clusters or play playbooks are slow, as are single tests marked so elsewhere."""
     for item in items:
-        if QUICK not in item.path.parents:
+        if any(folder in item.path.parents for folder in SLOW):
             item.add_marker(pytest.mark.slow)
 
 
