@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes what docs/ holds of the code (``make docs``); ``--check`` writes nothing and fails where a file is outdated."""
+"""Writes what docs/ holds of the code (``make docs``); ``--check`` only fails where a file is outdated."""
 
 from __future__ import annotations
 
