@@ -34,7 +34,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import fidelity
-from fidelity import HISTOGRAMS, ROOT, SETTINGS, Bench, Cluster, Slots, knockout_fields, prompts
+import outcome
+from fidelity import HISTOGRAMS, SETTINGS, Bench, Cluster, Slots, knockout_fields, prompts
 
 TRUTHS = {"ttft": ("engine", "injected"), "itl": ("engine",)}
 
@@ -222,11 +223,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for setting, speed in SETTINGS.items():
             table += rows(setting, measure(slots, args, speed, Path(folder) / setting.replace(" ", "-")))
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"aiperf-{args.name}.json").write_text(json.dumps(table, indent=1) + "\n")
-    (results / f"aiperf-{args.name}.md").write_text(page(args.name, version, table))
-    print(page(args.name, version, table))
+    outcome.save(f"aiperf-{args.name}", table, text := page(args.name, version, table))
+    print(text)
 
 
 if __name__ == "__main__":

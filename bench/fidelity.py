@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
 
+import outcome
 from cluster import Cluster
 from kvproof.probe import prompts
 from kvproof.probe.completions import CompletionClient, knockout_fields
@@ -204,11 +205,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, parameters in SETTINGS.items():
             table += rows(name, measure(slots, parameters, args.requests, Path(folder) / "cluster"))
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"fidelity-{args.name}.json").write_text(json.dumps(table, indent=1) + "\n")
-    (results / f"fidelity-{args.name}.md").write_text(page(args.name, table))
-    print(page(args.name, table))
+    outcome.save(f"fidelity-{args.name}", table, text := page(args.name, table))
+    print(text)
 
 
 if __name__ == "__main__":

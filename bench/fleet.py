@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import outcome
 import processes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,16 @@ def validate(fleet: lab.Fleet, forks: int) -> dict[str, Any]:
     verdict = json.loads((reports / "verdict.json").read_text(encoding="utf-8"))
     return {"exit_code": spent.exit_code, "wall_s": round(spent.wall_s, 1), "cpu_s": round(spent.cpu_s, 1),
             "peak_mb": round(spent.peak_mb), "wrong": wrong(fleet, verdict),
-            "tasks": json.loads(times.read_text(encoding="utf-8"))}  # fmt: skip
+            "task_wall_cpu_s": by_task(json.loads(times.read_text(encoding="utf-8")))}  # fmt: skip
+
+
+def by_task(times: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Sums of wall and CPU seconds of the tasks that took half a second or more, in the order of the play."""
+    sums: dict[str, list[float]] = {}
+    for task in times:
+        wall, cpu = sums.get(task["task"], (0.0, 0.0))
+        sums[task["task"]] = [wall + task["seconds"], cpu + task["cpu_seconds"]]
+    return {task: [round(wall, 1), round(cpu, 1)] for task, (wall, cpu) in sums.items() if wall >= 0.5}
 
 
 def wrong(fleet: lab.Fleet, verdict: dict[str, Any]) -> list[str]:
@@ -112,11 +122,7 @@ def page(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
         "| task | wall s | CPU s |",
         "|---|---|---|",
     ]
-    sums: dict[str, list[float]] = {}
-    for task in last["tasks"]:
-        one = sums.setdefault(task["task"], [0.0, 0.0])
-        one[0], one[1] = one[0] + task["seconds"], one[1] + task["cpu_seconds"]
-    lines += [f"| {task} | {wall:.1f} | {cpu:.1f} |" for task, (wall, cpu) in sums.items() if wall >= 0.5]
+    lines += [f"| {task} | {wall:.1f} | {cpu:.1f} |" for task, (wall, cpu) in last["task_wall_cpu_s"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -135,12 +141,10 @@ def main() -> int:
         parser.error(f"plant fewer faults than there are clusters, {len(slugs)} at most")
     faults = slugs[:: max(1, len(slugs) // max(args.faults, 1))][: args.faults]
     rows = []
-    results = ROOT / "bench" / "results"
     for clusters in args.clusters:
         rows.append(measure(clusters, faults, args))
-        (results / f"fleet-{args.name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        (results / f"fleet-{args.name}.md").write_text(page(rows, args), encoding="utf-8")
-        print(json.dumps({key: value for key, value in rows[-1].items() if key != "tasks"}), flush=True)
+        outcome.save(f"fleet-{args.name}", rows, page(rows, args))
+        print(json.dumps(rows[-1]), flush=True)
     print(page(rows, args))
     return 1 if any(row["wrong"] for row in rows) else 0
 

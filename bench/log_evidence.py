@@ -33,7 +33,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "module_utils"))
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT)]
+
+import outcome
 
 from plugin_utils import node_program as nodeprogram
 
@@ -46,7 +48,7 @@ STAMP, DATE, TAG = b"2026-11-24 02:24:29", b"11-24 02:24:21", b"85b804a7"
 READ_ALONE = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from kvproof import logs
+from kvproof.node import log as logs
 asked = json.loads(sys.argv[2])
 began = time.perf_counter()
 log = logs.read(asked["log"], logs.Want(asked["ids"], asked["run_marker"], asked["since"]))
@@ -217,11 +219,8 @@ def main() -> None:
                     subprocess.run(["grep", "-c", "no such line", str(path)], stdout=subprocess.DEVNULL, check=False)
                 pairs = [one_pair(path, asked, program, cache == "cold") for _ in range(args.pairs)]
                 table.append(row(place, cache, pairs))
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"log_evidence-{args.name}.json").write_text(json.dumps(table, indent=1) + "\n")
-    (results / f"log_evidence-{args.name}.md").write_text(page(args.name, args.gb, table))
-    print(page(args.name, args.gb, table))
+    outcome.save(f"log_evidence-{args.name}", table, text := page(args.name, args.gb, table))
+    print(text)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "support")]
 
 import documents as evidence
+import outcome
 from kvproof.judge.verdict import judge
 from kvproof.report import files as reportfiles
 from kvproof.report.run import Run
@@ -153,11 +154,8 @@ def main() -> None:
                 for count in (args.pairs // 2, args.pairs)
             )
             table += [row(shape, *both) for both in zip(whole, half)]
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"report_building-{args.name}.json").write_text(json.dumps(table, indent=1) + "\n")
-    (results / f"report_building-{args.name}.md").write_text(page(args.name, args.pairs, args.broken, table))
-    print(page(args.name, args.pairs, args.broken, table))
+    outcome.save(f"report_building-{args.name}", table, text := page(args.name, args.pairs, args.broken, table))
+    print(text)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import outcome
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
@@ -55,25 +57,35 @@ def by_task(pairs: list[dict]) -> list[tuple[str, float]]:
     return [(name, statistics.median(values)) for name, values in sums.items()]
 
 
-def page(name: str, pairs: list[dict]) -> str:
-    seed, kvproof = (statistics.median(p[k] for p in pairs) for k in ("seed_s", "kvproof_s"))
+def summary(pairs: list[dict]) -> dict:
+    """Medians over the pairs, and each pair's ratio."""
+    return {
+        "pairs": len(pairs),
+        **{key: round(statistics.median(pair[key] for pair in pairs), 3) for key in ("seed_s", "kvproof_s", "ratio")},
+        "ratios": [pair["ratio"] for pair in pairs],
+        "kvproof_exits": sorted({pair["kvproof_exit"] for pair in pairs}),
+        "task_s": {task: round(seconds, 3) for task, seconds in by_task(pairs) if seconds >= 0.005},
+    }
+
+
+def page(name: str, row: dict) -> str:
     lines = [
         f"# Two nodes, {name}",
         "",
-        f"{len(pairs)} pairs, {os.cpu_count()} cores, {platform.processor() or platform.machine()}.",
+        f"{row['pairs']} pairs, {os.cpu_count()} cores, {platform.processor() or platform.machine()}.",
         "",
         "| | median wall |",
         "|---|---|",
-        f"| seed script (two requests and its 5 s sleep) | {seed:.2f} s |",
-        f"| `validate.yml` (3 trials, controls, SSH evidence of 3 hosts) | {kvproof:.2f} s |",
-        f"| ratio, median of pairs | {statistics.median(p['ratio'] for p in pairs):.2f} |",
+        f"| seed script (two requests and its 5 s sleep) | {row['seed_s']:.2f} s |",
+        f"| `validate.yml` (3 trials, controls, SSH evidence of 3 hosts) | {row['kvproof_s']:.2f} s |",
+        f"| ratio, median of pairs | {row['ratio']:.2f} |",
         "",
-        f"Exit codes of validate.yml: {sorted({p['kvproof_exit'] for p in pairs})}.",
+        f"Exit codes of validate.yml: {row['kvproof_exits']}.",
         "",
         "| task | median s |",
         "|---|---|",
     ]
-    lines += [f"| {task} | {seconds:.2f} |" for task, seconds in by_task(pairs) if seconds >= 0.005]
+    lines += [f"| {task} | {seconds:.2f} |" for task, seconds in row["task_s"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -88,11 +100,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         times_file = Path(folder) / "tasks.json"
         pairs = [one_pair(args, dict(os.environ), times_file) for _ in range(args.pairs)]
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"two_nodes-{args.name}.json").write_text(json.dumps(pairs, indent=1) + "\n")
-    (results / f"two_nodes-{args.name}.md").write_text(page(args.name, pairs))
-    print(page(args.name, pairs))
+    row = summary(pairs)
+    outcome.save(f"two_nodes-{args.name}", [row], page(args.name, row))
+    print(page(args.name, row))
 
 
 if __name__ == "__main__":
