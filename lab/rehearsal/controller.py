@@ -50,7 +50,8 @@ class Controller:
                      for name in ("pull", "reply", "heartbeat")}  # fmt: skip
         self.messages = {"pull": 0, "reply": 0}
         self._servers = {"pull": Server(self._pull), "reply": Server(self._reply), "heartbeat": Server(self._heartbeat)}
-        self._site = ControllerSite(self, self._log, env)
+        parts = {"registry": self.registry, "messages": self.messages, "lookup": self._lookup, "health": self._health}
+        self._site = ControllerSite(self._log, env, **parts)
         self._tasks: list[asyncio.Task] = []
 
     async def start(self) -> None:
@@ -142,10 +143,10 @@ class Controller:
 
     # ---- from its HTTP side
 
-    def lookup(self, tokens: list[int]) -> dict[str, tuple[str, int]]:
+    def _lookup(self, tokens: list[int]) -> dict[str, tuple[str, int]]:
         return self.registry.layout(list(self._hasher.chunks(tokens, partial=True)))
 
-    async def health(self, instance: str) -> dict[str, int]:
+    async def _health(self, instance: str) -> dict[str, int]:
         """Error code by worker, from the workers themselves."""
         found = {}
         for worker in self.registry.instances.get(instance, {}).values():
@@ -158,6 +159,3 @@ class Controller:
             finally:
                 client.close()
         return found
-
-    def not_registered(self, instance: str) -> None:
-        self._log.say("instance_not_registered", instance=instance)

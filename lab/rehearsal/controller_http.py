@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, Iterable, Mapping
+from typing import Any, Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -13,10 +13,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from .internal_http import text_json
 from .log import Log
+from .registry import Registry
 from .web import Site, body_of, json_response
-
-if TYPE_CHECKING:
-    from .controller import Controller
 
 GAUGES = {
     "kv_pool_keys_count": "The number of keys in the KV pool",
@@ -44,11 +42,25 @@ class Unprocessable(Exception):
 
 
 class ControllerSite(Site):
-    """HTTP server of one controller."""
+    """HTTP server of one controller.
 
-    def __init__(self, controller: Controller, log: Log, env: Mapping[str, str]):
+    ``messages``: how many came to the pull and reply ports so far.  ``lookup``: a prompt's tokens → instance →
+    (location, tokens).  ``health``: an instance → error code by worker.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        env: Mapping[str, str],
+        *,
+        registry: Registry,
+        messages: Mapping[str, int],
+        lookup: Callable[[list[int]], dict[str, tuple[str, int]]],
+        health: Callable[[str], Awaitable[dict[str, int]]],
+    ):
         super().__init__(log)
-        self._controller, self._env = controller, env
+        self._env, self._registry, self._messages = env, registry, messages
+        self._find, self._worker_health = lookup, health
         self._process = CollectorRegistry()
         for collector in (GCCollector, PlatformCollector, ProcessCollector):
             collector(registry=self._process)
@@ -82,7 +94,7 @@ class ControllerSite(Site):
         return body
 
     async def _workers(self, request: web.Request) -> web.Response:
-        registry, query = self._controller.registry, request.query
+        registry, query = self._registry, request.query
         instance, worker = query.get("instance_id"), query.get("worker_id")
         if worker is not None and not worker.lstrip("-").isdigit():
             raise Unprocessable("int_parsing", ["query", "worker_id"], "Input should be a valid integer, unable to "
@@ -100,7 +112,7 @@ class ControllerSite(Site):
     async def _key_stats(self, _request: web.Request) -> web.Response:
         instances = [{"instance_id": name, "key_count": sum(worker.key_count() for worker in workers.values()),
                       "worker_count": len(workers)}
-                     for name, workers in self._controller.registry.instances.items()]  # fmt: skip
+                     for name, workers in self._registry.instances.items()]  # fmt: skip
         return json_response({
             "total_key_count": sum(one["key_count"] for one in instances), "total_instance_count": len(instances),
             "total_worker_count": sum(one["worker_count"] for one in instances), "instances": instances,
@@ -109,16 +121,16 @@ class ControllerSite(Site):
     async def _query_worker_info(self, request: web.Request) -> web.Response:
         body = await self._fields(request, "instance_id")
         name = None if body["instance_id"] == "all" else body["instance_id"]
-        infos = self._controller.registry.infos(name, keys=False)
+        infos = self._registry.infos(name, keys=False)
         if name is not None and not infos:
-            self._controller.not_registered(name)
+            self._log.say("instance_not_registered", instance=name)
         wanted = body.get("worker_ids")
         infos = [info for info in infos if not wanted or info["worker_id"] in wanted]
         return json_response({"event_id": f"QueryWorkerInfo{uuid.uuid4()}", "worker_infos": infos})
 
     async def _query_instance(self, request: web.Request) -> web.Response:
         body = await self._fields(request, "event_id", "ip")
-        found = [info["instance_id"] for info in self._controller.registry.infos() if info["ip"] == body["ip"]]
+        found = [info["instance_id"] for info in self._registry.infos() if info["ip"] == body["ip"]]
         if not found:
             return json_response({"detail": "1 validation error for QueryInstResponse\nres\n  Input should be a valid "
                                   "string [type=string_type, input_value=None, input_type=NoneType]"}, 500)  # fmt: skip
@@ -126,12 +138,12 @@ class ControllerSite(Site):
 
     async def _health(self, request: web.Request) -> web.Response:
         body = await self._fields(request, "instance_id")
-        codes = await self._controller.health(body["instance_id"])
+        codes = await self._worker_health(body["instance_id"])
         return json_response({"event_id": f"health{uuid.uuid4()}", "error_codes": codes})
 
     async def _lookup(self, request: web.Request) -> web.Response:
         body = await self._fields(request, "tokens")
-        layout = self._controller.lookup(body["tokens"])
+        layout = self._find(body["tokens"])
         return json_response({"event_id": f"Lookup{uuid.uuid4()}", "layout_info": layout})
 
     async def _environment(self, _request: web.Request) -> web.Response:
@@ -144,8 +156,7 @@ class ControllerSite(Site):
     def collect(self) -> Iterable[Metric]:
         """What prometheus_client asks of a registry."""
         yield from self._process.collect()
-        registry, messages = self._controller.registry, self._controller.messages
-        infos = registry.infos()
+        messages, infos = self._messages, self._registry.infos()
         values = {"kv_pool_keys_count": sum(info["key_count"] for info in infos),
                   "registered_workers_count": len(infos), "pull_socket_message_count": messages["pull"],
                   "reply_socket_message_count": messages["reply"], "full_sync_global_progress": 1.0}  # fmt: skip

@@ -15,7 +15,7 @@ from kvproof.judge.findings import all_findings
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "kv_lab"
 FAULTS = sorted((ROOT / "lab" / "faults").glob("*.yml"))
-SCHEMA = json.loads((ROOT / "lab" / "fault.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "lab" / "faults" / "schema.json").read_text())
 #: only makes the rehearsal's engines as slow as real ones
 HARMLESS = {"REHEARSAL_PREFILL_TOKEN_S"}
 
