@@ -33,7 +33,7 @@ from gathering import evidence
 from kvproof.judge.verdict import judge
 
 FAULTS = ROOT / "lab" / "faults"
-WIDTH = 36  # of the longest name
+WIDTH = 46  # of the longest name
 ASIDE = ("note", "warning")
 
 

@@ -14,8 +14,8 @@ pytest.importorskip("cbor2", reason="the rehearsal's requirements are not instal
 import matrix
 from slots import Slots
 
-FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "router-in-between",
-          "two-async-and-local-cpu", "worker-ports-missing"]  # fmt: skip
+FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "same-engine-answers--router",
+          "async-loading-off--and-local-cpu-off", "p2p-settings-incomplete--worker-ports"]  # fmt: skip
 JOBS = 2
 
 

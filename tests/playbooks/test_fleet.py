@@ -159,6 +159,6 @@ def test_batches_that_cut_clusters_apart_are_refused(up, tmp_path):
 
 def test_all_faults_that_a_fleet_can_be_given_are_known():
     slugs = fleet.plantable()
-    assert {"p2p-disabled", "hash-seed-differs", "kv-zeroed"} <= set(slugs)
+    assert {"p2p-disabled", "hash-seed-differs", "output-differs--zeroed"} <= set(slugs)
     assert "controller-down" not in slugs  # nothing but settings: nobody stops a process here
     assert fleet.spread(["a", "b"], 10) == {0: "a", 5: "b"}
