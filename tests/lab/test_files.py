@@ -70,9 +70,20 @@ def test_fault_is_well_formed(path):
         assert not {name for name in names if name.startswith("REHEARSAL_")} - HARMLESS
 
 
+@pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.stem)
+def test_fault_is_named_after_the_finding_it_leads_to(path):
+    expect = load(path)["expect"]
+    finding, _, variant = path.stem.partition("--")
+    if expect["first"] or expect["also"]:
+        assert finding in ([expect["first"]] if expect["first"] else expect["also"])
+        assert not variant.startswith("and-") or variant[len("and-") :] in expect["also"]
+    else:
+        assert not variant
+        assert finding not in {finding.slug for finding in all_findings()}
+
+
 def test_the_catalogue_is_wide():
     faults = [load(path) for path in FAULTS]
     assert len(faults) >= 45
     assert len({fault["title"] for fault in faults}) == len(faults)
-    several = [f for path, f in zip(FAULTS, faults) if path.stem.startswith("two-")]
-    assert len([f for f in several if f["expect"]["also"]]) >= 4
+    assert len([path for path in FAULTS if "--and-" in path.stem]) >= 4
