@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 from kvproof.node import log as logs
 from kvproof.probe import metrics
-from kvproof.stack import allowlist, lines
+from kvproof.stack import lines, settings
 
 RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk
@@ -167,7 +167,7 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
         log["events"] = _events(folder / f"server_{name}.log")
     heads = [e["values"] for e in log["head"] if e["kind"] == "config"]
     effective = (
-        {"source": "internal_api", "values": allowlist.lmcache_config(conf)}
+        {"source": "internal_api", "values": settings.lmcache_config(conf)}
         if conf
         else {"source": "log" if heads else None, "values": heads[-1] if heads else {}}
     )
@@ -181,11 +181,11 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
             "running": True,
             "unseen": [],
             "options": {},
-            "env": allowlist.environment(environ) if environ is not None else None,
+            "env": settings.environment(environ) if environ is not None else None,
         },
         "config_file": {"state": "ok" if file_values else "absent", "values": file_values or {}},
         "effective": effective,
-        "meta": allowlist.lmcache_meta(worker["meta"]) if isinstance(worker.get("meta"), dict) else None,
+        "meta": settings.lmcache_meta(worker["meta"]) if isinstance(worker.get("meta"), dict) else None,
         "backends": list(worker["backends"]) if isinstance(worker.get("backends"), dict) else None,
         "internal_api": {"state": "ok", "status": 503 if "503" in str(worker.get("backends")) else 200},
         "versions": {"lmcache": worker.get("lmc_version"), "vllm": None},
@@ -215,7 +215,7 @@ def _events(path: Path) -> list[dict]:
 
 
 def _yaml(path: Path) -> dict | None:
-    return allowlist.lmcache_config(yaml.safe_load(path.read_text())) if path.exists() else None
+    return settings.lmcache_config(yaml.safe_load(path.read_text())) if path.exists() else None
 
 
 def _environ(folder: Path, name: str) -> dict | None:

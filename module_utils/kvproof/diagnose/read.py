@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ..judge.side import as_bool
 from ..probe import metrics
-from ..stack import allowlist, flatyaml, lines
+from ..stack import flatyaml, lines, settings
 from .stated import UNSET, Stated
 
 ROLES = ("prefill", "decode", "engine", "controller")
@@ -82,8 +82,8 @@ class Told:
             self.problems.append(f"the {self.role} node's YAML cannot be read ({error}); only its lines were looked at")
             self.log(text)
             return
-        self.file = allowlist.lmcache_config(loaded)
-        self.file_other_keys = allowlist.other_keys(loaded)
+        self.file = settings.lmcache_config(loaded)
+        self.file_other_keys = settings.other_keys(loaded)
 
     def metrics(self, text: str) -> None:
         try:
@@ -243,7 +243,7 @@ def number(value) -> int | None:
 
 def quoted(line: str) -> str:
     """A line as a report may show it."""
-    return allowlist.redact_line(line.strip())
+    return settings.redact_line(line.strip())
 
 
 def _distinct(values) -> list:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 from urllib.parse import urlsplit
 
-from ..stack import allowlist, flatyaml
+from ..stack import flatyaml, settings
 from . import http as localhttp
 from .log import files as logfile
 
@@ -55,9 +55,9 @@ def read_file(path, found_by, opened=None):
     try:
         loaded = flatyaml.load(raw.decode("utf-8"))
     except (flatyaml.NotReadable, UnicodeDecodeError) as error:
-        result["state"], result["detail"] = "invalid", allowlist.redact(str(error))[:200]
+        result["state"], result["detail"] = "invalid", settings.redact(str(error))[:200]
         return result
-    result.update(state="ok", values=allowlist.lmcache_config(loaded), keys_other=allowlist.other_keys(loaded))
+    result.update(state="ok", values=settings.lmcache_config(loaded), keys_other=settings.other_keys(loaded))
     return result
 
 
@@ -124,14 +124,14 @@ def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
     else:
         api["state"] = "error" if api["state"] == "ok" else api["state"]
         return result
-    found = allowlist.lmcache_config(conf)
+    found = settings.lmcache_config(conf)
     ids = {said.get("lmcache_instance_id") for said in (found, logged or {})} - {None}
     if len(ids) > 1:
         api["state"] = "another"
         return result
     result["conf"] = found
     _answer, meta = localhttp.get_json(base + "/meta", timeout)
-    result["meta"] = allowlist.lmcache_meta(meta)
+    result["meta"] = settings.lmcache_meta(meta)
     _answer, version = localhttp.get_json(base + "/lmc_version", timeout)
     result["lmcache"] = version[:64] if isinstance(version, str) else None
     for candidate in dict.fromkeys((base, second)):

@@ -13,7 +13,7 @@ import pwd
 import socket
 import time
 
-from ..stack import allowlist, commands
+from ..stack import commands, settings
 from . import config as nodeconfig
 from . import log as logs
 from . import processes as procs
@@ -123,7 +123,7 @@ def _engine(found, port, proc, listening):
         return engine
     engine["user"], engine["started_at"] = procs.owner(proc, pid), procs.started_at(proc, pid)
     engine["options"] = (
-        found.command.options if found.command else allowlist.options(procs.cmdline(proc, pid), allowlist.VLLM_OPTIONS)
+        found.command.options if found.command else settings.options(procs.cmdline(proc, pid), settings.VLLM_OPTIONS)
     )
     try:
         engine["env"] = procs.environ(proc, pid)

@@ -14,7 +14,7 @@ import pwd
 import re
 from collections import namedtuple
 
-from ..stack import allowlist
+from ..stack import settings
 from . import sockets
 
 _MAX_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def cmdline(proc, pid):
 def environ(proc, pid):
     """A process' environment reduced to listed names; raises OSError when it may not be read."""
     pairs = (item.decode("utf-8", "replace").partition("=") for item in _read(proc, pid, "environ").split(b"\0"))
-    return allowlist.environment({name: value for name, _equals, value in pairs})
+    return settings.environment({name: value for name, _equals, value in pairs})
 
 
 def _stat(proc, pid):

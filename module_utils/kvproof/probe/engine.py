@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ..stack import allowlist
+from ..stack import settings
 from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
 from ..transport.ssh_route import SshSettings
 from . import metrics
@@ -186,12 +186,12 @@ def read_internal(http: HttpClient) -> dict[str, Any]:
         "error": None,
     }
     try:
-        conf = http.get_json("/conf?names=" + ",".join(sorted(allowlist.LMCACHE_KEYS)), INTERNAL_TIMEOUT_S)
-        found["conf"] = allowlist.lmcache_config(conf) or None
+        conf = http.get_json("/conf?names=" + ",".join(sorted(settings.LMCACHE_KEYS)), INTERNAL_TIMEOUT_S)
+        found["conf"] = settings.lmcache_config(conf) or None
     except RequestFailed as exc:
         found["error"] = exc.error
         return found
-    found["meta"] = allowlist.lmcache_meta(_get(http, "/meta?names=" + ",".join(sorted(allowlist.META_KEYS))))
+    found["meta"] = settings.lmcache_meta(_get(http, "/meta?names=" + ",".join(sorted(settings.META_KEYS))))
     backends = _get(http, "/backends")  # the scheduler's server answers 503 here: it has none
     found["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
     version = _get(http, "/lmc_version")

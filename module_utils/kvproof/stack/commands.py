@@ -9,7 +9,7 @@ import os
 import re
 from collections import namedtuple
 
-from . import allowlist
+from . import settings
 
 #: What a process' command line says: its listed options, and the port and host it would listen on.  The
 #: port is None where a configuration file may give it.
@@ -51,9 +51,9 @@ def engine(words):
         rest = _after(words, (), ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server"))
         if rest is None:
             return None
-    options = allowlist.options(rest, allowlist.VLLM_OPTIONS, allowlist.VLLM_SHORT_OPTIONS)
+    options = settings.options(rest, settings.VLLM_OPTIONS, settings.VLLM_SHORT_OPTIONS)
     if rest and not rest[0].startswith("-"):
-        options.setdefault("model", allowlist.plain(rest[0]))
+        options.setdefault("model", settings.plain(rest[0]))
     return _command(options, ENGINE_PORT)
 
 
@@ -66,7 +66,7 @@ def controller(words):
     )
     if rest is None:
         return None
-    return _command(allowlist.options(rest, allowlist.CONTROLLER_OPTIONS), CONTROLLER_PORT)
+    return _command(settings.options(rest, settings.CONTROLLER_OPTIONS), CONTROLLER_PORT)
 
 
 def _command(options, default_port):

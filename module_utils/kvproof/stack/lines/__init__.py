@@ -13,7 +13,7 @@ import json
 import re
 from collections import namedtuple
 
-from .. import allowlist
+from .. import settings
 from . import inprocess_p2p, mp
 
 ARCHITECTURES = (inprocess_p2p, mp)
@@ -121,7 +121,7 @@ class Scanner:
         if event is None:
             return None
         if level in ("WARNING", "ERROR"):
-            event["line"] = allowlist.redact_line(text)
+            event["line"] = settings.redact_line(text)
         if event.get("text", "").startswith("Traceback"):
             self._open, self._follow = event, _CONTINUATION_LINES
         return event
@@ -154,7 +154,7 @@ class Scanner:
         if key in self._seen:
             return None
         self._seen.add(key)
-        event["line"] = allowlist.redact_line(text)
+        event["line"] = settings.redact_line(text)
         return event
 
     def _continue(self, text):
@@ -164,7 +164,7 @@ class Scanner:
             return
         text = _CHILD.sub("", text)
         if _CAUSE.match(text):
-            self._open["text"] = allowlist.redact_line(text)
+            self._open["text"] = settings.redact_line(text)
 
 
 def _without_origin(message):
@@ -177,7 +177,7 @@ def headless(text, offset):
     """The event in a line (text) whose head was cut off, as in a line pasted without its time stamp; or None."""
     event = _match(LMCACHE, text, None, offset)
     if event is not None:
-        event["line"] = allowlist.redact_line(text)
+        event["line"] = settings.redact_line(text)
     return event
 
 
@@ -207,7 +207,7 @@ def _value(kind, name, value):
         return int(value)
     if name in _FLOATS:
         return float(value)
-    return allowlist.redact_line(value.strip())
+    return settings.redact_line(value.strip())
 
 
 _LITERAL = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\[\]]*\]|\([^()]*\)|[^,})]+)"
@@ -218,12 +218,12 @@ def config_values(text):
     try:
         found = ast.literal_eval(re.sub(r": inf\b", ": None", text.strip()))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        found = _fields(text, allowlist.LMCACHE_KEYS)
-    return allowlist.lmcache_config(found)
+        found = _fields(text, settings.LMCACHE_KEYS)
+    return settings.lmcache_config(found)
 
 
 def _meta(text):
-    return allowlist.lmcache_meta(_fields(text, allowlist.META_KEYS))
+    return settings.lmcache_meta(_fields(text, settings.META_KEYS))
 
 
 def _fields(text, names):

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.stack import allowlist, lines
+from kvproof.stack import lines, settings
 
 SECRET = st.text(
     alphabet="abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789/@:+#?&%-_", min_size=12, max_size=40
@@ -23,26 +23,26 @@ def test_values_of_unlisted_names_never_pass(secret, name):
         "remote_auth": secret,
         "blend_special_str": secret,
     }
-    if name not in allowlist.LMCACHE_KEYS | allowlist.META_KEYS:
+    if name not in settings.LMCACHE_KEYS | settings.META_KEYS:
         mapping[name] = secret
-    assert secret not in json.dumps(allowlist.lmcache_config(mapping))
-    assert secret not in json.dumps(allowlist.lmcache_meta({**mapping, "kv_connector_extra_config": {"k": secret}}))
+    assert secret not in json.dumps(settings.lmcache_config(mapping))
+    assert secret not in json.dumps(settings.lmcache_meta({**mapping, "kv_connector_extra_config": {"k": secret}}))
     assert secret not in json.dumps(
-        allowlist.environment({name.upper(): secret} if name.upper() not in allowlist.ENV_NAMES else {})
+        settings.environment({name.upper(): secret} if name.upper() not in settings.ENV_NAMES else {})
     )
     assert secret not in json.dumps(lines.config_values(repr(mapping)))
-    assert allowlist.lmcache_config(mapping)["chunk_size"] == 256
+    assert settings.lmcache_config(mapping)["chunk_size"] == 256
 
 
 @given(SECRET)
 def test_credentials_and_queries_of_urls_never_pass(secret):
     url = f"redis://user:{secret}@cache.example:6379/0?token={secret}#{secret}"
     for kept in (
-        allowlist.redact(url),
-        allowlist.redact(f"connecting to {url} failed"),
-        json.dumps(allowlist.lmcache_config({"remote_url": url, "external_lookup_client": [url]})),
-        json.dumps(allowlist.environment({"LMCACHE_REMOTE_URL": url})),
-        allowlist.redact_line(url),
+        settings.redact(url),
+        settings.redact(f"connecting to {url} failed"),
+        json.dumps(settings.lmcache_config({"remote_url": url, "external_lookup_client": [url]})),
+        json.dumps(settings.environment({"LMCACHE_REMOTE_URL": url})),
+        settings.redact_line(url),
     ):
         assert secret not in kept
         assert "S3cr3t" not in kept
@@ -55,7 +55,7 @@ def test_credentials_and_queries_of_urls_never_pass(secret):
 )
 def test_unlisted_options_never_pass(secret, name, joined):
     words = [f"--{name}={secret}"] if joined else [f"--{name}", secret]
-    kept = allowlist.options([*words, "--port", "8000"], allowlist.VLLM_OPTIONS)
+    kept = settings.options([*words, "--port", "8000"], settings.VLLM_OPTIONS)
     assert kept == {"port": "8000"}
 
 
@@ -72,7 +72,7 @@ def test_secrets_inside_a_listed_json_option_never_pass(secret):
             "connectors": [{"kv_connector": "LMCacheConnectorV1", "password": secret}],
         },
     }
-    kept = allowlist.options(["--kv-transfer-config", json.dumps(config)], allowlist.VLLM_OPTIONS)
+    kept = settings.options(["--kv-transfer-config", json.dumps(config)], settings.VLLM_OPTIONS)
     assert secret not in json.dumps(kept)
     assert kept["kv-transfer-config"] == {
         "kv_connector": "MultiConnector",
@@ -93,7 +93,7 @@ def test_secrets_inside_a_listed_json_option_never_pass(secret):
     ],
 )
 def test_redact(text, kept):
-    assert allowlist.redact(text) == kept
+    assert settings.redact(text) == kept
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_redact(text, kept):
     ],
 )
 def test_redact_line(line, gone):
-    assert gone not in allowlist.redact_line(line)
+    assert gone not in settings.redact_line(line)
 
 
 def test_words_of_ordinary_lines_stay():
     line = "Max retry count reached for lookup_id cmpl-1, Total tokens: 5"
-    assert allowlist.redact_line(line) == line
+    assert settings.redact_line(line) == line
 
 
 def test_options_in_all_their_forms():
@@ -132,7 +132,7 @@ def test_options_in_all_their_forms():
         "--",
         "-",
     ]
-    assert allowlist.options(words, allowlist.VLLM_OPTIONS, allowlist.VLLM_SHORT_OPTIONS) == {
+    assert settings.options(words, settings.VLLM_OPTIONS, settings.VLLM_SHORT_OPTIONS) == {
         "max-model-len": "4096",
         "enforce-eager": True,
         "port": "8000",
@@ -158,15 +158,15 @@ def test_options_in_all_their_forms():
     ],
 )
 def test_plain(value, kept):
-    assert allowlist.plain(value) == kept
+    assert settings.plain(value) == kept
 
 
 def test_what_is_no_object_gives_nothing():
-    assert allowlist.kv_transfer_config("{broken") is None
-    assert allowlist.kv_transfer_config("[1]") is None
-    assert allowlist.lmcache_config("text") == {}
-    assert allowlist.lmcache_meta(None) is None
+    assert settings.kv_transfer_config("{broken") is None
+    assert settings.kv_transfer_config("[1]") is None
+    assert settings.lmcache_config("text") == {}
+    assert settings.lmcache_meta(None) is None
 
 
 def test_other_keys_are_names_only():
-    assert allowlist.other_keys({"chunk_size": 1, "enable_ptp": "s3cret", 5: 1}) == ["5", "enable_ptp"]
+    assert settings.other_keys({"chunk_size": 1, "enable_ptp": "s3cret", 5: 1}) == ["5", "enable_ptp"]
