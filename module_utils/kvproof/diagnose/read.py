@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..judge.side import as_bool
 from ..probe import metrics
-from ..stack import flatyaml, lines, settings
+from ..stack import flatyaml, lines, redact, settings
+from ..stack.settings import as_bool
 from .stated import UNSET, Stated
 
 ROLES = ("prefill", "decode", "engine", "controller")
@@ -243,7 +243,7 @@ def number(value) -> int | None:
 
 def quoted(line: str) -> str:
     """A line as a report may show it."""
-    return settings.redact_line(line.strip())
+    return redact.redact_line(line.strip())
 
 
 def _distinct(values) -> list:

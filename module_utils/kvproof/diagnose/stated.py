@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import shlex
 
-from ..stack import flatyaml, settings
+from ..stack import commands, flatyaml, redact, settings
 
 UNSET = "(not set)"
-_OPTIONS = {name.replace("-", "_"): name for name in settings.VLLM_OPTIONS}
+_OPTIONS = {name.replace("-", "_"): name for name in commands.VLLM_OPTIONS}
 _MP_KEYS = frozenset(("mp.host", "mp.port"))  # of the connector to an LMCache server
 _UNSET_WORDS = frozenset(("unset", "not set", "(unset)", "(not set)", "undefined"))
 _LINE = re.compile(
@@ -66,11 +66,11 @@ class Stated:
         name = key[8:] if key.startswith(("LMCACHE_", "lmcache.")) else key
         name = name.lower() if name.isupper() else name
         if name in settings.LMCACHE_KEYS or name in _MP_KEYS:
-            self._add(self.settings, name, settings.plain(value))
+            self._add(self.settings, name, redact.plain(value))
         elif key in settings.ENV_NAMES:
-            self._add(self.env, key, str(settings.plain(value)) if value is not None else UNSET)
+            self._add(self.env, key, str(redact.plain(value)) if value is not None else UNSET)
         elif key.lstrip("-").replace("-", "_") in _OPTIONS:
-            self._add(self.options, _OPTIONS[key.lstrip("-").replace("-", "_")], settings.plain(value))
+            self._add(self.options, _OPTIONS[key.lstrip("-").replace("-", "_")], redact.plain(value))
 
     def _command(self, line: str) -> None:
         try:
@@ -81,7 +81,7 @@ class Stated:
             name, equals, value = word.partition("=")
             if equals and (name in settings.ENV_NAMES):
                 self.pair(name, value)
-        for name, value in settings.options(words, settings.VLLM_OPTIONS, settings.VLLM_SHORT_OPTIONS).items():
+        for name, value in commands.listed(words, commands.VLLM_OPTIONS, commands.VLLM_SHORT_OPTIONS).items():
             if isinstance(value, dict):
                 for key, part in (value.get("kv_connector_extra_config") or {}).items():
                     self.pair(key, part)

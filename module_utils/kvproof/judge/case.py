@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
+from ..stack.settings import DEFAULTS
 from .side import Side
-
-LOOKUP_TIMEOUT_S = 3.0  # lookup_timeout_ms, default of LMCache 0.5.6
 
 
 class Case:
@@ -67,7 +66,7 @@ class Case:
     @property
     def lookup_timeout_s(self) -> float:
         """After how many seconds the receiver gives a lookup up: as configured, else LMCache's default."""
-        return (self.receiver.count("lookup_timeout_ms") or 0) / 1000 or LOOKUP_TIMEOUT_S
+        return (self.receiver.count("lookup_timeout_ms") or DEFAULTS["lookup_timeout_ms"]) / 1000
 
     def ids(self, request: dict | None) -> tuple[str, ...]:
         """Ids under which a log may show this request alone: the response's, and the one that was sent.

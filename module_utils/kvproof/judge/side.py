@@ -10,26 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..stack.lines import same_request
+from ..stack.settings import DEFAULTS, LOOPBACK, as_bool, from_environment, typed
 
-# LMCache's defaults for the keys the judge reads (lmcache/v1/config.py, 0.5.6).  Used only where a
-# configuration was read and does not mention the key.
-DEFAULTS = {
-    "chunk_size": 256,
-    "local_cpu": True,
-    "max_local_cpu_size": 5.0,
-    "enable_async_loading": False,
-    "enable_p2p": False,
-    "enable_pd": False,
-    "enable_controller": False,
-    "min_retrieve_tokens": 0,
-    "pre_caching_hash_algorithm": "builtin",
-    "lookup_timeout_ms": 3000,
-    "remote_url": None,
-    "local_disk": None,
-    "p2p_host": None,
-    "lmcache_instance_id": None,
-}
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 EFFECTIVE = ("internal_api", "log")
 
 
@@ -58,13 +40,6 @@ class Setting:
         return f"{self.value} ({WORDS[self.source]})"
 
 
-def as_bool(value: Any) -> bool | None:
-    """A configuration boolean as LMCache reads it: of the strings only "true" and "1" count as true."""
-    if isinstance(value, str):
-        return value.strip().lower() in ("true", "1")
-    return None if value is None else bool(value)
-
-
 class Side:
     """One engine of the pair: what the probe saw of it over HTTP and what was read on its node."""
 
@@ -84,7 +59,7 @@ class Side:
             ("internal_api", internal.get("conf")),
             ("log", effective.get("values") if effective.get("source") == "log" else None),
             *(("log", values) for values in logged),
-            ("environ", _environ_settings((self.node.get("engine") or {}).get("env"))),
+            ("environ", from_environment((self.node.get("engine") or {}).get("env"))),
             ("file", config.get("values") if config.get("state") == "ok" else None),
         ]
         return [(source, values) for source, values in found if values]
@@ -97,7 +72,7 @@ class Side:
         """
         for source, values in self._layers:
             if values.get(key) is not None or (key in values and DEFAULTS.get(key) is None):
-                return Setting(_typed(key, values[key]), source, source in EFFECTIVE)
+                return Setting(typed(key, values[key]), source, source in EFFECTIVE)
         sources = {source for source, _ in self._layers}
         if key in DEFAULTS and "file" in sources and not sources & set(EFFECTIVE):
             return Setting(DEFAULTS[key], "default", False)
@@ -220,20 +195,3 @@ class Side:
 
     def __str__(self) -> str:
         return self.name
-
-
-def _environ_settings(env: dict | None) -> dict:
-    prefix = "LMCACHE_"
-    return {name[len(prefix) :].lower(): value for name, value in (env or {}).items() if name.startswith(prefix)}
-
-
-def _typed(key: str, value: Any) -> Any:
-    """A number that came as a string, as environments give it, where LMCache has a number."""
-    default = DEFAULTS.get(key)
-    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        return int(number) if number.is_integer() else number
-    return value

@@ -12,13 +12,13 @@ from __future__ import annotations
 import errno
 from urllib.parse import urlsplit
 
-from ..stack import flatyaml, settings
+from ..stack import flatyaml, redact, settings
 from . import http as localhttp
 from .log import files as logfile
 
 MAX_FILE = 256 << 10
-API_PORT = 6999  # internal_api_server_port_start: the scheduler; worker N is N + 1 above it
-API_HOST = "127.0.0.1"  # internal_api_server_host since 0.5.6
+API_PORT = settings.DEFAULTS["internal_api_server_port_start"]  # the scheduler's; worker N's is N + 1 above it
+API_HOST = settings.DEFAULTS["internal_api_server_host"]
 API_TIMEOUT = 2.0
 
 
@@ -55,7 +55,7 @@ def read_file(path, found_by, opened=None):
     try:
         loaded = flatyaml.load(raw.decode("utf-8"))
     except (flatyaml.NotReadable, UnicodeDecodeError) as error:
-        result["state"], result["detail"] = "invalid", settings.redact(str(error))[:200]
+        result["state"], result["detail"] = "invalid", redact.without_credentials(str(error))[:200]
         return result
     result.update(state="ok", values=settings.lmcache_config(loaded), keys_other=settings.other_keys(loaded))
     return result
@@ -74,7 +74,7 @@ def api_urls(url, values):
     if values.get("internal_api_server_enabled") is not True:
         return None, None
     host = values.get("internal_api_server_host") or API_HOST
-    host = API_HOST if host in ("0.0.0.0", "::") else host
+    host = API_HOST if host in settings.WILDCARDS else host
     try:
         port = int(values.get("internal_api_server_port_start") or API_PORT)
     except (TypeError, ValueError):

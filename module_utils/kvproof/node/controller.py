@@ -8,8 +8,8 @@ Python 3.8 and later.
 
 from __future__ import annotations
 
-from ..stack import commands
-from ..stack import workers as controller_api
+from ..stack import commands, workers
+from ..stack.settings import LOOPBACK, WILDCARDS
 from . import http as localhttp
 from . import processes as procs
 from . import sockets
@@ -25,19 +25,19 @@ def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/pro
     listening = sockets.Listening(proc)
     where = port or commands.CONTROLLER_PORT
     found = procs.find(where, host, commands.controller, proc, listening)
-    if found.running is False and host not in sockets.LOCAL_NAMES:
+    if found.running is False and host not in LOOPBACK:
         local = procs.find(where, "localhost", commands.controller, proc, listening)
         found = local if local.command else found  # one that only its own host can reach
     options = commands.controller_options(found.command.options) if found.command else None
     url = url or _url(found, options)
-    http, workers = _workers(url, timeout)
+    http, registered = _workers(url, timeout)
     return {
         "schema": "kvproof.controller/1",
         "name": name,
         "ssh": "ok",
         "url": url,
         "http": http,
-        "workers": workers,
+        "workers": registered,
         "process": {
             "running": found.running,
             "pid": found.pid,
@@ -58,7 +58,7 @@ def _url(found, options):
         host, port = found.listeners[0].address, found.listeners[0].port
     else:
         return None
-    host = "127.0.0.1" if host in sockets.WILDCARDS else host
+    host = "127.0.0.1" if host in WILDCARDS else host
     return "http://{}:{}".format(f"[{host}]" if ":" in host else host, port)
 
 
@@ -66,14 +66,14 @@ def _workers(url, timeout):
     """(CONTROLLER.http, CONTROLLER.workers)."""
     if not url:
         return {"state": "unset", "status": None, "text": "no URL is known"}, None
-    answer, decoded = localhttp.get_json(controller_api.workers_url(url), timeout)
+    answer, decoded = localhttp.get_json(url.rstrip("/") + workers.PATH, timeout)
     http = {"state": answer.state, "status": answer.status, "text": answer.text}
     if answer.state != "ok":
         return http, None
-    workers = controller_api.workers_from_json(decoded)
-    if workers is None:
+    registered = workers.listed(decoded)
+    if registered is None:
         http.update(state="error", text="the answer is not a list of workers")
-    return http, workers
+    return http, registered
 
 
 def _listening(found, options, listening):

@@ -123,7 +123,7 @@ def _engine(found, port, proc, listening):
         return engine
     engine["user"], engine["started_at"] = procs.owner(proc, pid), procs.started_at(proc, pid)
     engine["options"] = (
-        found.command.options if found.command else settings.options(procs.cmdline(proc, pid), settings.VLLM_OPTIONS)
+        found.command.options if found.command else commands.listed(procs.cmdline(proc, pid), commands.VLLM_OPTIONS)
     )
     try:
         engine["env"] = procs.environ(proc, pid)
@@ -193,12 +193,7 @@ def _in_effect(effective, config_file, engine):
     """The best guess at the configuration, for what to dial: effective, else file and environment over it."""
     if effective["source"]:
         return effective["values"]
-    env = {
-        name[len("LMCACHE_") :].lower(): value
-        for name, value in (engine["env"] or {}).items()
-        if name.startswith("LMCACHE_")
-    }
-    return dict(config_file["values"], **env)
+    return dict(config_file["values"], **settings.from_environment(engine["env"]))
 
 
 def _p2p_host(value, own):

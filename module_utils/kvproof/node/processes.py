@@ -14,7 +14,7 @@ import pwd
 import re
 from collections import namedtuple
 
-from ..stack import settings
+from ..stack.settings import WILDCARDS, environment
 from . import sockets
 
 _MAX_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def cmdline(proc, pid):
 def environ(proc, pid):
     """A process' environment reduced to listed names; raises OSError when it may not be read."""
     pairs = (item.decode("utf-8", "replace").partition("=") for item in _read(proc, pid, "environ").split(b"\0"))
-    return settings.environment({name: value for name, _equals, value in pairs})
+    return environment({name: value for name, _equals, value in pairs})
 
 
 def _stat(proc, pid):
@@ -196,7 +196,7 @@ def _at_host(listening, host, proc):
     exact = [item for item in listening if item.address in wanted]
     if exact:
         return exact
-    wild = [item for item in listening if item.address in sockets.WILDCARDS]
+    wild = [item for item in listening if item.address in WILDCARDS]
     own = sockets.addresses(proc)
     return wild if wild or any(sockets.is_ours(address, own) for address in wanted) else listening
 
@@ -205,7 +205,7 @@ def _fits(command, port, host):
     """Whether a command line may be the one that serves `port` at `host`."""
     if command.port not in (port, None):
         return False
-    if host is None or command.host in (None, *sockets.WILDCARDS):
+    if host is None or command.host in (None, *WILDCARDS):
         return True
     bound, wanted = sockets.resolve(command.host) or [], sockets.resolve(host) or []
     if set(bound) & set(wanted):
@@ -261,12 +261,6 @@ def _nested(proc, pid):
     except OSError:
         return None
     return len(found.group(1).split()) if found else 1
-
-
-def same_network(proc, pid):
-    """Whether a process shares our network namespace; None when that cannot be told."""
-    mine, its = _link(proc, "self", "ns", "net"), _link(proc, pid, "ns", "net")
-    return mine == its if mine and its else None
 
 
 def resolve_path(proc, pid, path, other_namespace):

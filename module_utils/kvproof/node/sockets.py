@@ -18,8 +18,6 @@ import time
 from collections import namedtuple
 
 Listener = namedtuple("Listener", "address port inode")
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-WILDCARDS = ("0.0.0.0", "::")
 DIAL_TIMEOUT = 1.0
 MAX_DIALS = 32
 _BLOCK = 1 << 16

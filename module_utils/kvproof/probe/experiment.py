@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ..stack.settings import DEFAULTS
 from ..transport.http import Deadline, RequestFailed
 from . import lengths as lengthprobe
 from . import prompts, sizing
@@ -25,7 +26,6 @@ from .store_watch import StoreWatch, controller_client, not_waited, read_control
 FEW_TOKENS = 8  # what every request generates but those of the first trial; the first token tells most
 WARMUP_TOKENS = 2
 REFERENCE_MOST_TOKENS = 2048  # prompt_logprobs makes logits of the whole prompt
-DEFAULT_LOOKUP_TIMEOUT_MS = 3000  # LMCache's lookup_timeout_ms
 FLUSH_S = 11.0  # LMCache flushes its counters every 10 s
 VAIN_WAIT_S = 1.0  # a store that did not show within the full wait, and did not lead to a hit, gets no more
 BLIND_WAIT_S = 0.25  # one that did not show and led to a hit all the same: a full pool evicts, so the count stays
@@ -401,7 +401,7 @@ class Experiment:
         """
         if reuse is None or reuse["error"] or reuse["cached_tokens"]:
             return False
-        limit = (self.receiver.conf("lookup_timeout_ms") or DEFAULT_LOOKUP_TIMEOUT_MS) / 1000
+        limit = (self.receiver.conf("lookup_timeout_ms") or DEFAULTS["lookup_timeout_ms"]) / 1000
         cold = min((one["seed"]["ttft_s"] for one in self.probe["trials"] if one["seed"]["ttft_s"]), default=0.0)
         waited = reuse["ttft_s"] if reuse["ttft_s"] is not None else reuse["total_s"]
         return waited is not None and waited >= 0.95 * limit + 0.5 * cold

@@ -5,25 +5,12 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from typing import Any
 
+from ..stack.settings import DEFAULTS, kv_bytes_per_token
 from .prompts import SLACK_TOKENS, PromptPair
 
-DEFAULT_CHUNK_SIZE = 256  # LMCache's own
 ENDING_TOKENS = 40  # about what a prompt has behind the common prefix
-DTYPE_BYTES = {
-    "float32": 4,
-    "float": 4,
-    "bfloat16": 2,
-    "float16": 2,
-    "half": 2,
-    "int8": 1,
-    "uint8": 1,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ def bounds(settings, engines, max_tokens: int) -> tuple[Bounds, str]:
     if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
         source, chunk = "internal_api", int(max(known["chunk_size"]))
     else:
-        source, chunk = "variable" if settings.chunk_size else "default", settings.chunk_size or DEFAULT_CHUNK_SIZE
+        source, chunk = "variable" if settings.chunk_size else "default", settings.chunk_size or DEFAULTS["chunk_size"]
     most = settings.max_probe_mb
     found = Bounds(
         chunk_size=chunk,
@@ -126,19 +113,6 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
             f"than {_share(bounds)}; lower kv_reuse_trials or kv_reuse_chunks, or raise the bound",
         }
     return None
-
-
-def kv_bytes_per_token(meta: Any) -> float | None:
-    """KV bytes of one token on one engine from the internal API's /meta (kv_shape: layers, k/v, chunk, heads, size)."""
-    if not isinstance(meta, dict):
-        return None
-    shape = meta.get("kv_shape")
-    shape = [int(one) for one in re.findall(r"\d+", shape if isinstance(shape, str) else str(shape or ""))]
-    size = DTYPE_BYTES.get(str(meta.get("kv_dtype")).rpartition(".")[2])
-    world = meta.get("world_size")
-    if len(shape) != 5 or not shape[2] or size is None:
-        return None
-    return math.prod(shape) / shape[2] * size * (world if isinstance(world, int) and world > 0 else 1)
 
 
 def length_refusal(bounds: Bounds, pair: PromptPair, new_tokens: int, left_bytes: float | None) -> str | None:

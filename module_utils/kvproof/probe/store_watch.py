@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from ..stack import lines
+from ..stack import lines, workers
 from ..transport.http import Deadline, HttpClient, RequestFailed, check_url
 from ..transport.ssh_route import SshSettings
 from .engine import Engine, open_tunnel
@@ -45,9 +45,9 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
     if http is None:
         return None
     state: dict[str, Any] = {"state": "ok", "status": 200, "text": None}
-    workers = None
+    registered = None
     try:
-        workers = read_workers(http)
+        registered = read_workers(http)
     except RequestFailed as exc:
         state = {
             "state": _HTTP_STATES.get(exc.error["kind"], "error"),
@@ -60,7 +60,7 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
         "ssh": "not-used",
         "url": http.base,
         "http": state,
-        "workers": workers,
+        "workers": registered,
         "process": {"running": None, "pid": None, "user": None, "found_by": None, "unseen": ["process"]},
         "options": None,
         "listening": None,
@@ -69,25 +69,14 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
 
 def read_workers(http: HttpClient) -> list[dict[str, Any]]:
     """The controller's registered workers.  Raises RequestFailed."""
-    said = http.get_json("/controller/workers", POLL_TIMEOUT_S)
-    found = said.get("workers") if isinstance(said, dict) else None
-    if not isinstance(found, list):
+    registered = workers.listed(http.get_json(workers.PATH, POLL_TIMEOUT_S))
+    if registered is None:
         raise RequestFailed(
             "json",
-            f"{http.base}/controller/workers names no workers; "
+            f"{http.base}{workers.PATH} names no workers; "
             "see that kv_reuse_controller_url is that of lmcache_controller",
         )
-    names = (
-        "instance_id",
-        "worker_id",
-        "ip",
-        "port",
-        "peer_init_url",
-        "registration_time",
-        "last_heartbeat_time",
-        "key_count",
-    )
-    return [{name: one.get(name) for name in names} for one in found if isinstance(one, dict)]
+    return registered
 
 
 class StoreWatch:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from .. import __version__
 from ..judge import waivers
 from ..judge.verdict import judge
-from ..stack import settings
+from ..stack import redact
 from .run import Run
 
 NAME = "bundle.json.gz"
@@ -51,7 +51,7 @@ def _scrub(value, secrets: list[str], key: str):
     if isinstance(value, list):
         return [_scrub(part, secrets, key) for part in value]
     if isinstance(value, str):
-        return _without(settings.without_secrets(value), secrets, _SHORT if key in _FREE else _LONG)
+        return _without(redact.without_secrets(value), secrets, _SHORT if key in _FREE else _LONG)
     return value
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..plan.pair import key_of, names_of
-from ..stack import settings
+from ..stack import redact
 from . import document as report
 
 LIMIT = 400  # characters of a task's message
@@ -112,4 +112,4 @@ class Run:
 
 def _sentence(text: str) -> str:
     """One line without secrets.  The cut comes last, so that a sentence of a sentence is the same."""
-    return settings.without_secrets(" ".join(str(text or "no reason given").split())[: 5 * LIMIT])[:LIMIT]
+    return redact.without_secrets(" ".join(str(text or "no reason given").split())[: 5 * LIMIT])[:LIMIT]

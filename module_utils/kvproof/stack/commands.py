@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Recognises the command lines of a vLLM engine and of an LMCache controller.  Pure, standard library only."""
+"""The command lines of a vLLM engine and of an LMCache controller: recognised, and reduced to listed options."""
 
 from __future__ import annotations
 
@@ -8,12 +8,51 @@ import json
 import os
 import re
 from collections import namedtuple
+from collections.abc import Container
 
-from . import settings
+from .redact import pick, plain
+from .settings import LMCACHE_KEYS
 
 #: What a process' command line says: its listed options, and the port and host it would listen on.  The
 #: port is None where a configuration file may give it.
 Command = namedtuple("Command", "options port host")
+
+#: Command-line options of vLLM, without dashes in front.  `api-key`, `hf-token`, `ssl-*` never pass.
+VLLM_OPTIONS = frozenset(
+    """
+    model served-model-name host port uds root-path config dtype max-model-len kv-cache-dtype block-size
+    enable-prefix-caching no-enable-prefix-caching prefix-caching-hash-algo enable-prompt-tokens-details
+    kv-transfer-config kv-transfer-config.kv-connector kv-offloading-backend tensor-parallel-size
+    pipeline-parallel-size data-parallel-size data-parallel-rank decode-context-parallel-size enable-expert-parallel
+    max-num-batched-tokens max-num-seqs max-logprobs enable-chunked-prefill no-enable-chunked-prefill seed
+    quantization tokenizer revision enforce-eager distributed-executor-backend gpu-memory-utilization
+    num-gpu-blocks-override load-format api-server-count disable-hybrid-kv-cache-manager
+    no-disable-hybrid-kv-cache-manager enable-request-id-headers trust-remote-code headless
+    """.split()
+)
+VLLM_SHORT_OPTIONS = {
+    "tp": "tensor-parallel-size",
+    "pp": "pipeline-parallel-size",
+    "dp": "data-parallel-size",
+    "dcp": "decode-context-parallel-size",
+    "q": "quantization",
+}
+CONTROLLER_OPTIONS = frozenset(
+    """
+    config host port monitor-ports monitor-port health-check-interval lmcache-worker-timeout
+    """.split()
+)
+_KV_TRANSFER_KEYS = frozenset(
+    """
+    kv_connector kv_role kv_rank kv_parallel_size kv_buffer_device kv_buffer_size kv_ip kv_port engine_id
+    kv_load_failure_policy kv_connector_module_path enable_permute_local_kv
+    """.split()
+)
+_KV_EXTRA_KEYS = frozenset(
+    """
+    discard_partial_chunks lmcache_rpc_port skip_last_n_tokens use_native lmcache.mp.host lmcache.mp.port
+    """.split()
+) | frozenset("lmcache." + key for key in LMCACHE_KEYS)
 
 ENGINE_PORT = 8000  # vLLM's default
 CONTROLLER_PORT = 9000  # lmcache_controller's default
@@ -40,7 +79,7 @@ def _after(words, programs, modules):
     return None
 
 
-def engine(words):
+def engine(words: list[str]) -> Command | None:
     """A Command for vLLM's OpenAI server, however it was started (`vllm serve`, `-m vllm....api_server`)."""
     rest = _after(words, ("vllm",), ("vllm", "vllm.entrypoints.cli.main"))
     if rest is not None:
@@ -51,13 +90,13 @@ def engine(words):
         rest = _after(words, (), ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server"))
         if rest is None:
             return None
-    options = settings.options(rest, settings.VLLM_OPTIONS, settings.VLLM_SHORT_OPTIONS)
+    options = listed(rest, VLLM_OPTIONS, VLLM_SHORT_OPTIONS)
     if rest and not rest[0].startswith("-"):
-        options.setdefault("model", settings.plain(rest[0]))
+        options.setdefault("model", plain(rest[0]))
     return _command(options, ENGINE_PORT)
 
 
-def controller(words):
+def controller(words: list[str]) -> Command | None:
     """A Command for LMCache's controller (`lmcache_controller`, `-m lmcache.v1.api_server`)."""
     rest = _after(
         words,
@@ -66,7 +105,7 @@ def controller(words):
     )
     if rest is None:
         return None
-    return _command(settings.options(rest, settings.CONTROLLER_OPTIONS), CONTROLLER_PORT)
+    return _command(listed(rest, CONTROLLER_OPTIONS), CONTROLLER_PORT)
 
 
 def _command(options, default_port):
@@ -84,7 +123,7 @@ def _integer(value):
         return None
 
 
-def controller_options(options):
+def controller_options(options: dict) -> dict:
     """CONTROLLER.options of listed command-line options: defaults filled in, monitor ports as numbers.
 
     Source: lmcache/v1/api_server/__main__.py of 0.5.6.  `--monitor-port` (up to 0.3.x; default 9001) is the
@@ -105,3 +144,60 @@ def controller_options(options):
         "port": CONTROLLER_PORT if port is None else port,
         "monitor_ports": ports,
     }
+
+
+def listed(argv: list[str], names: Container[str], short: dict[str, str] | None = None) -> dict:
+    """Options of a command line (list of words) reduced to `names`; keys without leading dashes.
+
+    Understands `--name value`, `--name=value`, `--flag` (True) and underscores for dashes.  Words that
+    belong to no listed option are dropped, values are redacted.
+    """
+    kept = {}
+    index = 0
+    while index < len(argv):
+        word = argv[index]
+        index += 1
+        if not word.startswith("-") or word in ("-", "--"):
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        name = name.replace("_", "-")
+        if not word.startswith("--"):
+            name = (short or {}).get(name, name)
+        if not equals:
+            has_value = index < len(argv) and (not argv[index].startswith("-") or _is_number(argv[index]))
+            value = argv[index] if has_value else True
+            index += has_value
+        if name in names:
+            kept[name] = plain(value)
+            if name == "kv-transfer-config":
+                kept[name] = kv_transfer_config(value)
+    return kept
+
+
+def kv_transfer_config(value: object) -> dict | None:
+    """vLLM's `--kv-transfer-config`: a JSON string or a dict, reduced to listed keys, `connectors` included.
+
+    `kv_connector_extra_config` keeps `lmcache.<listed key>` only.  Returns None for what is not an object.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, dict):
+        return None
+    kept = pick(value, _KV_TRANSFER_KEYS)
+    extra = value.get("kv_connector_extra_config")
+    if isinstance(extra, dict):
+        kept["kv_connector_extra_config"] = pick(extra, _KV_EXTRA_KEYS)
+        if isinstance(extra.get("connectors"), list):
+            kept["connectors"] = [kv_transfer_config(item) for item in extra["connectors"][:8]]
+    return kept
+
+
+def _is_number(word):
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

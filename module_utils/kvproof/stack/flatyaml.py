@@ -31,7 +31,7 @@ class NotReadable(ValueError):
     """The text is not YAML, or not in the style that is understood; the message is one sentence."""
 
 
-def load(text):
+def load(text: str) -> dict:
     """The mapping in `text`; raises NotReadable."""
     try:
         import yaml
@@ -54,7 +54,7 @@ def _mapping(loaded):
     return loaded
 
 
-def read_flat(text):
+def read_flat(text: str) -> dict:
     """The mapping in `text`, read without PyYAML; raises NotReadable."""
     found = {}
     key = None  # the last key without a value: a list or a mapping may follow
@@ -118,7 +118,7 @@ def _list(value):
     return [scalar(item) for item in items]
 
 
-def scalar(text):
+def scalar(text: str) -> object:
     """One YAML scalar as Python has it after PyYAML's safe_load; raises NotReadable."""
     text = _uncomment(text.strip())
     if text[:1] == '"':

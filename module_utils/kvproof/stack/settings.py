@@ -1,379 +1,146 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may leave a node: names and keys that are listed here, and URLs without their credentials.
-
-Everything else (API keys, tokens, extra_config, whole environments) is dropped where it is read, so that
-a secret can reach neither the evidence nor a report.  Standard library only, Python 3.8 and later.
-"""
+"""LMCache's settings: the names that evidence may hold, their defaults, and how LMCache reads a value."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
+from collections.abc import Iterable
 
-MAX_TEXT = 512
+from .redact import pick
 
 #: Keys of LMCache's configuration (lmcache/v1/config.py of 0.5.6, and those of older versions that matter
 #: to P2P).  `extra_config` is absent on purpose: it carries connector credentials.
 LMCACHE_KEYS = frozenset(
-    [
-        "chunk_size",
-        "local_cpu",
-        "max_local_cpu_size",
-        "reserve_local_cpu_size",
-        "local_disk",
-        "max_local_disk_size",
-        "remote_url",
-        "remote_serde",
-        "use_layerwise",
-        "save_decode_cache",
-        "save_unfull_chunk",
-        "pre_caching_hash_algorithm",
-        "enable_blending",
-        "retrieve_locations",
-        "store_location",
-        "cache_policy",
-        "numa_mode",
-        "enable_p2p",
-        "p2p_host",
-        "p2p_init_ports",
-        "p2p_lookup_ports",
-        "transfer_channel",
-        "nixl_backends",
-        "nixl_buffer_size",
-        "nixl_buffer_device",
-        "mp_host",
-        "mp_port",
-        "enable_controller",
-        "lmcache_instance_id",
-        "controller_pull_url",
-        "controller_reply_url",
-        "lmcache_worker_ports",
-        "lmcache_worker_ids",
-        "lmcache_worker_heartbeat_delay_time",
-        "lmcache_worker_heartbeat_time",
-        "enable_pd",
-        "pd_role",
-        "pd_buffer_size",
-        "pd_buffer_device",
-        "pd_peer_host",
-        "pd_peer_init_port",
-        "pd_peer_alloc_port",
-        "pd_peer_query_port",
-        "pd_proxy_host",
-        "pd_proxy_port",
-        "pd_backend_mode",
-        "pd_bidirectional",
-        "enable_async_loading",
-        "lookup_timeout_ms",
-        "min_retrieve_tokens",
-        "lookup_server_worker_ids",
-        "hit_miss_ratio",
-        "enable_scheduler_bypass_lookup",
-        "external_lookup_client",
-        "blocking_timeout_secs",
-        "pin_timeout_sec",
-        "enable_kv_events",
-        "enable_chunk_statistics",
-        "gds_path",
-        "maru_path",
-        "storage_plugins",
-        "remote_storage_plugins",
-        "internal_api_server_enabled",
-        "internal_api_server_host",
-        "internal_api_server_port_start",
-        "internal_api_server_include_index_list",
-        "remote_config_url",
-        "lookup_url",
-        "distributed_url",
-        "controller_url",
-        "lmcache_worker_url",
-        "lmcache_worker_port",
-        "p2p_init_port",
-        "p2p_lookup_port",
-        "enable_nixl",
-        "nixl_role",
-        "nixl_receiver_host",
-        "nixl_receiver_port",
-        "enable_xpyd",
-    ]
+    """
+    chunk_size local_cpu max_local_cpu_size reserve_local_cpu_size local_disk max_local_disk_size remote_url
+    remote_serde use_layerwise save_decode_cache save_unfull_chunk pre_caching_hash_algorithm enable_blending
+    retrieve_locations store_location cache_policy numa_mode enable_p2p p2p_host p2p_init_ports p2p_lookup_ports
+    transfer_channel nixl_backends nixl_buffer_size nixl_buffer_device mp_host mp_port enable_controller
+    lmcache_instance_id controller_pull_url controller_reply_url lmcache_worker_ports lmcache_worker_ids
+    lmcache_worker_heartbeat_delay_time lmcache_worker_heartbeat_time enable_pd pd_role pd_buffer_size
+    pd_buffer_device pd_peer_host pd_peer_init_port pd_peer_alloc_port pd_peer_query_port pd_proxy_host
+    pd_proxy_port pd_backend_mode pd_bidirectional enable_async_loading lookup_timeout_ms min_retrieve_tokens
+    lookup_server_worker_ids hit_miss_ratio enable_scheduler_bypass_lookup external_lookup_client
+    blocking_timeout_secs pin_timeout_sec enable_kv_events enable_chunk_statistics gds_path maru_path
+    storage_plugins remote_storage_plugins internal_api_server_enabled internal_api_server_host
+    internal_api_server_port_start internal_api_server_include_index_list remote_config_url lookup_url
+    distributed_url controller_url lmcache_worker_url lmcache_worker_port p2p_init_port p2p_lookup_port enable_nixl
+    nixl_role nixl_receiver_host nixl_receiver_port enable_xpyd
+    """.split()
 )
 
 #: Fields of LMCache's metadata (`GET /meta`, and the line `LMCache initialized for role ...`).
 META_KEYS = frozenset(
-    [
-        "model_name",
-        "served_model_name",
-        "world_size",
-        "local_world_size",
-        "worker_id",
-        "local_worker_id",
-        "kv_dtype",
-        "kv_shape",
-        "use_mla",
-        "chunk_size",
-        "role",
-        "engine_id",
-        "first_rank",
-        "fmt",
-    ]
+    """
+    model_name served_model_name world_size local_world_size worker_id local_worker_id kv_dtype kv_shape use_mla
+    chunk_size role engine_id first_rank fmt
+    """.split()
 )
 
-_ENV_OTHER = frozenset(
-    [
-        "PYTHONHASHSEED",
-        "PROMETHEUS_MULTIPROC_DIR",
-        "LMCACHE_CONFIG_FILE",
-        "LMCACHE_LOG_LEVEL",
-        "LMCACHE_TRACK_USAGE",
-        "LMCACHE_USE_EXPERIMENTAL",
-        "VLLM_HOST_IP",
-        "VLLM_PORT",
-        "VLLM_USE_V1",
-        "VLLM_SERVER_DEV_MODE",
-        "VLLM_LOGGING_LEVEL",
-        "VLLM_CONFIGURE_LOGGING",
-        "VLLM_NIXL_SIDE_CHANNEL_HOST",
-        "VLLM_NIXL_SIDE_CHANNEL_PORT",
-        "VLLM_CPU_KVCACHE_SPACE",
-        "VLLM_KV_CACHE_LAYOUT",
-        "VLLM_ATTENTION_BACKEND",
-        "CUDA_VISIBLE_DEVICES",
-        "UCX_TLS",
-        "UCX_NET_DEVICES",
-        "NIXL_LOG_LEVEL",
-        "HF_HUB_OFFLINE",
-        "OMP_NUM_THREADS",
-    ]
-)
-ENV_NAMES = _ENV_OTHER | frozenset("LMCACHE_" + key.upper() for key in LMCACHE_KEYS)
+#: Environment variables: these, and `LMCACHE_<KEY>` of every key.
+ENV_NAMES = frozenset(
+    """
+    PYTHONHASHSEED PROMETHEUS_MULTIPROC_DIR LMCACHE_CONFIG_FILE LMCACHE_LOG_LEVEL LMCACHE_TRACK_USAGE
+    LMCACHE_USE_EXPERIMENTAL VLLM_HOST_IP VLLM_PORT VLLM_USE_V1 VLLM_SERVER_DEV_MODE VLLM_LOGGING_LEVEL
+    VLLM_CONFIGURE_LOGGING VLLM_NIXL_SIDE_CHANNEL_HOST VLLM_NIXL_SIDE_CHANNEL_PORT VLLM_CPU_KVCACHE_SPACE
+    VLLM_KV_CACHE_LAYOUT VLLM_ATTENTION_BACKEND CUDA_VISIBLE_DEVICES UCX_TLS UCX_NET_DEVICES NIXL_LOG_LEVEL
+    HF_HUB_OFFLINE OMP_NUM_THREADS
+    """.split()
+) | frozenset("LMCACHE_" + key.upper() for key in LMCACHE_KEYS)
 
-#: Command-line options of vLLM, without dashes in front.  `api-key`, `hf-token`, `ssl-*` never pass.
-VLLM_OPTIONS = frozenset(
-    [
-        "model",
-        "served-model-name",
-        "host",
-        "port",
-        "uds",
-        "root-path",
-        "config",
-        "dtype",
-        "max-model-len",
-        "kv-cache-dtype",
-        "block-size",
-        "enable-prefix-caching",
-        "no-enable-prefix-caching",
-        "prefix-caching-hash-algo",
-        "enable-prompt-tokens-details",
-        "kv-transfer-config",
-        "kv-transfer-config.kv-connector",
-        "kv-offloading-backend",
-        "tensor-parallel-size",
-        "pipeline-parallel-size",
-        "data-parallel-size",
-        "data-parallel-rank",
-        "decode-context-parallel-size",
-        "enable-expert-parallel",
-        "max-num-batched-tokens",
-        "max-num-seqs",
-        "max-logprobs",
-        "enable-chunked-prefill",
-        "no-enable-chunked-prefill",
-        "seed",
-        "quantization",
-        "tokenizer",
-        "revision",
-        "enforce-eager",
-        "distributed-executor-backend",
-        "gpu-memory-utilization",
-        "num-gpu-blocks-override",
-        "load-format",
-        "api-server-count",
-        "disable-hybrid-kv-cache-manager",
-        "no-disable-hybrid-kv-cache-manager",
-        "enable-request-id-headers",
-        "trust-remote-code",
-        "headless",
-    ]
-)
-VLLM_SHORT_OPTIONS = {
-    "tp": "tensor-parallel-size",
-    "pp": "pipeline-parallel-size",
-    "dp": "data-parallel-size",
-    "dcp": "decode-context-parallel-size",
-    "q": "quantization",
+#: LMCache's defaults for the keys that kvproof reads (lmcache/v1/config.py, 0.5.6).
+DEFAULTS = {
+    "chunk_size": 256,
+    "local_cpu": True,
+    "max_local_cpu_size": 5.0,
+    "enable_async_loading": False,
+    "enable_p2p": False,
+    "enable_pd": False,
+    "enable_controller": False,
+    "min_retrieve_tokens": 0,
+    "pre_caching_hash_algorithm": "builtin",
+    "lookup_timeout_ms": 3000,
+    "remote_url": None,
+    "local_disk": None,
+    "p2p_host": None,
+    "lmcache_instance_id": None,
+    "internal_api_server_host": "127.0.0.1",
+    "internal_api_server_port_start": 6999,
 }
-CONTROLLER_OPTIONS = frozenset(
-    [
-        "config",
-        "host",
-        "port",
-        "monitor-ports",
-        "monitor-port",
-        "health-check-interval",
-        "lmcache-worker-timeout",
-    ]
-)
+#: Names under which a host reaches only itself, and addresses that stand for all that a host has.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+WILDCARDS = ("0.0.0.0", "::")
 
-KV_TRANSFER_KEYS = frozenset(
-    [
-        "kv_connector",
-        "kv_role",
-        "kv_rank",
-        "kv_parallel_size",
-        "kv_buffer_device",
-        "kv_buffer_size",
-        "kv_ip",
-        "kv_port",
-        "engine_id",
-        "kv_load_failure_policy",
-        "kv_connector_module_path",
-        "enable_permute_local_kv",
-    ]
-)
-_KV_EXTRA_KEYS = frozenset(
-    [
-        "discard_partial_chunks",
-        "lmcache_rpc_port",
-        "skip_last_n_tokens",
-        "use_native",
-        "lmcache.mp.host",
-        "lmcache.mp.port",
-    ]
-)
-
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)\S*@")
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s?#'\"]*)[?#][^\s'\",)]*")
-_BARE_CREDENTIALS = re.compile(r"[^\s/@'\"=]+:[^\s/@'\"]*@")
-_SECRET_WORDS = re.compile(
-    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)['\"]?\s*[:=]\s*|bearer\s+)(?!bearer)['\"]?\S+"
-)
-_BEFORE_SECRET = re.compile(r"[:=\s]")  # one of these follows each of the words: ids and names have none
-_SECRET_SHAPES = re.compile(r"\b(?:hf_|sk-|ghp_|xox.-)[A-Za-z0-9_-]{8,}")
+_DTYPE_BYTES = {
+    "float32": 4,
+    "float": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "half": 2,
+    "int8": 1,
+    "uint8": 1,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+}
 
 
-def redact(text):
-    """`text` with the user part and the query of every URL in it removed.
-
-    Everything up to the last `@` of a URL goes: a password may itself contain `/` or `@`.
-    """
-    text = str(text)
-    if "://" in text:
-        text = _QUERY.sub(r"\1", _CREDENTIALS.sub(r"\1", text))
-    return _BARE_CREDENTIALS.sub("", text) if "@" in text else text
-
-
-def without_secrets(text):
-    """`text` without what a URL, a telling word or its shape gives away."""
-    text = redact(text)
-    if _BEFORE_SECRET.search(text):
-        text = _SECRET_WORDS.sub(r"\1***", text)
-    return _SECRET_SHAPES.sub("***", text)
-
-
-def redact_line(line):
-    """A raw log line without secrets, at most 300 characters."""
-    return without_secrets(line[:2000])[:300]
-
-
-def plain(value):
-    """`value` as evidence may carry it: a scalar or a flat list of scalars, strings redacted and cut.
-
-    Anything else (nested objects, not-a-number, infinity) becomes None.
-    """
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value if not isinstance(item, (list, tuple, dict))][:64]
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return redact(value)[:MAX_TEXT]
-    return None
-
-
-def pick(mapping, names):
-    """The items of `mapping` whose key is in `names`, values made `plain`."""
-    if not isinstance(mapping, dict):
-        return {}
-    return {key: plain(value) for key, value in mapping.items() if key in names}
-
-
-def lmcache_config(mapping):
+def lmcache_config(mapping: object) -> dict:
     """An LMCache configuration (file, log line or `/conf`) reduced to LMCACHE_KEYS."""
     return pick(mapping, LMCACHE_KEYS)
 
 
-def other_keys(mapping):
+def other_keys(mapping: Iterable) -> list[str]:
     """Names of the keys of a configuration file that are not in LMCACHE_KEYS; never their values."""
     return sorted(str(key)[:80] for key in mapping if key not in LMCACHE_KEYS)[:64]
 
 
-def lmcache_meta(mapping):
+def lmcache_meta(mapping: object) -> dict | None:
     """LMCache metadata reduced to META_KEYS; None when there is none."""
     return pick(mapping, META_KEYS) or None
 
 
-def environment(pairs):
+def environment(pairs: dict[str, str]) -> dict:
     """An environment reduced to ENV_NAMES, which include `LMCACHE_<KEY>` of every listed key."""
     return pick(pairs, ENV_NAMES)
 
 
-def kv_transfer_config(value):
-    """vLLM's `--kv-transfer-config`: a JSON string or a dict, reduced to listed keys, `connectors` included.
+def from_environment(env: dict | None) -> dict:
+    """The settings that an environment (name → value, or None) holds: `LMCACHE_CHUNK_SIZE` is chunk_size."""
+    prefix = "LMCACHE_"
+    return {name[len(prefix) :].lower(): value for name, value in (env or {}).items() if name.startswith(prefix)}
 
-    `kv_connector_extra_config` keeps `lmcache.<listed key>` only.  Returns None for what is not an object.
-    """
+
+def as_bool(value: object) -> bool | None:
+    """A boolean setting as LMCache reads it: of the strings only "true" and "1" count as true; None stays None."""
     if isinstance(value, str):
+        return value.strip().lower() in ("true", "1")
+    return None if value is None else bool(value)
+
+
+def typed(key: str, value: object) -> object:
+    """A number that came as a string, as environments give it, where LMCache has a number."""
+    default = DEFAULTS.get(key)
+    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
         try:
-            value = json.loads(value)
+            number = float(value)
         except ValueError:
-            return None
-    if not isinstance(value, dict):
-        return None
-    kept = pick(value, KV_TRANSFER_KEYS)
-    extra = value.get("kv_connector_extra_config")
-    if isinstance(extra, dict):
-        names = _KV_EXTRA_KEYS | {"lmcache." + key for key in LMCACHE_KEYS}
-        kept["kv_connector_extra_config"] = pick(extra, names)
-        if isinstance(extra.get("connectors"), list):
-            kept["connectors"] = [kv_transfer_config(item) for item in extra["connectors"][:8]]
-    return kept
+            return value
+        return int(number) if number.is_integer() else number
+    return value
 
 
-def options(argv, names, short=None):
-    """Options of a command line (list of words) reduced to `names`; keys without leading dashes.
+def kv_bytes_per_token(meta: object) -> float | None:
+    """KV bytes of one token on one engine, all its ranks together; None where `meta` does not tell.
 
-    Understands `--name value`, `--name=value`, `--flag` (True) and underscores for dashes.  Words that
-    belong to no listed option are dropped, values are redacted.
+    `meta` is LMCache's metadata; its kv_shape is (layers, k and v, chunk, heads, head size).
     """
-    found = {}
-    index = 0
-    while index < len(argv):
-        word = argv[index]
-        index += 1
-        if not word.startswith("-") or word in ("-", "--"):
-            continue
-        name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("_", "-")
-        if not word.startswith("--"):
-            name = (short or {}).get(name, name)
-        if not equals:
-            has_value = index < len(argv) and (not argv[index].startswith("-") or _is_number(argv[index]))
-            value = argv[index] if has_value else True
-            index += has_value
-        if name in names:
-            found[name] = plain(value)
-            if name == "kv-transfer-config":
-                found[name] = kv_transfer_config(value)
-    return found
-
-
-def _is_number(word):
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    if not isinstance(meta, dict):
+        return None
+    shape = [int(number) for number in re.findall(r"\d+", str(meta.get("kv_shape") or ""))]
+    size = _DTYPE_BYTES.get(str(meta.get("kv_dtype")).rpartition(".")[2])
+    world = meta.get("world_size")
+    if len(shape) != 5 or not shape[2] or size is None:
+        return None
+    return math.prod(shape) / shape[2] * size * (world if isinstance(world, int) and world > 0 else 1)

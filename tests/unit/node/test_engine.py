@@ -13,7 +13,7 @@ from kvproof.node import controller as controllerinfo
 from kvproof.node import engine as nodeinfo
 from kvproof.node import http as localhttp
 from kvproof.node.http import Answer
-from kvproof.stack import workers as controller_api
+from kvproof.stack import workers
 
 LOGS = Path(__file__).resolve().parents[2] / "fixtures" / "logs"
 YAML = """\
@@ -321,9 +321,8 @@ def test_a_controller_inside_something_else(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"workers": None}, {"workers": [1]}, "x"])
 def test_workers_of_another_shape(answer):
-    assert controller_api.workers_from_json(answer) is None
+    assert workers.listed(answer) is None
 
 
 def test_workers_with_fields_missing():
-    assert controller_api.workers_from_json({"workers": [{"instance_id": "a"}]})[0]["key_count"] is None
-    assert controller_api.workers_url("http://h:9000/") == "http://h:9000/controller/workers"
+    assert workers.listed({"workers": [{"instance_id": "a"}]})[0]["key_count"] is None

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.stack import lines, settings
+from kvproof.stack import commands, lines, redact, settings
 
 SECRET = st.text(
     alphabet="abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789/@:+#?&%-_", min_size=12, max_size=40
@@ -38,11 +38,11 @@ def test_values_of_unlisted_names_never_pass(secret, name):
 def test_credentials_and_queries_of_urls_never_pass(secret):
     url = f"redis://user:{secret}@cache.example:6379/0?token={secret}#{secret}"
     for kept in (
-        settings.redact(url),
-        settings.redact(f"connecting to {url} failed"),
+        redact.without_credentials(url),
+        redact.without_credentials(f"connecting to {url} failed"),
         json.dumps(settings.lmcache_config({"remote_url": url, "external_lookup_client": [url]})),
         json.dumps(settings.environment({"LMCACHE_REMOTE_URL": url})),
-        settings.redact_line(url),
+        redact.redact_line(url),
     ):
         assert secret not in kept
         assert "S3cr3t" not in kept
@@ -55,7 +55,7 @@ def test_credentials_and_queries_of_urls_never_pass(secret):
 )
 def test_unlisted_options_never_pass(secret, name, joined):
     words = [f"--{name}={secret}"] if joined else [f"--{name}", secret]
-    kept = settings.options([*words, "--port", "8000"], settings.VLLM_OPTIONS)
+    kept = commands.listed([*words, "--port", "8000"], commands.VLLM_OPTIONS)
     assert kept == {"port": "8000"}
 
 
@@ -72,7 +72,7 @@ def test_secrets_inside_a_listed_json_option_never_pass(secret):
             "connectors": [{"kv_connector": "LMCacheConnectorV1", "password": secret}],
         },
     }
-    kept = settings.options(["--kv-transfer-config", json.dumps(config)], settings.VLLM_OPTIONS)
+    kept = commands.listed(["--kv-transfer-config", json.dumps(config)], commands.VLLM_OPTIONS)
     assert secret not in json.dumps(kept)
     assert kept["kv-transfer-config"] == {
         "kv_connector": "MultiConnector",
@@ -93,7 +93,7 @@ def test_secrets_inside_a_listed_json_option_never_pass(secret):
     ],
 )
 def test_redact(text, kept):
-    assert settings.redact(text) == kept
+    assert redact.without_credentials(text) == kept
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_redact(text, kept):
     ],
 )
 def test_redact_line(line, gone):
-    assert gone not in settings.redact_line(line)
+    assert gone not in redact.redact_line(line)
 
 
 def test_words_of_ordinary_lines_stay():
     line = "Max retry count reached for lookup_id cmpl-1, Total tokens: 5"
-    assert settings.redact_line(line) == line
+    assert redact.redact_line(line) == line
 
 
 def test_options_in_all_their_forms():
@@ -132,7 +132,7 @@ def test_options_in_all_their_forms():
         "--",
         "-",
     ]
-    assert settings.options(words, settings.VLLM_OPTIONS, settings.VLLM_SHORT_OPTIONS) == {
+    assert commands.listed(words, commands.VLLM_OPTIONS, commands.VLLM_SHORT_OPTIONS) == {
         "max-model-len": "4096",
         "enforce-eager": True,
         "port": "8000",
@@ -158,12 +158,12 @@ def test_options_in_all_their_forms():
     ],
 )
 def test_plain(value, kept):
-    assert settings.plain(value) == kept
+    assert redact.plain(value) == kept
 
 
 def test_what_is_no_object_gives_nothing():
-    assert settings.kv_transfer_config("{broken") is None
-    assert settings.kv_transfer_config("[1]") is None
+    assert commands.kv_transfer_config("{broken") is None
+    assert commands.kv_transfer_config("[1]") is None
     assert settings.lmcache_config("text") == {}
     assert settings.lmcache_meta(None) is None
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..side import LOOPBACK
+from ...stack.settings import LOOPBACK
 from . import Finding, Sighting
 
 

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.settings import LOOPBACK
 from . import CERTAIN, HINT, LIKELY, Finding, Sighting
 from ._contacts import reached_holder
-
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def look(case, attempts):
@@ -25,7 +24,7 @@ def look(case, attempts):
                 reason,
                 strength=HINT if works else known,
             )
-        elif p2p["value"] in LOOPBACK_NAMES and apart:
+        elif p2p["value"] in LOOPBACK and apart:
             yield Sighting(
                 side.name,
                 "an address that peers can reach",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ..side import as_bool
+from ...stack.settings import as_bool
 from . import Finding, Sighting
 
 BARE = "AssertionError"

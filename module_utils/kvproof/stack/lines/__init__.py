@@ -12,8 +12,9 @@ import ast
 import json
 import re
 from collections import namedtuple
+from collections.abc import Iterable
 
-from .. import settings
+from .. import redact, settings
 from . import inprocess_p2p, mp
 
 ARCHITECTURES = (inprocess_p2p, mp)
@@ -63,7 +64,7 @@ STARTUP_ANCHORS = tuple(
 START_ANCHORS = (b"non-default args: ", b"Creating LMCacheEngine with config:")
 
 
-def clean(raw):
+def clean(raw: bytes) -> str:
     """One raw line (bytes) as text: decoded, colours and the line end removed.
 
     Lines of a container runtime's JSON file (`{"log": "...", "stream": ...}`) are unwrapped.
@@ -77,7 +78,7 @@ def clean(raw):
     return _ANSI.sub("", text)
 
 
-def same_request(sent, logged):
+def same_request(sent: str | None, logged: str | None) -> bool:
     """Whether `logged`, an id from the log, is the request that was sent (or answered) as `sent`; either may be None.
 
     vLLM puts `cmpl-` or `chatcmpl-` in front where it is not there, and appends the prompt's index and, in newer
@@ -96,7 +97,7 @@ class Scanner:
     Where only some events are wanted, `anchors` are what their lines contain: the others' cost little.
     """
 
-    def __init__(self, anchors=ANCHORS):
+    def __init__(self, anchors: Iterable[bytes] = ANCHORS):
         self._anchors = anchors
         self._anchor = re.compile(b"|".join(map(re.escape, anchors)))
         self.levels = {"INFO": 0, "WARNING": 0, "ERROR": 0}
@@ -104,7 +105,7 @@ class Scanner:
         self._open = None  # the event whose traceback is being read
         self._follow = 0
 
-    def feed(self, raw, offset):
+    def feed(self, raw: bytes, offset: int) -> dict | None:
         """The event in one line (bytes), or None.  `offset` is where the line begins, in bytes."""
         if self._open is None and self._anchor.search(raw) is None:
             self._count_all(raw)
@@ -121,12 +122,12 @@ class Scanner:
         if event is None:
             return None
         if level in ("WARNING", "ERROR"):
-            event["line"] = settings.redact_line(text)
+            event["line"] = redact.redact_line(text)
         if event.get("text", "").startswith("Traceback"):
             self._open, self._follow = event, _CONTINUATION_LINES
         return event
 
-    def passes_over(self, block):
+    def passes_over(self, block: bytes) -> bool:
         """Whether a block of whole lines has no event for sure, so that it need not be fed."""
         if self._open is not None or any(map(block.__contains__, self._anchors)):
             return False
@@ -154,7 +155,7 @@ class Scanner:
         if key in self._seen:
             return None
         self._seen.add(key)
-        event["line"] = settings.redact_line(text)
+        event["line"] = redact.redact_line(text)
         return event
 
     def _continue(self, text):
@@ -164,7 +165,7 @@ class Scanner:
             return
         text = _CHILD.sub("", text)
         if _CAUSE.match(text):
-            self._open["text"] = settings.redact_line(text)
+            self._open["text"] = redact.redact_line(text)
 
 
 def _without_origin(message):
@@ -173,11 +174,11 @@ def _without_origin(message):
     return message[:at].rstrip() if at >= 0 and _ORIGIN.match(message, at) else message
 
 
-def headless(text, offset):
+def headless(text: str, offset: int) -> dict | None:
     """The event in a line (text) whose head was cut off, as in a line pasted without its time stamp; or None."""
     event = _match(LMCACHE, text, None, offset)
     if event is not None:
-        event["line"] = settings.redact_line(text)
+        event["line"] = redact.redact_line(text)
     return event
 
 
@@ -207,13 +208,13 @@ def _value(kind, name, value):
         return int(value)
     if name in _FLOATS:
         return float(value)
-    return settings.redact_line(value.strip())
+    return redact.redact_line(value.strip())
 
 
 _LITERAL = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\[\]]*\]|\([^()]*\)|[^,})]+)"
 
 
-def config_values(text):
+def config_values(text: str) -> dict:
     """The configuration LMCache prints at start, a dict's or a dataclass' repr, reduced to listed keys."""
     try:
         found = ast.literal_eval(re.sub(r": inf\b", ": None", text.strip()))

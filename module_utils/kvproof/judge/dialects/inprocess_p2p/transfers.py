@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ....probe.sizing import kv_bytes_per_token
+from ....stack.settings import kv_bytes_per_token
 from ...attempt import Attempt
 from ...case import Case
 from ...counters import counter_delta
