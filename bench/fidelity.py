@@ -31,15 +31,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT)]
 
 import outcome
-from cluster import Cluster
 from kvproof.probe import prompts
 from kvproof.probe.completions import CompletionClient, knockout_fields
 from kvproof.transport.http import Deadline, HttpClient
 from prometheus_client.parser import text_string_to_metric_families
-from slots import Slots
+
+from lab.cluster.cluster import Cluster
+from lab.cluster.slots import Slots
 
 CHUNK, TOKEN_BYTES = 256, 2 * 4 * 4 * 64 * 4
 POLL_S, LOAD_BASE_S, LOAD_GB_S = 0.01, 0.0005, 8.0  # lookup_poll_s, and what a store costs (lab/rehearsal/pace.py)

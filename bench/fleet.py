@@ -31,8 +31,8 @@ import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-sys.path.insert(0, str(ROOT / "lab"))
-import fleet as lab
+sys.path.insert(0, str(ROOT))
+from lab.cluster import fleet as lab
 
 NODES_A_CLUSTER = 2
 

@@ -26,16 +26,17 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults")]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT)]
 
 import outcome
-from cluster import Cluster
 from kvproof.probe import prompts
 from kvproof.probe.completions import CompletionClient
 from kvproof.probe.engine import Engine, EngineSettings
 from kvproof.probe.store_watch import StoreWatch, controller_client, instance_of, read_workers
 from kvproof.transport.http import Deadline
-from slots import Slots
+
+from lab.cluster.cluster import Cluster
+from lab.cluster.slots import Slots
 
 CHUNK, CHUNKS, BAR_S, LIMIT_S = 256, 4, 0.05, 5.0
 

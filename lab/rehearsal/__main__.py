@@ -4,7 +4,7 @@
 
 engine ARGUMENTS          one engine; becomes `python -m vllm.entrypoints.openai.api_server ARGUMENTS`
 controller ARGUMENTS      one controller; becomes `lmcache_controller ARGUMENTS`
-fleet SPEC.yml            many of both in this process (fleet.py)
+fleet SPEC.yml            many of both in this process (lab/cluster/members.py)
 model FOLDER              a folder that stands for a model: its shape, no weights
 vocabulary FILE ...       the tokenizer's vocabulary, learnt from texts, on standard output
 """
@@ -32,7 +32,7 @@ def become(words: list[str]) -> None:
 def fleet(spec: str) -> int:
     import yaml
 
-    from .fleet import Fleet, SpecError, obey
+    from ..cluster.members import Fleet, SpecError, obey
     from .run import until_told
 
     async def main() -> int:

@@ -33,13 +33,14 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "faults"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils"), str(Path(__file__).parent)]
 
 import loglines
 import pages
 import surfaces
-from cluster import Cluster, ClusterError
-from slots import Slots
+
+from lab.cluster.cluster import Cluster, ClusterError
+from lab.cluster.slots import Slots
 
 FLUSH_S = 11.0  # LMCache publishes its counters every 10 s
 SIDES = ("holder", "receiver", "controller")

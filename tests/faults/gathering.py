@@ -17,7 +17,7 @@ from kvproof.probe.engine import EngineSettings
 from kvproof.probe.experiment import Experiment, Settings, new_run_id
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from lab.cluster.cluster import Cluster
 
 ROLES = {"holder": "prefill", "receiver": "decode"}
 #: the experiment's settings, which are the playbook's variables without kv_reuse_

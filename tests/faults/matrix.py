@@ -22,15 +22,17 @@ from typing import Any
 
 import variants
 import yaml
-from cluster import ROOT, Cluster
 from rich.console import Console
 from rich.markup import escape
-from slots import Slots
 
-sys.path.insert(0, str(ROOT / "module_utils"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
 
 from gathering import evidence
 from kvproof.judge.verdict import judge
+
+from lab.cluster.cluster import Cluster
+from lab.cluster.slots import Slots
 
 FAULTS = ROOT / "lab" / "faults"
 WIDTH = 46  # of the longest name

@@ -12,7 +12,8 @@ pytest.importorskip("aiohttp", reason="the rehearsal's requirements are not inst
 pytest.importorskip("cbor2", reason="the rehearsal's requirements are not installed (lab/rehearsal)")
 
 import matrix
-from slots import Slots
+
+from lab.cluster.slots import Slots
 
 FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "same-engine-answers--router",
           "async-loading-off--and-local-cpu-off", "p2p-settings-incomplete--worker-ports"]  # fmt: skip

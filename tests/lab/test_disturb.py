@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""Sockets that lab/disturb.py puts in others' way: silent ones take connections, full ones do not even do that."""
+"""Sockets that lab/cluster/disturb.py puts in others' way: silent ones take connections, full ones not even that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-DISTURB = Path(__file__).resolve().parents[2] / "lab" / "disturb.py"
+DISTURB = Path(__file__).resolve().parents[2] / "lab" / "cluster" / "disturb.py"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-SUPERVISE = Path(__file__).resolve().parents[2] / "lab" / "supervise.py"
+SUPERVISE = Path(__file__).resolve().parents[2] / "lab" / "cluster" / "supervise.py"
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', {})); time.sleep(600)"
 # ignores SIGTERM and has a child that does, too

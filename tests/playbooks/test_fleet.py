@@ -21,9 +21,8 @@ if not sshd.TOOLS:
     pytest.skip("no sshd, ssh and ssh-keygen here", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "lab"))
 
-import fleet
+from lab.cluster import fleet
 
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 pytestmark = pytest.mark.skipif(not PLAYBOOK.exists(), reason="ansible is not installed beside this Python")

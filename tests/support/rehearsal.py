@@ -23,7 +23,7 @@ pytest.importorskip("cbor2", reason="the rehearsal's requirements are not instal
 import aiohttp
 from kvproof.stack import lines
 
-from lab.rehearsal.fleet import Fleet
+from lab.cluster.members import Fleet
 
 #: nothing has to be waited for
 FAST = {"prefill_base_s": 0.0, "prefill_token_s": 0.0, "decode_token_s": 0.0, "first_logprobs_s": 0.0,

@@ -36,8 +36,8 @@ from typing import IO, Any
 
 import yaml
 
-from .controller import Controller
-from .engine import Engine, EngineExit
+from ..rehearsal.controller import Controller
+from ..rehearsal.engine import Engine, EngineExit
 
 P2P_PORTS = (8200, 8201)
 INTERNAL_PORT = 6999

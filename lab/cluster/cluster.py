@@ -21,7 +21,8 @@ from typing import Any
 
 import requests
 import yaml
-from slots import Slot
+
+from lab.cluster.slots import Slot
 
 ROOT = Path(__file__).resolve().parents[2]
 SHADOW = ROOT / "lab" / "rehearsal" / "shadow"
@@ -30,7 +31,7 @@ CONNECTOR = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
 TENSOR_PARALLEL = "--tensor-parallel-size"
 START_S = 120.0  # many at once on few cores start slowly
 STOP_S = 5.0
-LISTENING = b"listening\n"  # said by lab/disturb.py
+LISTENING = b"listening\n"  # said by lab/cluster/disturb.py
 REGISTERED = b"Starting lmcache worker"  # said by an engine that has been answered
 
 
@@ -243,4 +244,6 @@ class Cluster:
         self._disturb("cut-log", str(self.folder / f"{who}.log"))
 
     def _disturb(self, *words: str) -> None:
-        self._start("disturb", [sys.executable, str(ROOT / "lab" / "disturb.py"), *words], self._environment({}))
+        self._start(
+            "disturb", [sys.executable, str(ROOT / "lab" / "cluster" / "disturb.py"), *words], self._environment({})
+        )

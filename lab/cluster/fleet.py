@@ -3,7 +3,7 @@
 # Copyright: the kvproof authors
 """A fleet on one machine: many rehearsal clusters of two nodes, reachable over SSH, with their inventory.
 
-    .cache/venv/bin/python lab/fleet.py --clusters 50 [--faults 5] [--folder /tmp/kvproof-fleet]
+    .cache/venv/bin/python -m lab.cluster.fleet --clusters 50 [--faults 5] [--folder /tmp/kvproof-fleet]
 
 Prints the inventory's path when all is up, and stays until it is interrupted. The folder then holds:
 
@@ -34,7 +34,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CLUSTERS_PER_PROCESS = 25
 SSH_PORT, SSH_ADDRESSES = 2222, 16
 FIRST_NET = 16  # 127.16.0.0 and up: out of the way of the lab and of the fault matrix
