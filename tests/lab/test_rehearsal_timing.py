@@ -16,9 +16,10 @@ from kvproof.judge.verdict import judge
 pytest.importorskip("aiohttp", reason="the rehearsal's requirements are not installed (lab/rehearsal)")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
 
-from cluster import Cluster
 from gathering import evidence
-from slots import Slots
+
+from lab.cluster.cluster import Cluster
+from lab.cluster.slots import Slots
 
 PREFILL_S, DECODE_S, LATENCY_S, GB_S = 0.0005, 0.03, 0.6, 0.1
 TOKEN_BYTES = 2 * 4 * 4 * 64 * 4  # k and v, layers, heads, size, float32: the lab's tiny model

@@ -19,10 +19,9 @@ if not sshd.TOOLS:
     pytest.skip("no sshd, ssh and ssh-keygen here", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "faults"))
 
-from cluster import Cluster
-from slots import Slots
+from lab.cluster.cluster import Cluster
+from lab.cluster.slots import Slots
 
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 pytestmark = pytest.mark.skipif(not PLAYBOOK.exists(), reason="ansible is not installed beside this Python")
