@@ -33,6 +33,8 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT)]
 
+import itertools
+
 import outcome
 from kvproof.probe import prompts
 from kvproof.probe.completions import CompletionClient, knockout_fields
@@ -118,7 +120,7 @@ def bare_request(base: str, prompt: list[int], extra: dict) -> tuple[float, floa
             received += connection.recv(1 << 16)
             seen = received.count(b'"logprobs":{')
             times += [time.perf_counter()] * (seen - len(times))
-    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return times[0] - began, statistics.fmean(gaps)
 
 

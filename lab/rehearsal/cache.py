@@ -9,8 +9,9 @@ import errno
 import os
 import uuid
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any
 
 from . import faults
 from .hashing import ChunkHasher

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from typing import Callable
+from collections.abc import Callable
 
 Chunks = list[array]
 PR_SET_DUMPABLE = 4  # linux/prctl.h

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import cbor2
 

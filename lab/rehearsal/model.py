@@ -15,8 +15,8 @@ import hashlib
 import math
 import random
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Sequence
 
 from .tokenizer import Tokenizer
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 
 class PrefixCache:

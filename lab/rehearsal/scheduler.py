@@ -8,8 +8,9 @@ import asyncio
 import random
 import time
 from array import array
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any
 
 from .connector import Connector, Load, LoadFailed
 from .host import Host

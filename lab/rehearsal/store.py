@@ -8,9 +8,9 @@ import hashlib
 import tempfile
 from array import array
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable
 
 Announce = Callable[[str, int], None]
 

@@ -9,11 +9,12 @@ Ids: three special tokens, the 256 bytes, then the learnt pieces in the order th
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterable
 
 SPECIAL = ["<s>", "</s>", "<pad>"]
 BYTES_AT = len(SPECIAL)
@@ -49,7 +50,7 @@ class Tokenizer:
     def _merge(self, word: str) -> tuple[int, ...]:
         parts = [bytes([value]) for value in word.encode()]
         while len(parts) > 1:
-            ranks = [self._id.get(a + b, 1 << 30) for a, b in zip(parts, parts[1:])]
+            ranks = [self._id.get(a + b, 1 << 30) for a, b in itertools.pairwise(parts)]
             best = min(ranks)
             if best == 1 << 30:
                 break
@@ -66,7 +67,7 @@ def learn(texts: Iterable[str], pieces: int) -> list[str]:
     while len(learnt) < pieces:
         pairs: collections.Counter = collections.Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:]):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += count
         if not pairs:
             break

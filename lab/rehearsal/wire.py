@@ -15,7 +15,8 @@ import os
 import socket
 import struct
 from collections import deque
-from typing import Any, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 _LENGTHS = struct.Struct(">II")
 MAX_FRAME = 64 << 20
@@ -115,7 +116,7 @@ class Client:
         self.send({**message, "seq": number}, blob)
         try:
             return await asyncio.wait_for(future, limit_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise NoReply from None
         finally:
             self._waiting.pop(number, None)
@@ -129,7 +130,7 @@ class Client:
         while True:
             try:
                 reader, writer = await asyncio.wait_for(asyncio.open_connection(*self._address), DIAL_S)
-            except (OSError, asyncio.TimeoutError):
+            except (TimeoutError, OSError):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_S[1])
                 continue

@@ -139,7 +139,7 @@ class ControllerWorker:
         self._stalled.append((future, layout))
         try:
             return await asyncio.wait_for(future, self._limit)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             self._log.say("controller_timed_out")
             return NOBODY
 

@@ -96,8 +96,6 @@ def test_options_and_parameters():
 
 @pytest.mark.parametrize("seed", [0, 1, 42, 4294967295])
 def test_string_hash_is_pythons(seed):
-    if sys.version_info < (3, 11):
-        pytest.skip("Python before 3.11 hashes strings in another way")
     text = "a text of some length, 0123456789"
     said = subprocess.run([sys.executable, "-c", f"print(hash({text!r}))"], check=True, capture_output=True, text=True,
                           env={**os.environ, "PYTHONHASHSEED": str(seed)}).stdout  # fmt: skip

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Optional, Tuple
 
 MOST_ERRORS = 50
 _UNCHANGING = (str, int, float)  # and bool, which is an int
 
 #: Where a value is, from the outside in: the path of what holds it, and its name or "[number]" there.  None: it is the
 #: document.  Spelled out for errors alone, as documents have ten thousand values.
-Path = Optional[Tuple["Path", str]]
+Path = tuple["Path", str] | None
 
 
 class Errors(list):

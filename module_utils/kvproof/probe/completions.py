@@ -7,6 +7,7 @@ Times are taken where bytes arrive on the socket.  Fields as vLLM 0.11 to 0.32 s
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import secrets
@@ -95,7 +96,7 @@ class StreamReader:
     def timings(self) -> dict[str, Any]:
         """TTFT and the summary of inter-token times, in seconds."""
         times = self.token_times
-        gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         return {
             "ttft_s": round(times[0] - self.started, 6) if times else None,
             "itl_s": {

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 from ..stack import settings
 from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from ..stack.settings import DEFAULTS
 from ..transport.http import Deadline, RequestFailed

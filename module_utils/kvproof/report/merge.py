@@ -8,7 +8,7 @@ What is missing, unreadable or unfinished becomes a problem of the merged run, s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ..plan.pair import key_of, names_of
@@ -73,7 +73,7 @@ def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail"
         problems.append("there is no report to merge: give reports=[folder or verdict.json, …]")
     skipped = {key_of(one): one for source in good for one in source.doc["not_probed"]}
     spans = [_span(one.doc) for one in good]
-    now = now or datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = now or datetime.now(UTC).isoformat(timespec="seconds")
     doc = report.document(
         status="complete",
         started_at=min(spans)[0].isoformat() if spans else now,

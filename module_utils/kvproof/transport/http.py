@@ -14,9 +14,10 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 try:
