@@ -4,23 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
-FINDING = Finding(
-    slug="local-cpu-off",
-    link=4,
-    kind="cause",
-    rank=25,
-    title="The holder keeps nothing in CPU memory to share",
-    meaning=(
-        "P2P serves chunks from the holder's CPU store. With local_cpu: false `Stored N` is still "
-        "logged, but nothing is kept or announced."
-    ),
-    evidence="local_cpu in the holder's effective configuration, else in its LMCache YAML.",
-    remedy="Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine.",
-    source="LMCache 0.5.6",
-    architectures=("inprocess_p2p",),
-    covers=("not-announced",),
-)
-
 
 def look(case, attempts):
     found = case.holder.flag("local_cpu")
@@ -32,3 +15,22 @@ def look(case, attempts):
             "stored chunks are neither kept for peers nor announced",
             strength=strength(found),
         )
+
+
+FINDING = Finding(
+    slug="local-cpu-off",
+    link=4,
+    kind="cause",
+    rank=25,
+    title="The holder keeps nothing in CPU memory to share",
+    meaning=(
+        "P2P serves chunks from the holder's CPU store. With local_cpu: false `Stored N` is still "
+        "logged, but nothing is kept or announced."
+    ),
+    evidence="local_cpu in the holder's effective configuration, else in its LMCache YAML.",
+    remedy=("Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine."),
+    source="LMCache 0.5.6",
+    look=look,
+    architectures=("inprocess_p2p",),
+    covers=("not-announced",),
+)

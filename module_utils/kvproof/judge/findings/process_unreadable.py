@@ -4,21 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-FINDING = Finding(
-    slug="process-unreadable",
-    link=2,
-    kind="note",
-    rank=95,
-    title="The engine's process could not be looked into",
-    meaning=(
-        "The SSH user may not read the engine's environment or open files, so some facts are "
-        "unknown. That breaks nothing."
-    ),
-    evidence="What /proc showed to this user.",
-    remedy="Set kv_reuse_become: true, or kv_reuse_log and kv_reuse_config_file, if you want these facts.",
-    source="kvproof",
-)
-
 
 def look(case, attempts):
     for side in case.sides:
@@ -30,3 +15,20 @@ def look(case, attempts):
                 "not readable: " + ", ".join(engine["unseen"]),
                 "another user's process",
             )
+
+
+FINDING = Finding(
+    slug="process-unreadable",
+    link=2,
+    kind="note",
+    rank=95,
+    title="The engine's process could not be looked into",
+    meaning=(
+        "The SSH user may not read the engine's environment or open files, so some facts are "
+        "unknown. That breaks nothing."
+    ),
+    evidence="What /proc showed to this user.",
+    remedy=("Set kv_reuse_become: true, or kv_reuse_log and kv_reuse_config_file, if you want these facts."),
+    source="kvproof",
+    look=look,
+)

@@ -4,31 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-FINDING = Finding(
-    slug="same-engine-answers",
-    link=6,
-    kind="validity",
-    rank=5,
-    title="Both requests went to one engine",
-    meaning=(
-        "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both URLs "
-        "lead to one. What was reused had never been anywhere else."
-    ),
-    evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
-    remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
-    source="kvproof",
-    voids=True,
-    covers=(
-        "reuse-absent",
-        "reuse-unattributed",
-        "reused-locally-not-p2p",
-        "nothing-stored",
-        "not-announced",
-        "log-without-this-run",
-        "not-idle",
-    ),
-)
-
 
 def look(case, attempts):
     if not case.holder.log_readable:
@@ -42,3 +17,30 @@ def look(case, attempts):
             f"{len(astray)} of {len(seeds)} seeds in the log of {case.receiver}",
             f"what was sent to {case.holder.engine.get('url') or 'the holder'} arrived at {case.receiver}",
         )
+
+
+FINDING = Finding(
+    slug="same-engine-answers",
+    link=6,
+    kind="validity",
+    rank=5,
+    title="Both requests went to one engine",
+    meaning=(
+        "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both URLs "
+        "lead to one. What was reused had never been anywhere else."
+    ),
+    evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
+    remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
+    source="kvproof",
+    look=look,
+    voids=True,
+    covers=(
+        "reuse-absent",
+        "reuse-unattributed",
+        "reused-locally-not-p2p",
+        "nothing-stored",
+        "not-announced",
+        "log-without-this-run",
+        "not-idle",
+    ),
+)
