@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be wrong, one file each.  ``all_findings()`` reads them; a new one needs no registration.
 
-A finding file defines ``FINDING = Finding(slug=…, …)`` and a ``look(case, attempts)`` that yields Sightings.
-A look only reads; whether a sighting is the cause of a failure, a warning or a note is decided by judge.py from
-the finding's kind and from what the trials did.
+A finding file says first what the finding means, ``FINDING = Finding(slug=…, …)``, and then how it is seen:
+``look(case, attempts)`` yields Sightings in the evidence of a run.  A look only reads; whether a sighting is the cause
+of a failure, a warning or a note is decided by verdict.py from the finding's kind and from what the trials did.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -67,18 +67,22 @@ class Finding:
     evidence: str
     remedy: str
     source: str
-    look: Callable[..., Iterable[Sighting]]
     explains: frozenset = MISSES
     of_requests: bool = False
     voids: bool = False
     covers: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     rank: int = 50
+    look: Callable[..., Iterable[Sighting]] | None = None  # the file's function of this name
 
 
 @cache
 def all_findings() -> tuple[Finding, ...]:
-    """Every finding, ordered by link, rank and slug."""
+    """Every finding with its file's look, ordered by link, rank and slug."""
     names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
-    found = [importlib.import_module(f".{name}", __package__).FINDING for name in names]
+    found = [_read(importlib.import_module(f".{name}", __package__)) for name in names]
     return tuple(sorted(found, key=lambda f: (f.link, f.rank, f.slug)))
+
+
+def _read(module) -> Finding:
+    return replace(module.FINDING, look=getattr(module, "look", None))

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="announced-late",
+    link=8,
+    kind="validity",
+    rank=20,
+    title="The chunks were announced only after the wait",
+    meaning=(
+        "The holder's chunks reached the controller, but later than the probe waits, so the receiver could not find "
+        "them: a slow machine, or a queue of other announcements."
+    ),
+    evidence="key_count of the holder in /controller/workers before the run and after it.",
+    remedy="Raise kv_reuse_wait, and look at the load of the holder and of the controller.",
+    source="kvproof",
+    covers=("reuse-absent",),
+)
+
 
 def look(case, attempts):
     rise = late_rise(case, attempts)
@@ -40,21 +56,3 @@ def _key_count(controller: dict | None, instance_id: str | None) -> int | None:
     workers = (controller or {}).get("workers") or []
     mine = [w.get("key_count") for w in workers if instance_id and w.get("instance_id") == instance_id]
     return min(mine) if mine and None not in mine else None
-
-
-FINDING = Finding(
-    slug="announced-late",
-    link=8,
-    kind="validity",
-    rank=20,
-    title="The chunks were announced only after the wait",
-    meaning=(
-        "The holder's chunks reached the controller, but later than the probe waits, so the receiver could not find "
-        "them: a slow machine, or a queue of other announcements."
-    ),
-    evidence="key_count of the holder in /controller/workers before the run and after it.",
-    remedy="Raise kv_reuse_wait, and look at the load of the holder and of the controller.",
-    source="kvproof",
-    look=look,
-    covers=("reuse-absent",),
-)

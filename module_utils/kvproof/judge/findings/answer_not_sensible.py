@@ -5,21 +5,6 @@ from __future__ import annotations
 from ..output import nonsense
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for trial in case.trials:
-        bad = nonsense(trial.get("reuse"))
-        if bad:
-            again = nonsense(trial.get("knockout"))
-            reason = (
-                "the recompute answers no better: it is the model, not the reuse"
-                if again
-                else "the recompute answers sensibly, or there is none to compare with"
-            )
-            yield Sighting(case.receiver.name, "text with a finish reason", bad, reason)
-            return
-
-
 FINDING = Finding(
     slug="answer-not-sensible",
     link=12,
@@ -36,5 +21,18 @@ FINDING = Finding(
         "the model, its chat template and sampling."
     ),
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    for trial in case.trials:
+        bad = nonsense(trial.get("reuse"))
+        if bad:
+            again = nonsense(trial.get("knockout"))
+            reason = (
+                "the recompute answers no better: it is the model, not the reuse"
+                if again
+                else "the recompute answers sensibly, or there is none to compare with"
+            )
+            yield Sighting(case.receiver.name, "text with a finish reason", bad, reason)
+            return

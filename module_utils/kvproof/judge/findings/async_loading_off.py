@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
-
-def look(case, attempts):
-    found, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
-    if found is not None and not found.value and not (p2p is not None and not p2p.value):
-        yield Sighting(
-            case.receiver.name,
-            "enable_async_loading: true",
-            f"enable_async_loading: {found}",
-            "the receiver's lookup never reaches the controller",
-            strength=strength(found),
-        )
-
-
 FINDING = Finding(
     slug="async-loading-off",
     link=4,
@@ -30,7 +17,18 @@ FINDING = Finding(
     evidence="enable_async_loading in the effective configuration, else in the LMCache YAML.",
     remedy="Set enable_async_loading: true on every node that should fetch KV, restart the engine.",
     source="LMCache 0.5.6 p2p_backend.py:752; LMCache#1791",
-    look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "slow"]),  # without a lookup there is no time-out
 )
+
+
+def look(case, attempts):
+    found, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
+    if found is not None and not found.value and not (p2p is not None and not p2p.value):
+        yield Sighting(
+            case.receiver.name,
+            "enable_async_loading: true",
+            f"enable_async_loading: {found}",
+            "the receiver's lookup never reaches the controller",
+            strength=strength(found),
+        )

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="below-min-retrieve",
+    link=6,
+    kind="validity",
+    rank=15,
+    title="The prefix is below min_retrieve_tokens",
+    meaning="LMCache found the chunks but does not load fewer than min_retrieve_tokens: this prompt proves nothing.",
+    evidence="min_retrieve_tokens in the effective configuration, or the lookup line `but need to load`.",
+    remedy="Raise kv_reuse_chunks so that the prefix exceeds min_retrieve_tokens.",
+    source="LMCache 0.5.6 vllm_v1_adapter.py:1465",
+    voids=True,
+    covers=("reuse-absent", "experiment-incomplete"),
+)
+
 
 def look(case, attempts):
     refused, host = case.prompt.get("refused") or {}, case.receiver.name
@@ -24,19 +38,3 @@ def look(case, attempts):
             f"{missed[0].expected} tokens",
             "LMCache does not load so few",
         )
-
-
-FINDING = Finding(
-    slug="below-min-retrieve",
-    link=6,
-    kind="validity",
-    rank=15,
-    title="The prefix is below min_retrieve_tokens",
-    meaning=("LMCache found the chunks but does not load fewer than min_retrieve_tokens: this prompt proves nothing."),
-    evidence=("min_retrieve_tokens in the effective configuration, or the lookup line `but need to load`."),
-    remedy="Raise kv_reuse_chunks so that the prefix exceeds min_retrieve_tokens.",
-    source="LMCache 0.5.6 vllm_v1_adapter.py:1465",
-    look=look,
-    voids=True,
-    covers=("reuse-absent", "experiment-incomplete"),
-)

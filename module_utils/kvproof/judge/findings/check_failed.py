@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from . import CHECK_FAILED, Finding, Sighting
 
-
-def look(case, attempts):
-    for sentence in case.trouble:
-        yield Sighting(case.receiver.name, "every check made", sentence, "what it would have found is unknown")
-
-
 FINDING = Finding(
     slug=CHECK_FAILED,
     link=6,
@@ -20,6 +14,10 @@ FINDING = Finding(
     evidence="The check's own error.",
     remedy="Report the sentence and the evidence document; it is no fault of the cluster.",
     source="kvproof",
-    look=look,
     covers=("experiment-incomplete",),
 )
+
+
+def look(case, attempts):
+    for sentence in case.trouble:
+        yield Sighting(case.receiver.name, "every check made", sentence, "what it would have found is unknown")

@@ -5,21 +5,19 @@ from __future__ import annotations
 from . import Finding
 from ._compare import differing_setting
 
-
-def look(case, attempts):
-    yield from differing_setting(case, "chunk_size", "chunks of another size have other keys")
-
-
 FINDING = Finding(
     slug="chunk-size-differs",
     link=4,
     kind="cause",
     rank=32,
     title="The chunk sizes differ",
-    meaning=("KV is shared in chunks of chunk_size tokens. With another size the chunk keys never match."),
+    meaning="KV is shared in chunks of chunk_size tokens. With another size the chunk keys never match.",
     evidence="chunk_size in the effective configuration or the YAML of both nodes.",
     remedy="Set the same chunk_size on every node, restart the engines.",
     source="LMCache 0.5.6",
-    look=look,
     explains=frozenset(["missed", "timed-out", "slow"]),
 )
+
+
+def look(case, attempts):
+    yield from differing_setting(case, "chunk_size", "chunks of another size have other keys")

@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        keys = sorted({str(e.get("key")) for e in side.head("config_key_unknown")})
-        if keys:
-            yield Sighting(
-                side.name,
-                "keys that LMCache knows",
-                "unknown: " + ", ".join(keys),
-                "LMCache ignores keys it does not know",
-            )
-
-
 FINDING = Finding(
     slug="config-key-unknown",
     link=4,
@@ -30,6 +17,17 @@ FINDING = Finding(
     evidence="`Unknown configuration key` in the log.",
     remedy="Correct the key's spelling in the LMCache YAML, restart the engine.",
     source="LMCache 0.5.6",
-    look=look,
     explains=frozenset([]),
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        keys = sorted({str(e.get("key")) for e in side.head("config_key_unknown")})
+        if keys:
+            yield Sighting(
+                side.name,
+                "keys that LMCache knows",
+                "unknown: " + ", ".join(keys),
+                "LMCache ignores keys it does not know",
+            )

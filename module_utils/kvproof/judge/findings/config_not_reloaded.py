@@ -5,6 +5,23 @@ from __future__ import annotations
 from ...stack.settings import as_bool
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="config-not-reloaded",
+    link=4,
+    kind="cause",
+    rank=65,
+    title="The file on disk is not what the engine runs with",
+    meaning=(
+        "LMCache reads its configuration once, at start, and environment variables go before the "
+        "file. What is on disk now is not in force."
+    ),
+    evidence="The LMCache YAML against the effective configuration (internal API or the engine's own log line).",
+    remedy="Restart the engine, or bring the file in line with what runs.",
+    source="LMCache 0.5.6, precedence of configuration",
+    explains=frozenset([]),
+)
+
+
 KEYS = (
     "enable_p2p",
     "p2p_host",
@@ -46,21 +63,3 @@ def _plain(key, value):
         return as_bool(value)
     parts = value if isinstance(value, list) else str(value).split(",")
     return [str(part).strip() for part in parts]
-
-
-FINDING = Finding(
-    slug="config-not-reloaded",
-    link=4,
-    kind="cause",
-    rank=65,
-    title="The file on disk is not what the engine runs with",
-    meaning=(
-        "LMCache reads its configuration once, at start, and environment variables go before the "
-        "file. What is on disk now is not in force."
-    ),
-    evidence=("The LMCache YAML against the effective configuration (internal API or the engine's own log line)."),
-    remedy="Restart the engine, or bring the file in line with what runs.",
-    source="LMCache 0.5.6, precedence of configuration",
-    look=look,
-    explains=frozenset([]),
-)

@@ -6,6 +6,33 @@ from ..attempt import REUSED
 from . import CERTAIN, HINT, Finding, Sighting
 from .log_level_hides_evidence import HIDING
 
+FINDING = Finding(
+    slug="connector-missing",
+    link=3,
+    kind="cause",
+    rank=5,
+    title="The engine was started without the LMCache connector",
+    meaning=(
+        "vLLM loads LMCache only where --kv-transfer-config names its connector. Without it the engine answers every "
+        "prompt and computes all of it."
+    ),
+    evidence="The engine's command line, and a log without a line of LMCache.",
+    remedy=(
+        "Start vLLM with --kv-transfer-config "
+        '\'{"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}\', and see that LMCACHE_CONFIG_FILE is set.'
+    ),
+    source="vLLM 0.32, LMCache 0.5.6",
+    covers=(
+        "not-registered",
+        "nothing-stored",
+        "not-announced",
+        "reuse-absent",
+        "metrics-missing",
+        "log-level-hides-evidence",
+    ),
+)
+
+
 GIVES_ONE = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
 TOLD = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
 
@@ -29,31 +56,3 @@ def look(case, attempts):
             "the engine runs without LMCache",
             strength=CERTAIN if started and not hidden else HINT,
         )
-
-
-FINDING = Finding(
-    slug="connector-missing",
-    link=3,
-    kind="cause",
-    rank=5,
-    title="The engine was started without the LMCache connector",
-    meaning=(
-        "vLLM loads LMCache only where --kv-transfer-config names its connector. Without it the engine answers every "
-        "prompt and computes all of it."
-    ),
-    evidence="The engine's command line, and a log without a line of LMCache.",
-    remedy=(
-        "Start vLLM with --kv-transfer-config "
-        '\'{"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}\', and see that LMCACHE_CONFIG_FILE is set.'
-    ),
-    source="vLLM 0.32, LMCache 0.5.6",
-    look=look,
-    covers=(
-        "not-registered",
-        "nothing-stored",
-        "not-announced",
-        "reuse-absent",
-        "metrics-missing",
-        "log-level-hides-evidence",
-    ),
-)

@@ -5,6 +5,25 @@ from __future__ import annotations
 from ..dialects import dialect_of
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="control-hit",
+    link=6,
+    kind="validity",
+    rank=50,
+    title="A control request hit the cache",
+    meaning=(
+        "A prompt that nobody can have cached, or that was made to miss, shows a hit: hits on "
+        "this cluster do not mean what they should."
+    ),
+    evidence="Lookup line or cached_tokens of the never-seen and the knock-out request.",
+    remedy=(
+        "Find what answers: a router that rewrites prompts, a cache shared across tags, a server "
+        "that reports cached_tokens wrongly."
+    ),
+    source="kvproof",
+    voids=True,
+)
+
 
 def look(case, attempts):
     never = dialect_of(case).never_seen_hit(case)
@@ -23,24 +42,3 @@ def look(case, attempts):
             f"{hit} tokens hit",
             "the knock-out was not honoured, so it is no recompute to compare with",
         )
-
-
-FINDING = Finding(
-    slug="control-hit",
-    link=6,
-    kind="validity",
-    rank=50,
-    title="A control request hit the cache",
-    meaning=(
-        "A prompt that nobody can have cached, or that was made to miss, shows a hit: hits on "
-        "this cluster do not mean what they should."
-    ),
-    evidence="Lookup line or cached_tokens of the never-seen and the knock-out request.",
-    remedy=(
-        "Find what answers: a router that rewrites prompts, a cache shared across tags, a server "
-        "that reports cached_tokens wrongly."
-    ),
-    source="kvproof",
-    look=look,
-    voids=True,
-)

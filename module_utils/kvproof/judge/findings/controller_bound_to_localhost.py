@@ -5,6 +5,30 @@ from __future__ import annotations
 from ...stack.settings import LOOPBACK
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="controller-bound-to-localhost",
+    link=5,
+    kind="cause",
+    rank=5,
+    title="The controller listens on localhost alone",
+    meaning=(
+        "The controller's --host binds its HTTP and its ZeroMQ ports alike. On its own host everything answers; no "
+        "engine on another host can register or look up."
+    ),
+    evidence="Listening sockets of the controller's process, and dials from the nodes to the controller URLs.",
+    remedy="Start lmcache_controller with --host 0.0.0.0, or with the address in controller_pull_url; restart engines.",
+    source="LMCache 0.5.6; --host of lmcache_controller",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=(
+        "controller-down",
+        "controller-unreachable-from-node",
+        "not-registered",
+        "not-announced",
+        "lookup-timed-out",
+    ),
+)
+
 
 def look(case, attempts):
     failed = [d for side in case.sides for d in side.node.get("dials") or [] if _to_elsewhere(d)]
@@ -29,29 +53,3 @@ def _bound(controller) -> set:
 def _to_elsewhere(dial) -> bool:
     host = str(dial.get("to") or "").rpartition(":")[0]
     return dial.get("why") in ("controller-pull", "controller-reply") and host not in LOOPBACK
-
-
-FINDING = Finding(
-    slug="controller-bound-to-localhost",
-    link=5,
-    kind="cause",
-    rank=5,
-    title="The controller listens on localhost alone",
-    meaning=(
-        "The controller's --host binds its HTTP and its ZeroMQ ports alike. On its own host everything answers; no "
-        "engine on another host can register or look up."
-    ),
-    evidence="Listening sockets of the controller's process, and dials from the nodes to the controller URLs.",
-    remedy="Start lmcache_controller with --host 0.0.0.0, or with the address in controller_pull_url; restart engines.",
-    source="LMCache 0.5.6; --host of lmcache_controller",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=(
-        "controller-down",
-        "controller-unreachable-from-node",
-        "not-registered",
-        "not-announced",
-        "lookup-timed-out",
-    ),
-)

@@ -5,6 +5,24 @@ from __future__ import annotations
 from . import CERTAIN, HINT, LIKELY, Finding, Sighting
 from ._contacts import dial_strength
 
+FINDING = Finding(
+    slug="controller-down",
+    link=5,
+    kind="cause",
+    rank=10,
+    title="The LMCache controller is not there",
+    meaning="Without the controller no node learns what its peers hold: every lookup runs into its time-out.",
+    evidence="No controller process on its host, and nothing answers on its ports.",
+    remedy=(
+        "Start lmcache_controller (and keep it up); engines that tried to register while it was down must be restarted."
+    ),
+    source="LMCache 0.5.6; registration is tried once",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out"),
+)
+
+
 ANSWERS = ("ok", "error", "not-json")
 NOT_ASKED = (None, "unset", "no-tunnel")
 
@@ -51,22 +69,3 @@ def _http(controller) -> str | None:
 
 def _to_controller(dial) -> bool:
     return (dial.get("why") or "").startswith("controller")
-
-
-FINDING = Finding(
-    slug="controller-down",
-    link=5,
-    kind="cause",
-    rank=10,
-    title="The LMCache controller is not there",
-    meaning=("Without the controller no node learns what its peers hold: every lookup runs into its time-out."),
-    evidence="No controller process on its host, and nothing answers on its ports.",
-    remedy=(
-        "Start lmcache_controller (and keep it up); engines that tried to register while it was down must be restarted."
-    ),
-    source="LMCache 0.5.6; registration is tried once",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("controller-unreachable-from-node", "not-registered", "lookup-timed-out"),
-)

@@ -5,6 +5,28 @@ from __future__ import annotations
 from . import HINT, LIKELY, Finding, Sighting
 from ._contacts import dial_strength, reached_controller
 
+FINDING = Finding(
+    slug="controller-unreachable-from-node",
+    link=5,
+    kind="cause",
+    rank=20,
+    title="A node cannot reach the controller",
+    meaning=(
+        "The controller runs, but this node's connection to its pull or reply port fails: the "
+        "node can neither announce nor look up."
+    ),
+    evidence="A dial from the node to controller_pull_url and controller_reply_url.",
+    remedy=(
+        "Check both URLs in the node's LMCache YAML (host:port, no scheme), the controller's "
+        "--host (localhost shuts out other nodes) and the firewall between them."
+    ),
+    source="LMCache 0.5.6; the controller's --host binds HTTP and ZMQ",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("not-registered", "not-announced", "lookup-timed-out"),
+)
+
+
 SHUT = ("refused", "timeout", "unreachable")
 
 
@@ -22,26 +44,3 @@ def look(case, attempts):
                 "but this run shows that it does" if works else "this node cannot talk to the controller",
                 strength=HINT if works else known,
             )
-
-
-FINDING = Finding(
-    slug="controller-unreachable-from-node",
-    link=5,
-    kind="cause",
-    rank=20,
-    title="A node cannot reach the controller",
-    meaning=(
-        "The controller runs, but this node's connection to its pull or reply port fails: the "
-        "node can neither announce nor look up."
-    ),
-    evidence="A dial from the node to controller_pull_url and controller_reply_url.",
-    remedy=(
-        "Check both URLs in the node's LMCache YAML (host:port, no scheme), the controller's "
-        "--host (localhost shuts out other nodes) and the firewall between them."
-    ),
-    source="LMCache 0.5.6; the controller's --host binds HTTP and ZMQ",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("not-registered", "not-announced", "lookup-timed-out"),
-)

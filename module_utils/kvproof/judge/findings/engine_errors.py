@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="engine-errors",
+    link=2,
+    kind="failure",
+    rank=30,
+    title="The engine answers with errors",
+    meaning="The API is there, but completions fail, so nothing was proven.",
+    evidence=(
+        "Every completion of a role failed: status 404 or 5xx, a stream cut in the middle, or no "
+        "answer at all before the deadline."
+    ),
+    remedy="Look into the engine's log at the time of the probe; try the same request with curl.",
+    source="kvproof",
+    covers=("reuse-absent", "experiment-incomplete"),
+)
+
+
 ALWAYS = ("stream", "json", "connect")  # these say that the engine failed; time-outs may be a slow one
 LATE = ("timeout", "deadline")
 
@@ -36,21 +53,3 @@ def _broken(error: dict, answered: bool) -> bool:
 def _refused(error: dict) -> bool:
     """404 and 5xx; 429 is a limit of the probe's rate and 401 and 403 are a matter of its key."""
     return (error.get("status") or 0) >= 404 and error.get("status") != 429
-
-
-FINDING = Finding(
-    slug="engine-errors",
-    link=2,
-    kind="failure",
-    rank=30,
-    title="The engine answers with errors",
-    meaning="The API is there, but completions fail, so nothing was proven.",
-    evidence=(
-        "Every completion of a role failed: status 404 or 5xx, a stream cut in the middle, or no "
-        "answer at all before the deadline."
-    ),
-    remedy="Look into the engine's log at the time of the probe; try the same request with curl.",
-    source="kvproof",
-    look=look,
-    covers=("reuse-absent", "experiment-incomplete"),
-)

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        if side.engine.get("reachable") is False:
-            yield Sighting(
-                side.name,
-                "an HTTP answer from " + str(side.engine.get("url")),
-                str((side.engine.get("error") or {}).get("text") or "none"),
-                "the engine's API could not be reached",
-            )
-
-
 FINDING = Finding(
     slug="engine-unreachable",
     link=1,
@@ -23,13 +11,12 @@ FINDING = Finding(
     rank=10,
     title="The engine's API does not answer",
     meaning="Nothing could be sent to this engine, so nothing was proven.",
-    evidence=("The first HTTP request to kv_reuse_url got no answer: no such name, refused, timed out or TLS failed."),
+    evidence="The first HTTP request to kv_reuse_url got no answer: no such name, refused, timed out or TLS failed.",
     remedy=(
         "Check that the engine runs, that kv_reuse_url names the right address and port, and that "
         "the machine that runs the playbook can reach it."
     ),
     source="kvproof",
-    look=look,
     covers=(
         "engine-errors",
         "model-not-served",
@@ -41,3 +28,14 @@ FINDING = Finding(
         "metrics-missing",
     ),
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        if side.engine.get("reachable") is False:
+            yield Sighting(
+                side.name,
+                "an HTTP answer from " + str(side.engine.get("url")),
+                str((side.engine.get("error") or {}).get("text") or "none"),
+                "the engine's API could not be reached",
+            )

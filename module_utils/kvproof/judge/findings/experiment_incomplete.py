@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="experiment-incomplete",
+    link=6,
+    kind="validity",
+    rank=60,
+    title="The experiment did not come to its end",
+    meaning="Too little was sent or answered to prove anything.",
+    evidence="The probe's own account of what it sent.",
+    remedy="Read the error, raise kv_reuse_deadline if it was the deadline, and run again.",
+    source="kvproof",
+)
+
 
 def look(case, attempts):
     probe, host = case.probe, case.receiver.name
@@ -34,17 +46,3 @@ def _error(case) -> str | None:
     """The probe's last word on what stopped it."""
     errors = [e for e in case.probe.get("errors") or [] if e] + [r["error"] for r in case.requests() if r.get("error")]
     return str(errors[0].get("text")) if errors else None
-
-
-FINDING = Finding(
-    slug="experiment-incomplete",
-    link=6,
-    kind="validity",
-    rank=60,
-    title="The experiment did not come to its end",
-    meaning="Too little was sent or answered to prove anything.",
-    evidence="The probe's own account of what it sent.",
-    remedy="Read the error, raise kv_reuse_deadline if it was the deadline, and run again.",
-    source="kvproof",
-    look=look,
-)

@@ -5,11 +5,6 @@ from __future__ import annotations
 from . import Finding
 from ._compare import differing_setting
 
-
-def look(case, attempts):
-    yield from differing_setting(case, "pre_caching_hash_algorithm", "the same tokens get other keys on the two nodes")
-
-
 FINDING = Finding(
     slug="hash-algorithm-differs",
     link=4,
@@ -20,6 +15,9 @@ FINDING = Finding(
     evidence="pre_caching_hash_algorithm in the effective configuration or the YAML of both nodes.",
     remedy="Set the same pre_caching_hash_algorithm on every node, restart the engines.",
     source="LMCache 0.5.6 token_database.py",
-    look=look,
     explains=frozenset(["missed", "timed-out", "slow"]),
 )
+
+
+def look(case, attempts):
+    yield from differing_setting(case, "pre_caching_hash_algorithm", "the same tokens get other keys on the two nodes")

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
+FINDING = Finding(
+    slug="hash-seed-differs",
+    link=4,
+    kind="cause",
+    rank=30,
+    title="The nodes hash tokens with different seeds",
+    meaning=(
+        "Chunk keys are hashes. With another PYTHONHASHSEED the same tokens get other keys, and no chunk is ever found."
+    ),
+    evidence="`Initialized NONE_HASH=…` in each engine's log; else PYTHONHASHSEED of each process.",
+    remedy=(
+        "Start every engine and the controller with the same PYTHONHASHSEED (any fixed number), "
+        "or choose a hash without a seed."
+    ),
+    source="LMCache 0.5.6 token_database.py",
+    explains=frozenset(["missed", "timed-out", "slow"]),
+)
+
+
 UNSET = ("not set", "random")
 
 
@@ -44,23 +63,3 @@ def _seeds(case):
     if None in seeds or seeds[0] == seeds[1]:
         return "the same tokens get other keys on the two nodes"
     return f"PYTHONHASHSEED is {seeds[0]} on {case.holder} and {seeds[1]} on {case.receiver}"
-
-
-FINDING = Finding(
-    slug="hash-seed-differs",
-    link=4,
-    kind="cause",
-    rank=30,
-    title="The nodes hash tokens with different seeds",
-    meaning=(
-        "Chunk keys are hashes. With another PYTHONHASHSEED the same tokens get other keys, and no chunk is ever found."
-    ),
-    evidence="`Initialized NONE_HASH=…` in each engine's log; else PYTHONHASHSEED of each process.",
-    remedy=(
-        "Start every engine and the controller with the same PYTHONHASHSEED (any fixed number), "
-        "or choose a hash without a seed."
-    ),
-    source="LMCache 0.5.6 token_database.py",
-    look=look,
-    explains=frozenset(["missed", "timed-out", "slow"]),
-)

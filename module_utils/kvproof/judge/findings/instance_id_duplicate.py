@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
+FINDING = Finding(
+    slug="instance-id-duplicate",
+    link=5,
+    kind="cause",
+    rank=30,
+    title="Two nodes have the same lmcache_instance_id",
+    meaning="A lookup leaves out the asker's own id, so two nodes with one id never find each other.",
+    evidence="lmcache_instance_id in the effective configuration or the YAML of both nodes.",
+    remedy="Give every engine its own lmcache_instance_id (or leave it unset), restart the engines.",
+    source="LMCache 0.5.6",
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("not-registered", "registered-elsewhere", "not-announced"),  # they share one key count
+)
+
 
 def look(case, attempts):
     one, other = (side.identity for side in case.sides)
@@ -15,19 +29,3 @@ def look(case, attempts):
             "a lookup leaves out its own id",
             strength=strength(one, other),
         )
-
-
-FINDING = Finding(
-    slug="instance-id-duplicate",
-    link=5,
-    kind="cause",
-    rank=30,
-    title="Two nodes have the same lmcache_instance_id",
-    meaning="A lookup leaves out the asker's own id, so two nodes with one id never find each other.",
-    evidence="lmcache_instance_id in the effective configuration or the YAML of both nodes.",
-    remedy="Give every engine its own lmcache_instance_id (or leave it unset), restart the engines.",
-    source="LMCache 0.5.6",
-    look=look,
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("not-registered", "registered-elsewhere", "not-announced"),  # they share one key count
-)

@@ -6,6 +6,23 @@ import re
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="kv-format-differs",
+    link=4,
+    kind="cause",
+    rank=34,
+    title="The KV formats of the two nodes differ",
+    meaning=(
+        "dtype, shape and world size are part of the key or of the memory layout; chunks of "
+        "another format are not found or not usable."
+    ),
+    evidence="kv_dtype, kv_shape (without the chunk size), world_size and use_mla in /meta or in the log.",
+    remedy="Run both engines with the same dtype, kv-cache-dtype and tensor-parallel size.",
+    source="LMCache 0.5.6 /meta",
+    covers=("peer-error",),
+)
+
+
 FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
 
 
@@ -29,21 +46,3 @@ def _value(value, field):
         shape = [int(number) for number in re.findall(r"\d+", str(value))]
         return [*shape[:2], *shape[3:]] if len(shape) == 5 else shape  # the third number is the chunk size
     return str(value).rpartition("torch.")[2]
-
-
-FINDING = Finding(
-    slug="kv-format-differs",
-    link=4,
-    kind="cause",
-    rank=34,
-    title="The KV formats of the two nodes differ",
-    meaning=(
-        "dtype, shape and world size are part of the key or of the memory layout; chunks of "
-        "another format are not found or not usable."
-    ),
-    evidence=("kv_dtype, kv_shape (without the chunk size), world_size and use_mla in /meta or in the log."),
-    remedy="Run both engines with the same dtype, kv-cache-dtype and tensor-parallel size.",
-    source="LMCache 0.5.6 /meta",
-    look=look,
-    covers=("peer-error",),
-)

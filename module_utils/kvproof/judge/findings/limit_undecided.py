@@ -5,14 +5,6 @@ from __future__ import annotations
 from ..limits import UNDECIDED, checked
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for one in checked(case, attempts):
-        if one.state == UNDECIDED:
-            reason = f"{one.name} lies within the interval, or there is none: more trials are needed"
-            yield Sighting(case.receiver.name, one.expected, one.observed, reason)
-
-
 FINDING = Finding(
     slug="limit-undecided",
     link=13,
@@ -23,5 +15,11 @@ FINDING = Finding(
     evidence="The bootstrap interval of speedup or time to the first token over the prompts proven to be reused.",
     remedy="Raise kv_reuse_trials (10 make the interval about three times as narrow as 3), or measure an idle pair.",
     source="kv_reuse_min_speedup, kv_reuse_max_ttft_ms",
-    look=look,
 )
+
+
+def look(case, attempts):
+    for one in checked(case, attempts):
+        if one.state == UNDECIDED:
+            reason = f"{one.name} lies within the interval, or there is none: more trials are needed"
+            yield Sighting(case.receiver.name, one.expected, one.observed, reason)

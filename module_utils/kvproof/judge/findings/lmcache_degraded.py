@@ -4,6 +4,31 @@ from __future__ import annotations
 
 from . import CERTAIN, HINT, Finding, Sighting
 
+FINDING = Finding(
+    slug="lmcache-degraded",
+    link=3,
+    kind="cause",
+    rank=10,
+    title="LMCache failed to start; the engine runs without it",
+    meaning="vLLM answers 200 and recomputes every prompt: LMCache went into degraded mode.",
+    evidence=(
+        "`operate in degraded mode`, `marked as init failed` or `LMCache is unhealthy` in the "
+        "engine's log, or /backends answering 503."
+    ),
+    remedy="Read the first LMCache ERROR in the engine's log, correct the setting it names, restart the engine.",
+    source="LMCache 0.5.6, degraded mode",
+    covers=(
+        "p2p-port-unreachable",
+        "peer-silent",
+        "not-registered",
+        "p2p-backend-missing",
+        "nothing-stored",
+        "lookup-timed-out",
+        "reuse-absent",
+    ),
+)
+
+
 WORKING = ("responded", "retrieved", "stored", "peer_asked")
 
 
@@ -28,29 +53,3 @@ def look(case, attempts):
                 "the worker's internal API answers 503 for /backends",
                 "the cache engine of this worker is not there",
             )
-
-
-FINDING = Finding(
-    slug="lmcache-degraded",
-    link=3,
-    kind="cause",
-    rank=10,
-    title="LMCache failed to start; the engine runs without it",
-    meaning="vLLM answers 200 and recomputes every prompt: LMCache went into degraded mode.",
-    evidence=(
-        "`operate in degraded mode`, `marked as init failed` or `LMCache is unhealthy` in the "
-        "engine's log, or /backends answering 503."
-    ),
-    remedy=("Read the first LMCache ERROR in the engine's log, correct the setting it names, restart the engine."),
-    source="LMCache 0.5.6, degraded mode",
-    look=look,
-    covers=(
-        "p2p-port-unreachable",
-        "peer-silent",
-        "not-registered",
-        "p2p-backend-missing",
-        "nothing-stored",
-        "lookup-timed-out",
-        "reuse-absent",
-    ),
-)

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="load-failed",
+    link=11,
+    kind="failure",
+    rank=10,
+    title="KV was found but not loaded",
+    meaning="The lookup reported a hit, and then nothing was loaded: the engine recomputed, or the request failed.",
+    evidence="`LMCache hit tokens` above 0 and `Retrieved 0` for the same requests.",
+    remedy=(
+        "Look for an LMCache ERROR between these lines; check the CPU pool's size (`under "
+        "pressure`) and kv_load_failure_policy."
+    ),
+    source="LMCache#1055",
+    covers=("reuse-absent", "engine-errors", "experiment-incomplete"),
+)
+
 
 def look(case, attempts):
     failed = [a for a in attempts if a.outcome == "load-failed"]
@@ -32,21 +48,3 @@ def _lost(case, request: dict) -> int | None:
     if promised and loaded and not any(e.get("tokens") for e in loaded):
         return promised[-1].get("need") or None
     return None
-
-
-FINDING = Finding(
-    slug="load-failed",
-    link=11,
-    kind="failure",
-    rank=10,
-    title="KV was found but not loaded",
-    meaning=("The lookup reported a hit, and then nothing was loaded: the engine recomputed, or the request failed."),
-    evidence="`LMCache hit tokens` above 0 and `Retrieved 0` for the same requests.",
-    remedy=(
-        "Look for an LMCache ERROR between these lines; check the CPU pool's size (`under "
-        "pressure`) and kv_load_failure_policy."
-    ),
-    source="LMCache#1055",
-    look=look,
-    covers=("reuse-absent", "engine-errors", "experiment-incomplete"),
-)

@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
-
-def look(case, attempts):
-    found = case.holder.flag("local_cpu")
-    if found is not None and not found.value:
-        yield Sighting(
-            case.holder.name,
-            "local_cpu: true",
-            f"local_cpu: {found}",
-            "stored chunks are neither kept for peers nor announced",
-            strength=strength(found),
-        )
-
-
 FINDING = Finding(
     slug="local-cpu-off",
     link=4,
@@ -28,9 +15,20 @@ FINDING = Finding(
         "logged, but nothing is kept or announced."
     ),
     evidence="local_cpu in the holder's effective configuration, else in its LMCache YAML.",
-    remedy=("Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine."),
+    remedy="Set local_cpu: true and a max_local_cpu_size that holds the working set, restart the engine.",
     source="LMCache 0.5.6",
-    look=look,
     architectures=("inprocess_p2p",),
     covers=("not-announced",),
 )
+
+
+def look(case, attempts):
+    found = case.holder.flag("local_cpu")
+    if found is not None and not found.value:
+        yield Sighting(
+            case.holder.name,
+            "local_cpu: true",
+            f"local_cpu: {found}",
+            "stored chunks are neither kept for peers nor announced",
+            strength=strength(found),
+        )

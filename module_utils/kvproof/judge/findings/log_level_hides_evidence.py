@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="log-level-hides-evidence",
+    link=7,
+    kind="note",
+    rank=91,
+    title="The log level hides the evidence",
+    meaning=(
+        "LMCache logs its lookups and transfers at INFO. With LMCACHE_LOG_LEVEL above that, the "
+        "log is silent about every request."
+    ),
+    evidence="LMCACHE_LOG_LEVEL of the engine, or a log without LMCache INFO lines.",
+    remedy="Start the engine with LMCACHE_LOG_LEVEL=INFO.",
+    source="LMCache 0.5.6",
+    architectures=("inprocess_p2p", "lmcache_pd"),
+)
+
+
 HIDING = ("WARNING", "WARN", "ERROR", "CRITICAL")
 TOLD = ("looked_up", "below_min_retrieve", "stored", "retrieved", "peer_asked")
 
@@ -21,21 +38,3 @@ def look(case, attempts):
                 f"LMCACHE_LOG_LEVEL={level}" if level else "no LMCache INFO line in the log",
                 "the lines that name requests are not written",
             )
-
-
-FINDING = Finding(
-    slug="log-level-hides-evidence",
-    link=7,
-    kind="note",
-    rank=91,
-    title="The log level hides the evidence",
-    meaning=(
-        "LMCache logs its lookups and transfers at INFO. With LMCACHE_LOG_LEVEL above that, the "
-        "log is silent about every request."
-    ),
-    evidence="LMCACHE_LOG_LEVEL of the engine, or a log without LMCache INFO lines.",
-    remedy="Start the engine with LMCACHE_LOG_LEVEL=INFO.",
-    source="LMCache 0.5.6",
-    look=look,
-    architectures=("inprocess_p2p", "lmcache_pd"),
-)

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="log-unreadable",
+    link=7,
+    kind="note",
+    rank=90,
+    title="The engine's log could not be read",
+    meaning="The lines that belong to a request are the strongest witnesses; without them some links stay unknown.",
+    evidence="What the node answered when the log was opened.",
+    remedy=(
+        "Set kv_reuse_log ({file: …}, {unit: …} or {command: […]}) and let the SSH user read it, "
+        "or set kv_reuse_become."
+    ),
+    source="kvproof",
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -15,20 +30,3 @@ def look(case, attempts):
                 str(log.get("detail") or log.get("state")),
                 "evidence by request id is missing on this node",
             )
-
-
-FINDING = Finding(
-    slug="log-unreadable",
-    link=7,
-    kind="note",
-    rank=90,
-    title="The engine's log could not be read",
-    meaning=("The lines that belong to a request are the strongest witnesses; without them some links stay unknown."),
-    evidence="What the node answered when the log was opened.",
-    remedy=(
-        "Set kv_reuse_log ({file: …}, {unit: …} or {command: […]}) and let the SSH user read it, "
-        "or set kv_reuse_become."
-    ),
-    source="kvproof",
-    look=look,
-)

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        sent = [case.ids(r) for r in case.requests() if r.get("engine") == side.role]
-        talks = side.log_readable and (side.log.get("levels") or {}).get("INFO")
-        if talks and any(sent) and not any(side.events_of(ids) for ids in sent):
-            yield Sighting(
-                side.name,
-                "lines with this run's request ids",
-                "none in what was searched",
-                "this is the log of another engine, or it rotated away, or a proxy rewrites the ids",
-            )
-
-
 FINDING = Finding(
     slug="log-without-this-run",
     link=7,
@@ -31,6 +17,18 @@ FINDING = Finding(
     evidence="The ids of this run were not found in what was searched.",
     remedy="Point kv_reuse_log at the log of the engine behind kv_reuse_url.",
     source="kvproof",
-    look=look,
     architectures=("inprocess_p2p",),
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        sent = [case.ids(r) for r in case.requests() if r.get("engine") == side.role]
+        talks = side.log_readable and (side.log.get("levels") or {}).get("INFO")
+        if talks and any(sent) and not any(side.events_of(ids) for ids in sent):
+            yield Sighting(
+                side.name,
+                "lines with this run's request ids",
+                "none in what was searched",
+                "this is the log of another engine, or it rotated away, or a proxy rewrites the ids",
+            )

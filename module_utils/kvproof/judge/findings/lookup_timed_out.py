@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="lookup-timed-out",
+    link=9,
+    kind="validity",
+    rank=20,
+    title="Lookups ran into their time-out",
+    meaning=(
+        "The receiver waited lookup_timeout_ms for an answer and went on without reuse. LMCache "
+        "0.5.6 as shipped loses some replies on healthy clusters (one socket, two event loops), "
+        "so single losses are no broken cluster, but users feel them as slow requests."
+    ),
+    evidence="`still waiting for async lookup` in the log of the receiver, or an answer no sooner than the time-out.",
+    remedy=(
+        "If it is often: check the controller's load and the network; an LMCache release that "
+        "repairs the request socket; raise lookup_timeout_ms only if lookups are slow."
+    ),
+    source="LMCache 0.5.6 lmcache_async_lookup_client.py:177",
+    covers=("reuse-absent",),
+)
+
 
 def look(case, attempts):
     lost = [a for a in attempts if a.outcome == "timed-out"]
@@ -31,25 +51,3 @@ def look(case, attempts):
             f"{len(missed)} of {len(attempts)} fresh prompts recomputed while another request ran into the time-out",
             "after a time-out LMCache 0.5.6 can give a lookup the answer to another one",
         )
-
-
-FINDING = Finding(
-    slug="lookup-timed-out",
-    link=9,
-    kind="validity",
-    rank=20,
-    title="Lookups ran into their time-out",
-    meaning=(
-        "The receiver waited lookup_timeout_ms for an answer and went on without reuse. LMCache "
-        "0.5.6 as shipped loses some replies on healthy clusters (one socket, two event loops), "
-        "so single losses are no broken cluster, but users feel them as slow requests."
-    ),
-    evidence=("`still waiting for async lookup` in the log of the receiver, or an answer no sooner than the time-out."),
-    remedy=(
-        "If it is often: check the controller's load and the network; an LMCache release that "
-        "repairs the request socket; raise lookup_timeout_ms only if lookups are slow."
-    ),
-    source="LMCache 0.5.6 lmcache_async_lookup_client.py:177",
-    look=look,
-    covers=("reuse-absent",),
-)

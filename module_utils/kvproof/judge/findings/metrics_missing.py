@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="metrics-missing",
+    link=2,
+    kind="note",
+    rank=90,
+    title="LMCache's metrics are not exported",
+    meaning="/metrics has no lmcache: series, so counters cannot be shown. Reuse itself does not depend on it.",
+    evidence="/metrics of the engine.",
+    remedy="Set PROMETHEUS_MULTIPROC_DIR for the engine, and kv_reuse_metrics_url if /metrics is elsewhere.",
+    source="LMCache 0.5.6",
+    architectures=("inprocess_p2p", "lmcache_pd"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -17,18 +30,3 @@ def look(case, attempts):
             yield Sighting(
                 side.name, "lmcache: series in /metrics", "none", "PROMETHEUS_MULTIPROC_DIR is not set for this engine"
             )
-
-
-FINDING = Finding(
-    slug="metrics-missing",
-    link=2,
-    kind="note",
-    rank=90,
-    title="LMCache's metrics are not exported",
-    meaning=("/metrics has no lmcache: series, so counters cannot be shown. Reuse itself does not depend on it."),
-    evidence="/metrics of the engine.",
-    remedy=("Set PROMETHEUS_MULTIPROC_DIR for the engine, and kv_reuse_metrics_url if /metrics is elsewhere."),
-    source="LMCache 0.5.6",
-    look=look,
-    architectures=("inprocess_p2p", "lmcache_pd"),
-)

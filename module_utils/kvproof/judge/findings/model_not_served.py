@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="model-not-served",
+    link=2,
+    kind="failure",
+    rank=20,
+    title="The model is not served here",
+    meaning="The engine answers, but does not serve the model that was asked for.",
+    evidence="/v1/models lists what is served.",
+    remedy="Set kv_reuse_model to a name that /v1/models lists, or start the engine with --served-model-name.",
+    source="kvproof",
+    covers=("engine-errors", "reuse-absent", "experiment-incomplete"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -16,18 +29,3 @@ def look(case, attempts):
                 "served: " + ", ".join(str(name) for name in engine["models"]),
                 "another model is deployed on this engine",
             )
-
-
-FINDING = Finding(
-    slug="model-not-served",
-    link=2,
-    kind="failure",
-    rank=20,
-    title="The model is not served here",
-    meaning="The engine answers, but does not serve the model that was asked for.",
-    evidence="/v1/models lists what is served.",
-    remedy=("Set kv_reuse_model to a name that /v1/models lists, or start the engine with --served-model-name."),
-    source="kvproof",
-    look=look,
-    covers=("engine-errors", "reuse-absent", "experiment-incomplete"),
-)

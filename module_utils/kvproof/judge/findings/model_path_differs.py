@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from . import CERTAIN, LIKELY, Finding, Sighting
 
+FINDING = Finding(
+    slug="model-path-differs",
+    link=4,
+    kind="cause",
+    rank=33,
+    title="The model has another name or path on the two nodes",
+    meaning=(
+        "The model's name is part of every chunk key, as it was given to --model. The same "
+        "weights under another path never match."
+    ),
+    evidence="model_name in /meta of both nodes, else `root` in /v1/models.",
+    remedy="Start all engines with the same --model string; use --served-model-name for the public name.",
+    source="LMCache 0.5.6; the peer answers P2P_SERVER_ERROR",
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("peer-error",),
+)
+
 
 def look(case, attempts):
     inside = [side.meta("model_name") for side in case.sides]
@@ -17,22 +34,3 @@ def look(case, attempts):
             "the model's name is part of every chunk key",
             strength=weight,
         )
-
-
-FINDING = Finding(
-    slug="model-path-differs",
-    link=4,
-    kind="cause",
-    rank=33,
-    title="The model has another name or path on the two nodes",
-    meaning=(
-        "The model's name is part of every chunk key, as it was given to --model. The same "
-        "weights under another path never match."
-    ),
-    evidence="model_name in /meta of both nodes, else `root` in /v1/models.",
-    remedy=("Start all engines with the same --model string; use --served-model-name for the public name."),
-    source="LMCache 0.5.6; the peer answers P2P_SERVER_ERROR",
-    look=look,
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("peer-error",),
-)

@@ -5,11 +5,6 @@ from __future__ import annotations
 from . import Finding
 from ._unread import nodes
 
-
-def look(case, attempts):
-    return nodes(case, "failed", "a module that runs on the node")
-
-
 FINDING = Finding(
     slug="node-unread",
     link=1,
@@ -26,5 +21,8 @@ FINDING = Finding(
         "way. `ansible -m ping` on this host shows whether modules run."
     ),
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    return nodes(case, "failed", "a module that runs on the node")

@@ -6,6 +6,20 @@ from ..counters import counter_delta
 from . import CERTAIN, HINT, Finding, Sighting
 from .announced_late import late_rise
 
+FINDING = Finding(
+    slug="not-announced",
+    link=8,
+    kind="cause",
+    rank=10,
+    title="The holder did not announce what it stored",
+    meaning="The controller's key count of the holder did not rise, so peers cannot learn of the chunks.",
+    evidence="key_count in /controller/workers before and after the seed.",
+    remedy="Check enable_controller and local_cpu on the holder, and the controller's log.",
+    source="LMCache 0.5.6",
+    explains=frozenset(["missed"]),
+)
+
+
 EVICTED = ("lmcache:local_cpu_evict_keys_count_total", "lmcache:local_cpu_evict_count_total")
 
 
@@ -23,18 +37,3 @@ def look(case, attempts):
             reason,
             strength=HINT if evicted or late_rise(case, attempts) else CERTAIN,
         )
-
-
-FINDING = Finding(
-    slug="not-announced",
-    link=8,
-    kind="cause",
-    rank=10,
-    title="The holder did not announce what it stored",
-    meaning=("The controller's key count of the holder did not rise, so peers cannot learn of the chunks."),
-    evidence="key_count in /controller/workers before and after the seed.",
-    remedy="Check enable_controller and local_cpu on the holder, and the controller's log.",
-    source="LMCache 0.5.6",
-    look=look,
-    explains=frozenset(["missed"]),
-)

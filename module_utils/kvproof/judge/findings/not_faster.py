@@ -5,18 +5,6 @@ from __future__ import annotations
 from ..timing import case_speed
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    speed = case_speed(case, attempts)
-    if speed and speed["speedup"] <= 1:
-        yield Sighting(
-            case.receiver.name,
-            f"below {speed['recomputed_s'] * 1000:.0f} ms",
-            f"{speed['reused_s'] * 1000:.0f} ms",
-            f"for {speed['tokens']} tokens on this pair",
-        )
-
-
 FINDING = Finding(
     slug="not-faster",
     link=13,
@@ -33,5 +21,15 @@ FINDING = Finding(
         "of tokens for small models."
     ),
     source="LMCache#3387; llm-d P2P guide",
-    look=look,
 )
+
+
+def look(case, attempts):
+    speed = case_speed(case, attempts)
+    if speed and speed["speedup"] <= 1:
+        yield Sighting(
+            case.receiver.name,
+            f"below {speed['recomputed_s'] * 1000:.0f} ms",
+            f"{speed['reused_s'] * 1000:.0f} ms",
+            f"for {speed['tokens']} tokens on this pair",
+        )

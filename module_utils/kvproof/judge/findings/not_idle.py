@@ -5,19 +5,6 @@ from __future__ import annotations
 from ..counters import foreign_requests
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        others = foreign_requests(case, side)
-        if others and others > 0:
-            yield Sighting(
-                side.name,
-                "only the probe's requests",
-                f"{others:.0f} others finished meanwhile",
-                "counters include other traffic",
-            )
-
-
 FINDING = Finding(
     slug="not-idle",
     link=6,
@@ -31,5 +18,16 @@ FINDING = Finding(
     evidence="Requests finished by the engine against requests sent by the probe.",
     remedy="None is needed; probe in a quiet hour if you want counters to agree.",
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        others = foreign_requests(case, side)
+        if others and others > 0:
+            yield Sighting(
+                side.name,
+                "only the probe's requests",
+                f"{others:.0f} others finished meanwhile",
+                "counters include other traffic",
+            )

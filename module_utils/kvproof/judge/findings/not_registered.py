@@ -5,6 +5,30 @@ from __future__ import annotations
 from . import CERTAIN, LIKELY, Finding, Sighting
 from ._contacts import reached_controller
 
+FINDING = Finding(
+    slug="not-registered",
+    link=5,
+    kind="cause",
+    rank=40,
+    title="A node is not registered at the controller",
+    meaning=(
+        "The controller does not know this engine, so nobody is told what it holds, and its "
+        "lookups go unanswered. Registration is tried once, at start."
+    ),
+    evidence=(
+        "/controller/workers against the node's instance id and address; `Failed to register with "
+        "controller` in the log."
+    ),
+    remedy=(
+        "Check enable_controller and the controller URLs on this node, then restart the engine "
+        "while the controller is up."
+    ),
+    source="LMCache 0.5.6 worker.py",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("registered-elsewhere", "not-announced"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -46,29 +70,3 @@ def _asked_another(case, side) -> bool:
 
 def _urls(case) -> str:
     return ", ".join(str(c.get("url")) for c in case.controllers if c.get("workers") is not None) or "the controller"
-
-
-FINDING = Finding(
-    slug="not-registered",
-    link=5,
-    kind="cause",
-    rank=40,
-    title="A node is not registered at the controller",
-    meaning=(
-        "The controller does not know this engine, so nobody is told what it holds, and its "
-        "lookups go unanswered. Registration is tried once, at start."
-    ),
-    evidence=(
-        "/controller/workers against the node's instance id and address; `Failed to register with "
-        "controller` in the log."
-    ),
-    remedy=(
-        "Check enable_controller and the controller URLs on this node, then restart the engine "
-        "while the controller is up."
-    ),
-    source="LMCache 0.5.6 worker.py",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("registered-elsewhere", "not-announced"),
-)

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="nothing-stored",
+    link=7,
+    kind="cause",
+    rank=10,
+    title="The holder stored nothing",
+    meaning="The holder answered the prompt but its LMCache wrote no `Stored` line for it.",
+    evidence="`Stored` lines of the seed request in the holder's log.",
+    remedy="Check kv_role (kv_both or kv_producer), save settings and the size of the CPU pool on the holder.",
+    source="LMCache 0.5.6 cache_engine.py",
+    of_requests=True,
+    covers=("not-announced",),
+)
+
 
 def look(case, attempts):
     read = [a for a in attempts if a.stored is not None and a.outcome in ("missed", "timed-out", "slow")]
@@ -14,19 +28,3 @@ def look(case, attempts):
             "no Stored line for the seed requests",
             "the holder's LMCache kept nothing of these prompts",
         )
-
-
-FINDING = Finding(
-    slug="nothing-stored",
-    link=7,
-    kind="cause",
-    rank=10,
-    title="The holder stored nothing",
-    meaning="The holder answered the prompt but its LMCache wrote no `Stored` line for it.",
-    evidence="`Stored` lines of the seed request in the holder's log.",
-    remedy=("Check kv_role (kv_both or kv_producer), save settings and the size of the CPU pool on the holder."),
-    source="LMCache 0.5.6 cache_engine.py",
-    look=look,
-    of_requests=True,
-    covers=("not-announced",),
-)

@@ -5,18 +5,6 @@ from __future__ import annotations
 from ..output import case_output
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    verdict = case_output(case, attempts)
-    if verdict.state == "differs":
-        yield Sighting(
-            case.receiver.name,
-            f"log-probabilities within {verdict.limit} of a recompute's",
-            f"apart by {verdict.difference} in {verdict.trials} trials",
-            "the KV that was loaded is damaged or belongs to other weights",
-        )
-
-
 FINDING = Finding(
     slug="output-differs",
     link=12,
@@ -36,5 +24,15 @@ FINDING = Finding(
         "LMCache#5151, #4463, #3388 for known causes."
     ),
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    verdict = case_output(case, attempts)
+    if verdict.state == "differs":
+        yield Sighting(
+            case.receiver.name,
+            f"log-probabilities within {verdict.limit} of a recompute's",
+            f"apart by {verdict.difference} in {verdict.trials} trials",
+            "the KV that was loaded is damaged or belongs to other weights",
+        )

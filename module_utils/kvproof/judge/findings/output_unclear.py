@@ -5,15 +5,6 @@ from __future__ import annotations
 from ..output import case_output
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    verdict = case_output(case, attempts)
-    if any(a.outcome == "proven" for a in attempts) and verdict.state in ("unclear", "unread"):
-        yield Sighting(
-            case.receiver.name, "a comparison with a recompute", verdict.text, "right and wrong could not be told apart"
-        )
-
-
 FINDING = Finding(
     slug="output-unclear",
     link=12,
@@ -25,7 +16,14 @@ FINDING = Finding(
         "lies between noise and damage."
     ),
     evidence="Log-probabilities of reuse and recompute.",
-    remedy=("Allow logprobs on the engine (--max-logprobs), raise kv_reuse_trials, or compare answers by hand."),
+    remedy="Allow logprobs on the engine (--max-logprobs), raise kv_reuse_trials, or compare answers by hand.",
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    verdict = case_output(case, attempts)
+    if any(a.outcome == "proven" for a in attempts) and verdict.state in ("unclear", "unread"):
+        yield Sighting(
+            case.receiver.name, "a comparison with a recompute", verdict.text, "right and wrong could not be told apart"
+        )

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import CERTAIN, LIKELY, Finding, Sighting
 
+FINDING = Finding(
+    slug="p2p-backend-missing",
+    link=3,
+    kind="cause",
+    rank=20,
+    title="LMCache runs without its P2P backend",
+    meaning="The configuration asks for P2P, but no P2PBackend was created.",
+    evidence="/backends, or the `Created backend` lines in the log's head.",
+    remedy="Look for an LMCache ERROR at start-up (transfer channel, NIXL, address in use), correct it, restart.",
+    source="LMCache 0.5.6, storage_manager",
+    architectures=("inprocess_p2p",),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -17,18 +30,3 @@ def look(case, attempts):
                 "the P2P backend was not created",
                 strength=CERTAIN if listed else LIKELY,  # the log's head may have been cut before the line
             )
-
-
-FINDING = Finding(
-    slug="p2p-backend-missing",
-    link=3,
-    kind="cause",
-    rank=20,
-    title="LMCache runs without its P2P backend",
-    meaning="The configuration asks for P2P, but no P2PBackend was created.",
-    evidence="/backends, or the `Created backend` lines in the log's head.",
-    remedy=("Look for an LMCache ERROR at start-up (transfer channel, NIXL, address in use), correct it, restart."),
-    source="LMCache 0.5.6, storage_manager",
-    look=look,
-    architectures=("inprocess_p2p",),
-)

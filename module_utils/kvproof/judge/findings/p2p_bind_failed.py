@@ -5,22 +5,6 @@ from __future__ import annotations
 from . import CERTAIN, HINT, Finding, Sighting
 from ._contacts import reached_holder
 
-
-def look(case, attempts):
-    for side in case.sides:
-        crashed = [e for e in side.log.get("head") or [] if e.get("kind") == "handler_crashed"]
-        crashed += [e for e in side.events if e.get("kind") == "handler_crashed"]
-        if crashed:
-            serves = side is case.holder and not reached_holder(case, attempts)
-            yield Sighting(
-                side.name,
-                "P2P ports that this engine listens on",
-                str(crashed[-1].get("text")),
-                "nothing can be fetched from this node" if serves else "but fetching from the peer does not need it",
-                strength=CERTAIN if serves else HINT,
-            )
-
-
 FINDING = Finding(
     slug="p2p-bind-failed",
     link=3,
@@ -37,8 +21,22 @@ FINDING = Finding(
         "address, or No such device: set p2p_host to an IPv4 address of this node. Then restart the engine."
     ),
     source="LMCache 0.5.6 p2p_backend.py:266; ZeroMQ sockets without IPv6",
-    look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        crashed = [e for e in side.log.get("head") or [] if e.get("kind") == "handler_crashed"]
+        crashed += [e for e in side.events if e.get("kind") == "handler_crashed"]
+        if crashed:
+            serves = side is case.holder and not reached_holder(case, attempts)
+            yield Sighting(
+                side.name,
+                "P2P ports that this engine listens on",
+                str(crashed[-1].get("text")),
+                "nothing can be fetched from this node" if serves else "but fetching from the peer does not need it",
+                strength=CERTAIN if serves else HINT,
+            )

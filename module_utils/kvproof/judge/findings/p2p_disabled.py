@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from . import LIKELY, Finding, Sighting, strength
 
+FINDING = Finding(
+    slug="p2p-disabled",
+    link=4,
+    kind="cause",
+    rank=10,
+    title="P2P sharing is switched off",
+    meaning="This node neither asks peers for KV nor serves them.",
+    evidence=(
+        "enable_p2p in the effective configuration, else in the LMCache YAML; a worker without "
+        "peer_init_url at the controller."
+    ),
+    remedy=(
+        'Set enable_p2p: true (a boolean: the string "yes" is read as false) with p2p_host, '
+        "p2p_init_ports and p2p_lookup_ports, restart the engine."
+    ),
+    source="LMCache 0.5.6 v1/config.py; only true and 1 count as true",
+    architectures=("inprocess_p2p", "mp"),
+    covers=("p2p-port-unreachable", "p2p-host-not-ours", "p2p-backend-missing"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -47,25 +67,3 @@ def _why(side, p2p):
     if isinstance(on_disk, str):
         return f"the file has the string {on_disk!r}; LMCache counts only true and 1 as true"
     return "this node takes no part in P2P sharing"
-
-
-FINDING = Finding(
-    slug="p2p-disabled",
-    link=4,
-    kind="cause",
-    rank=10,
-    title="P2P sharing is switched off",
-    meaning="This node neither asks peers for KV nor serves them.",
-    evidence=(
-        "enable_p2p in the effective configuration, else in the LMCache YAML; a worker without "
-        "peer_init_url at the controller."
-    ),
-    remedy=(
-        'Set enable_p2p: true (a boolean: the string "yes" is read as false) with p2p_host, '
-        "p2p_init_ports and p2p_lookup_ports, restart the engine."
-    ),
-    source="LMCache 0.5.6 v1/config.py; only true and 1 count as true",
-    look=look,
-    architectures=("inprocess_p2p", "mp"),
-    covers=("p2p-port-unreachable", "p2p-host-not-ours", "p2p-backend-missing"),
-)

@@ -6,6 +6,25 @@ from ...stack.settings import LOOPBACK
 from . import CERTAIN, HINT, LIKELY, Finding, Sighting
 from ._contacts import reached_holder
 
+FINDING = Finding(
+    slug="p2p-host-not-ours",
+    link=4,
+    kind="cause",
+    rank=40,
+    title="p2p_host is not an address of its node",
+    meaning=(
+        "p2p_host is both bound and advertised. An address that the node does not have cannot be "
+        "bound, or makes peers dial another machine. Behind NAT or in a container this can be "
+        "right; then the port's answer decides."
+    ),
+    evidence="p2p_host against the addresses of the node, and a dial from the peer.",
+    remedy=("Set p2p_host to an address of this node that its peers can reach (not localhost, not a virtual IP)."),
+    source="LMCache 0.5.6; docs of p2p_sharing",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("p2p-bind-failed", "p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
+)
+
 
 def look(case, attempts):
     hosts = [side.node.get("hostname") for side in case.sides]
@@ -47,24 +66,3 @@ def _reach(case, side) -> tuple[str, str]:
     if (side.node.get("engine") or {}).get("other_namespace"):
         return "the engine has a network of its own, as it seems, so this may be right", HINT
     return "the address belongs to another machine, or to none", CERTAIN if dials else LIKELY
-
-
-FINDING = Finding(
-    slug="p2p-host-not-ours",
-    link=4,
-    kind="cause",
-    rank=40,
-    title="p2p_host is not an address of its node",
-    meaning=(
-        "p2p_host is both bound and advertised. An address that the node does not have cannot be "
-        "bound, or makes peers dial another machine. Behind NAT or in a container this can be "
-        "right; then the port's answer decides."
-    ),
-    evidence="p2p_host against the addresses of the node, and a dial from the peer.",
-    remedy=("Set p2p_host to an address of this node that its peers can reach (not localhost, not a virtual IP)."),
-    source="LMCache 0.5.6; docs of p2p_sharing",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("p2p-bind-failed", "p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
-)

@@ -5,6 +5,27 @@ from __future__ import annotations
 from . import HINT, Finding, Sighting
 from ._contacts import dial_strength, reached_holder
 
+FINDING = Finding(
+    slug="p2p-port-unreachable",
+    link=5,
+    kind="cause",
+    rank=50,
+    title="The holder's P2P port does not answer its peer",
+    meaning=(
+        "The controller names the holder, but the receiver cannot connect to the advertised "
+        "address: the lookup runs into its time-out."
+    ),
+    evidence="A dial from the receiver's node to the advertised peer_init_url and the lookup port.",
+    remedy=(
+        "Open p2p_init_ports and p2p_lookup_ports between the nodes, and advertise an address "
+        "that peers can reach (p2p_host)."
+    ),
+    source="LMCache 0.5.6 p2p_backend.py",
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("peer-silent", "lookup-timed-out"),
+)
+
+
 SHUT = ("refused", "timeout", "unreachable")
 
 
@@ -33,25 +54,3 @@ def _advertised(case, attempts) -> set:
     listed |= {e["peer"] for e in answers if case.holder.instance_id in (None, e.get("instance"))}
     met = [e for e in case.receiver.events if e.get("kind") == "peer_connected" and e.get("init") in listed]
     return listed | {e["lookup"] for e in met if e.get("lookup")}
-
-
-FINDING = Finding(
-    slug="p2p-port-unreachable",
-    link=5,
-    kind="cause",
-    rank=50,
-    title="The holder's P2P port does not answer its peer",
-    meaning=(
-        "The controller names the holder, but the receiver cannot connect to the advertised "
-        "address: the lookup runs into its time-out."
-    ),
-    evidence="A dial from the receiver's node to the advertised peer_init_url and the lookup port.",
-    remedy=(
-        "Open p2p_init_ports and p2p_lookup_ports between the nodes, and advertise an address "
-        "that peers can reach (p2p_host)."
-    ),
-    source="LMCache 0.5.6 p2p_backend.py",
-    look=look,
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("peer-silent", "lookup-timed-out"),
-)

@@ -5,6 +5,28 @@ from __future__ import annotations
 from ...stack.settings import as_bool
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="p2p-settings-incomplete",
+    link=4,
+    kind="cause",
+    rank=6,
+    title="Settings that P2P sharing needs are missing",
+    meaning=(
+        "LMCache asserts at start that P2P has its host, ports, transfer channel and a controller. An engine without "
+        "one of them exits, mostly with a bare AssertionError."
+    ),
+    evidence="The error at the end of the engine's start in its log; for a bare AssertionError, the LMCache YAML, too.",
+    remedy=(
+        "Set enable_controller: true, controller_pull_url, controller_reply_url, lmcache_worker_ports, p2p_host, "
+        "p2p_init_ports, p2p_lookup_ports and transfer_channel: nixl; start the engine."
+    ),
+    source="LMCache 0.5.6 v1/config.py:735",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["engine-down"]),
+    covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
+)
+
+
 BARE = "AssertionError"
 WANTED = {
     "enable_controller": ("controller_pull_url", "controller_reply_url", "lmcache_worker_ports"),
@@ -31,26 +53,3 @@ def _missing(values: dict) -> list[str]:
     on = [flag for flag in WANTED if as_bool(values.get(flag))]
     found = [key for flag in on for key in WANTED[flag] if values.get(key) in (None, [], "")]
     return found + (["enable_controller: true"] if on == ["enable_p2p"] else [])
-
-
-FINDING = Finding(
-    slug="p2p-settings-incomplete",
-    link=4,
-    kind="cause",
-    rank=6,
-    title="Settings that P2P sharing needs are missing",
-    meaning=(
-        "LMCache asserts at start that P2P has its host, ports, transfer channel and a controller. An engine without "
-        "one of them exits, mostly with a bare AssertionError."
-    ),
-    evidence="The error at the end of the engine's start in its log; for a bare AssertionError, the LMCache YAML, too.",
-    remedy=(
-        "Set enable_controller: true, controller_pull_url, controller_reply_url, lmcache_worker_ports, p2p_host, "
-        "p2p_init_ports, p2p_lookup_ports and transfer_channel: nixl; start the engine."
-    ),
-    source="LMCache 0.5.6 v1/config.py:735",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["engine-down"]),
-    covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
-)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="partial-reuse",
+    link=11,
+    kind="cause",
+    rank=30,
+    title="Only a part of the prefix was reused",
+    meaning="Fewer chunks arrived than the holder stored: a full CPU pool evicts, or one rank of several has none.",
+    evidence="`Retrieved` against the whole chunks of the common prefix.",
+    remedy="Raise max_local_cpu_size on the nodes; with tensor parallelism above 1 see the notes on ranks.",
+    source="LMCache 0.5.6",
+    explains=frozenset([]),
+)
+
 
 def look(case, attempts):
     part = [a for a in attempts if a.outcome == "proven" and a.expected and a.loaded < a.expected]
@@ -14,18 +27,3 @@ def look(case, attempts):
             f"{part[0].loaded} tokens",
             "some chunks were missing at the holder or did not arrive",
         )
-
-
-FINDING = Finding(
-    slug="partial-reuse",
-    link=11,
-    kind="cause",
-    rank=30,
-    title="Only a part of the prefix was reused",
-    meaning=("Fewer chunks arrived than the holder stored: a full CPU pool evicts, or one rank of several has none."),
-    evidence="`Retrieved` against the whole chunks of the common prefix.",
-    remedy=("Raise max_local_cpu_size on the nodes; with tensor parallelism above 1 see the notes on ranks."),
-    source="LMCache 0.5.6",
-    look=look,
-    explains=frozenset([]),
-)

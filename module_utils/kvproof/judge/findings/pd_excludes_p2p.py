@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from . import Finding, Sighting, strength
 
+FINDING = Finding(
+    slug="pd-excludes-p2p",
+    link=4,
+    kind="cause",
+    rank=5,
+    title="enable_pd and enable_p2p exclude each other",
+    meaning="LMCache asserts that enable_p2p is false when enable_pd is true; an engine with both exits at start.",
+    evidence="The LMCache YAML has both, or the log has the assertion.",
+    remedy="Set enable_pd: false for P2P sharing, or enable_p2p: false for LMCache's prefill/decode transfer.",
+    source="LMCache 0.5.6 v1/config.py:761",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["engine-down", "missed", "timed-out", "slow"]),
+    covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -23,20 +38,3 @@ def look(case, attempts):
                 str(side.head("pd_p2p_conflict")[-1].get("line")),
                 "LMCache refuses to start with both",
             )
-
-
-FINDING = Finding(
-    slug="pd-excludes-p2p",
-    link=4,
-    kind="cause",
-    rank=5,
-    title="enable_pd and enable_p2p exclude each other",
-    meaning=("LMCache asserts that enable_p2p is false when enable_pd is true; an engine with both exits at start."),
-    evidence="The LMCache YAML has both, or the log has the assertion.",
-    remedy=("Set enable_pd: false for P2P sharing, or enable_p2p: false for LMCache's prefill/decode transfer."),
-    source="LMCache 0.5.6 v1/config.py:761",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["engine-down", "missed", "timed-out", "slow"]),
-    covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
-)

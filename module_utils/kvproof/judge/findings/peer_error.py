@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    failed = [a for a in attempts if a.peer_error and a.outcome in ("missed", "timed-out", "load-failed")]
-    if failed:
-        yield Sighting(
-            case.holder.name,
-            "a transfer",
-            str(failed[0].peer_error),
-            "the holder could not serve the chunks it announced",
-        )
-
-
 FINDING = Finding(
     slug="peer-error",
     link=10,
@@ -27,8 +15,18 @@ FINDING = Finding(
         "`P2P error for lookup_id` on the receiver or `Error during P2P batched lookup` on the "
         "holder, for this request."
     ),
-    remedy=("Compare model path, dtype and version of the two nodes; read the traceback in the holder's log."),
+    remedy="Compare model path, dtype and version of the two nodes; read the traceback in the holder's log.",
     source="LMCache 0.5.6 p2p_backend.py:435",
-    look=look,
     of_requests=True,
 )
+
+
+def look(case, attempts):
+    failed = [a for a in attempts if a.peer_error and a.outcome in ("missed", "timed-out", "load-failed")]
+    if failed:
+        yield Sighting(
+            case.holder.name,
+            "a transfer",
+            str(failed[0].peer_error),
+            "the holder could not serve the chunks it announced",
+        )

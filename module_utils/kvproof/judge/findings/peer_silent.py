@@ -4,23 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    told = [a for a in attempts if a.outcome in ("timed-out", "missed") and a.asked is False and _named(case, a)]
-    if told and len(told) == len(attempts):
-        peers = sorted({str(e.get("peer")) for a in told for e in a.layouts if e.get("chunks")})
-        yield Sighting(
-            case.holder.name,
-            f"the receiver's request at {case.holder}, which the controller named",
-            f"{case.holder} was asked for none of {len(told)} fresh prompts",
-            f"what answers at {', '.join(peers)} is not this engine's LMCache, or it does not answer",
-        )
-
-
-def _named(case, attempt) -> bool:
-    return any(e.get("chunks") and case.holder.instance_id in (None, e.get("instance")) for e in attempt.layouts or [])
-
-
 FINDING = Finding(
     slug="peer-silent",
     link=10,
@@ -37,8 +20,23 @@ FINDING = Finding(
         "firewalls between the nodes out; restart the holder's engine if it is stuck."
     ),
     source="LMCache 0.5.6 p2p_backend.py:324",
-    look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out"]),
     covers=("lookup-timed-out",),
 )
+
+
+def look(case, attempts):
+    told = [a for a in attempts if a.outcome in ("timed-out", "missed") and a.asked is False and _named(case, a)]
+    if told and len(told) == len(attempts):
+        peers = sorted({str(e.get("peer")) for a in told for e in a.layouts if e.get("chunks")})
+        yield Sighting(
+            case.holder.name,
+            f"the receiver's request at {case.holder}, which the controller named",
+            f"{case.holder} was asked for none of {len(told)} fresh prompts",
+            f"what answers at {', '.join(peers)} is not this engine's LMCache, or it does not answer",
+        )
+
+
+def _named(case, attempt) -> bool:
+    return any(e.get("chunks") and case.holder.instance_id in (None, e.get("instance")) for e in attempt.layouts or [])

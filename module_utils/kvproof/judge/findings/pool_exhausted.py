@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="pool-exhausted",
+    link=7,
+    kind="cause",
+    rank=5,
+    title="LMCache's CPU pool has no room",
+    meaning=(
+        "max_local_cpu_size is below what the prompts in flight need. A holder then stores the first chunks only, and "
+        "a receiver waits for room until the lookup's time-out."
+    ),
+    evidence="`Local cpu memory under pressure` in the engine's log during the run.",
+    remedy="Raise max_local_cpu_size (GB per rank) to several of your longest prompts, restart the engine.",
+    source="LMCache 0.5.6 cache_engine.py:492, local_cpu_backend.py:719",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("nothing-stored", "not-announced", "peer-silent", "lookup-timed-out"),
+)
+
 
 def look(case, attempts):
     short = [a for a in attempts if a.expected and a.stored is not None and a.stored < a.expected]
@@ -39,23 +57,3 @@ def _waited_for_room(case, trial: dict) -> dict | None:
         elif event.get("kind") == "looked_up":
             found = None
     return None
-
-
-FINDING = Finding(
-    slug="pool-exhausted",
-    link=7,
-    kind="cause",
-    rank=5,
-    title="LMCache's CPU pool has no room",
-    meaning=(
-        "max_local_cpu_size is below what the prompts in flight need. A holder then stores the first chunks only, and "
-        "a receiver waits for room until the lookup's time-out."
-    ),
-    evidence="`Local cpu memory under pressure` in the engine's log during the run.",
-    remedy="Raise max_local_cpu_size (GB per rank) to several of your longest prompts, restart the engine.",
-    source="LMCache 0.5.6 cache_engine.py:492, local_cpu_backend.py:719",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("nothing-stored", "not-announced", "peer-silent", "lookup-timed-out"),
-)

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    masked = [a for a in attempts if a.outcome == "masked"]
-    if masked:
-        yield Sighting(
-            case.receiver.name,
-            "a prefix this engine has never seen",
-            f"{masked[0].computed} tokens computed earlier by the engine itself",
-            "the prefix cache was warm",
-        )
-
-
 FINDING = Finding(
     slug="prefix-cache-masks",
     link=6,
@@ -29,6 +17,16 @@ FINDING = Finding(
         "to one engine does this too: probe the engines directly."
     ),
     source="LMCache 0.5.6 vllm_v1_adapter.py",
-    look=look,
     covers=("reuse-absent", "reused-locally-not-p2p"),
 )
+
+
+def look(case, attempts):
+    masked = [a for a in attempts if a.outcome == "masked"]
+    if masked:
+        yield Sighting(
+            case.receiver.name,
+            "a prefix this engine has never seen",
+            f"{masked[0].computed} tokens computed earlier by the engine itself",
+            "the prefix cache was warm",
+        )

@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        engine = side.node.get("engine") or {}
-        if engine.get("unseen"):
-            yield Sighting(
-                side.name,
-                "a readable process",
-                "not readable: " + ", ".join(engine["unseen"]),
-                "another user's process",
-            )
-
-
 FINDING = Finding(
     slug="process-unreadable",
     link=2,
@@ -28,7 +15,18 @@ FINDING = Finding(
         "unknown. That breaks nothing."
     ),
     evidence="What /proc showed to this user.",
-    remedy=("Set kv_reuse_become: true, or kv_reuse_log and kv_reuse_config_file, if you want these facts."),
+    remedy="Set kv_reuse_become: true, or kv_reuse_log and kv_reuse_config_file, if you want these facts.",
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        engine = side.node.get("engine") or {}
+        if engine.get("unseen"):
+            yield Sighting(
+                side.name,
+                "a readable process",
+                "not readable: " + ", ".join(engine["unseen"]),
+                "another user's process",
+            )

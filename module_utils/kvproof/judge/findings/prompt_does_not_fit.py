@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    refused = case.prompt.get("refused") or {}
-    if refused and refused.get("slug") not in ("prompt-shorter-than-chunk", "below-min-retrieve"):
-        yield Sighting(case.receiver.name, "a prompt that fits", str(refused.get("text")), "nothing was sent")
-
-
 FINDING = Finding(
     slug="prompt-does-not-fit",
     link=6,
@@ -21,7 +14,12 @@ FINDING = Finding(
     evidence="max_model_len of /v1/models, kv_reuse_max_probe_mb.",
     remedy="Lower kv_reuse_chunks or kv_reuse_max_tokens, or raise kv_reuse_max_probe_mb.",
     source="kvproof",
-    look=look,
     voids=True,
     covers=("reuse-absent", "experiment-incomplete"),
 )
+
+
+def look(case, attempts):
+    refused = case.prompt.get("refused") or {}
+    if refused and refused.get("slug") not in ("prompt-shorter-than-chunk", "below-min-retrieve"):
+        yield Sighting(case.receiver.name, "a prompt that fits", str(refused.get("text")), "nothing was sent")

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    told = case.prompt.get("shortened")
-    if told and not case.prompt.get("refused"):
-        yield Sighting(case.receiver.name, "prompts of kv_reuse_chunks chunks", told, "users' KV is not to be evicted")
-
-
 FINDING = Finding(
     slug="prompt-shortened",
     link=6,
@@ -20,5 +13,10 @@ FINDING = Finding(
     evidence="KV bytes of a token (internal API, /meta) times this pair's prompts, against its share of the bound.",
     remedy="Raise kv_reuse_max_probe_mb where the pools are large enough, or lower kv_reuse_trials.",
     source="kvproof: kv_reuse_max_probe_mb",
-    look=look,
 )
+
+
+def look(case, attempts):
+    told = case.prompt.get("shortened")
+    if told and not case.prompt.get("refused"):
+        yield Sighting(case.receiver.name, "prompts of kv_reuse_chunks chunks", told, "users' KV is not to be evicted")

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="prompt-shorter-than-chunk",
+    link=6,
+    kind="validity",
+    rank=10,
+    title="The prompt is shorter than a chunk",
+    meaning=(
+        "LMCache stores whole chunks only. A common prefix below chunk_size tokens can never be reused, on any cluster."
+    ),
+    evidence="Token ids sent, and the chunk size in force.",
+    remedy="Raise kv_reuse_chunks, or set kv_reuse_chunk_size to the cluster's chunk_size.",
+    source="LMCache 0.5.6",
+    voids=True,
+    covers=("reuse-absent", "experiment-incomplete", "not-announced", "nothing-stored"),
+)
+
 
 def look(case, attempts):
     refused, chunk = case.prompt.get("refused") or {}, case.chunk_size()
@@ -18,21 +34,3 @@ def look(case, attempts):
             f"{case.trials[0].get('prefix_tokens')} tokens",
             "the cluster's chunks are larger than the prompt",
         )
-
-
-FINDING = Finding(
-    slug="prompt-shorter-than-chunk",
-    link=6,
-    kind="validity",
-    rank=10,
-    title="The prompt is shorter than a chunk",
-    meaning=(
-        "LMCache stores whole chunks only. A common prefix below chunk_size tokens can never be reused, on any cluster."
-    ),
-    evidence="Token ids sent, and the chunk size in force.",
-    remedy="Raise kv_reuse_chunks, or set kv_reuse_chunk_size to the cluster's chunk_size.",
-    source="LMCache 0.5.6",
-    look=look,
-    voids=True,
-    covers=("reuse-absent", "experiment-incomplete", "not-announced", "nothing-stored"),
-)

@@ -5,6 +5,24 @@ from __future__ import annotations
 from . import HINT, Finding, Sighting, strength
 from ._contacts import reached_holder
 
+FINDING = Finding(
+    slug="registered-elsewhere",
+    link=5,
+    kind="cause",
+    rank=45,
+    title="The controller has an old address of this node",
+    meaning=(
+        "A restarted engine with the same instance id keeps the address of its first "
+        "registration; peers dial where nobody is."
+    ),
+    evidence="peer_init_url at the controller against p2p_host and p2p_init_ports of the node.",
+    remedy="Restart the controller and then the engines, or give the engine a new lmcache_instance_id.",
+    source="LMCache 0.5.6; `already registered, skip registration`",
+    architectures=("inprocess_p2p",),
+    explains=frozenset(["missed", "timed-out", "slow"]),
+    covers=("p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -30,23 +48,3 @@ def _is(worker, side) -> bool:
 
 def _ports(value) -> list[str]:
     return [str(port).strip() for port in (value if isinstance(value, list) else str(value).split(","))]
-
-
-FINDING = Finding(
-    slug="registered-elsewhere",
-    link=5,
-    kind="cause",
-    rank=45,
-    title="The controller has an old address of this node",
-    meaning=(
-        "A restarted engine with the same instance id keeps the address of its first "
-        "registration; peers dial where nobody is."
-    ),
-    evidence="peer_init_url at the controller against p2p_host and p2p_init_ports of the node.",
-    remedy=("Restart the controller and then the engines, or give the engine a new lmcache_instance_id."),
-    source="LMCache 0.5.6; `already registered, skip registration`",
-    look=look,
-    architectures=("inprocess_p2p",),
-    explains=frozenset(["missed", "timed-out", "slow"]),
-    covers=("p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
-)

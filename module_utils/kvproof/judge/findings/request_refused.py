@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="request-refused",
+    link=2,
+    kind="validity",
+    rank=10,
+    title="The API refuses the probe's key",
+    meaning="The engine answers 401 or 403: the probe has no right to use it, which says nothing about the cluster.",
+    evidence="HTTP status of the first request.",
+    remedy="Set kv_reuse_api_key (vaulted) to a key that may call /v1/models and /v1/completions on this engine.",
+    source="kvproof",
+    covers=("engine-errors", "reuse-absent", "experiment-incomplete"),
+)
+
 
 def look(case, attempts):
     for side in case.sides:
@@ -13,18 +26,3 @@ def look(case, attempts):
             yield Sighting(
                 side.name, "an answer with status 200", str(refused.get("text")), "the key is missing or wrong"
             )
-
-
-FINDING = Finding(
-    slug="request-refused",
-    link=2,
-    kind="validity",
-    rank=10,
-    title="The API refuses the probe's key",
-    meaning=("The engine answers 401 or 403: the probe has no right to use it, which says nothing about the cluster."),
-    evidence="HTTP status of the first request.",
-    remedy=("Set kv_reuse_api_key (vaulted) to a key that may call /v1/models and /v1/completions on this engine."),
-    source="kvproof",
-    look=look,
-    covers=("engine-errors", "reuse-absent", "experiment-incomplete"),
-)

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    missed = [a for a in attempts if a.outcome == "missed" and a.expected and not a.disturbed]
-    if len(missed) >= 2 and len(missed) == len(attempts):
-        yield Sighting(
-            case.receiver.name,
-            f"{missed[0].expected} tokens reused",
-            "0 tokens reused",
-            f"{len(missed)} of {len(attempts)} fresh prompts were recomputed",
-        )
-
-
 FINDING = Finding(
     slug="reuse-absent",
     link=9,
@@ -31,5 +19,15 @@ FINDING = Finding(
         "Follow the chain from its first broken link; with access to both logs and the controller kvproof can say more."
     ),
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    missed = [a for a in attempts if a.outcome == "missed" and a.expected and not a.disturbed]
+    if len(missed) >= 2 and len(missed) == len(attempts):
+        yield Sighting(
+            case.receiver.name,
+            f"{missed[0].expected} tokens reused",
+            "0 tokens reused",
+            f"{len(missed)} of {len(attempts)} fresh prompts were recomputed",
+        )

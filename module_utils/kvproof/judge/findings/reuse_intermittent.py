@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="reuse-intermittent",
+    link=9,
+    kind="validity",
+    rank=60,
+    title="The fresh prompts do not agree, or are too few",
+    meaning=(
+        "Fresh prompts sent under the same conditions fared differently, and not by time-outs alone, or there was only "
+        "one: neither reuse nor its absence is proven."
+    ),
+    evidence="Outcomes of the trials.",
+    remedy=(
+        "Run with more kv_reuse_trials; look at the receiver's log of the lost ones, and at the size of the CPU pools."
+    ),
+    source="kvproof",
+)
+
+
 LOST = frozenset({"proven", "timed-out", "slow"})  # lookup-timed-out tells of these
 
 
@@ -30,22 +48,3 @@ def look(case, attempts):
         )
     elif outcomes == {"load-failed"} and len(attempts) == 1:
         yield Sighting(case.receiver.name, "at least two fresh prompts that agree", counts, "one trial is no proof")
-
-
-FINDING = Finding(
-    slug="reuse-intermittent",
-    link=9,
-    kind="validity",
-    rank=60,
-    title="The fresh prompts do not agree, or are too few",
-    meaning=(
-        "Fresh prompts sent under the same conditions fared differently, and not by time-outs alone, or there was only "
-        "one: neither reuse nor its absence is proven."
-    ),
-    evidence="Outcomes of the trials.",
-    remedy=(
-        "Run with more kv_reuse_trials; look at the receiver's log of the lost ones, and at the size of the CPU pools."
-    ),
-    source="kvproof",
-    look=look,
-)

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    seen = [a for a in attempts if a.outcome == "unattributed"]
-    if seen and not any(a.outcome == "proven" for a in attempts):
-        yield Sighting(
-            case.receiver.name,
-            f"a line that names the request in a log of {case.holder} or {case.receiver}",
-            f"{seen[0].loaded} tokens reused, source unknown",
-            "nothing that was read ties it to the holder; the receiver itself or another store may have answered",
-        )
-
-
 FINDING = Finding(
     slug="reuse-unattributed",
     link=6,
@@ -31,6 +19,16 @@ FINDING = Finding(
         "Let kvproof read the engines' logs: kv_reuse_log, PREFILL_LOG_FILE and DECODE_LOG_FILE, or kv_reuse_become."
     ),
     source="kvproof",
-    look=look,
     covers=("reuse-absent",),
 )
+
+
+def look(case, attempts):
+    seen = [a for a in attempts if a.outcome == "unattributed"]
+    if seen and not any(a.outcome == "proven" for a in attempts):
+        yield Sighting(
+            case.receiver.name,
+            f"a line that names the request in a log of {case.holder} or {case.receiver}",
+            f"{seen[0].loaded} tokens reused, source unknown",
+            "nothing that was read ties it to the holder; the receiver itself or another store may have answered",
+        )

@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="reused-from-shared-store",
+    link=6,
+    kind="validity",
+    rank=25,
+    title="The KV came from a shared store, not from the peer",
+    meaning=(
+        "The receiver loaded KV that no peer sent: a remote_url or shared disk answered. Reuse "
+        "works, but P2P was not proven."
+    ),
+    evidence=(
+        "Loaded tokens without a controller answer and without a request at the holder, and a "
+        "remote or disk store in the configuration."
+    ),
+    remedy=(
+        "If the shared store is what you want, P2P need not be proven; to test P2P, probe a "
+        "cluster (or an hour) without remote_url and shared disk."
+    ),
+    source="LMCache 0.5.6, order of backends",
+    covers=("reused-locally-not-p2p", "reuse-absent"),
+)
+
 
 def look(case, attempts):
     local = [a for a in attempts if a.outcome == "local"]
@@ -24,27 +46,3 @@ def shared_store(side):
         if found and found.value:
             return key
     return None
-
-
-FINDING = Finding(
-    slug="reused-from-shared-store",
-    link=6,
-    kind="validity",
-    rank=25,
-    title="The KV came from a shared store, not from the peer",
-    meaning=(
-        "The receiver loaded KV that no peer sent: a remote_url or shared disk answered. Reuse "
-        "works, but P2P was not proven."
-    ),
-    evidence=(
-        "Loaded tokens without a controller answer and without a request at the holder, and a "
-        "remote or disk store in the configuration."
-    ),
-    remedy=(
-        "If the shared store is what you want, P2P need not be proven; to test P2P, probe a "
-        "cluster (or an hour) without remote_url and shared disk."
-    ),
-    source="LMCache 0.5.6, order of backends",
-    look=look,
-    covers=("reused-locally-not-p2p", "reuse-absent"),
-)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="reused-locally-not-p2p",
+    link=6,
+    kind="validity",
+    rank=30,
+    title="The KV came from the receiver's own cache",
+    meaning="The receiver's own LMCache had the chunks: a hit, but not by P2P.",
+    evidence="Loaded tokens of this request without a controller answer for it and without a request at the holder.",
+    remedy="Probe with fresh prompts (the default) and each engine by its own URL, not through a router.",
+    source="LMCache 0.5.6",
+    covers=("reuse-absent",),
+)
+
 
 def look(case, attempts):
     local = [a for a in attempts if a.outcome == "local"]
@@ -20,18 +33,3 @@ def _why(receiver) -> str:
     if receiver.setting("remote_url") is None:
         return "the receiver held this prefix itself, or a shared store whose configuration was not seen"
     return "the receiver held this prefix itself"
-
-
-FINDING = Finding(
-    slug="reused-locally-not-p2p",
-    link=6,
-    kind="validity",
-    rank=30,
-    title="The KV came from the receiver's own cache",
-    meaning="The receiver's own LMCache had the chunks: a hit, but not by P2P.",
-    evidence=("Loaded tokens of this request without a controller answer for it and without a request at the holder."),
-    remedy=("Probe with fresh prompts (the default) and each engine by its own URL, not through a router."),
-    source="LMCache 0.5.6",
-    look=look,
-    covers=("reuse-absent",),
-)

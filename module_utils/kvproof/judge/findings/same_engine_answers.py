@@ -4,21 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    if not case.holder.log_readable:
-        return  # both engines may write to the one log that was read
-    seeds = [case.ids(trial.get("seed")) for trial in case.trials]
-    astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]
-    if astray:
-        yield Sighting(
-            case.holder.name,
-            f"the seeds' ids in the log of {case.holder}",
-            f"{len(astray)} of {len(seeds)} seeds in the log of {case.receiver}",
-            f"what was sent to {case.holder.engine.get('url') or 'the holder'} arrived at {case.receiver}",
-        )
-
-
 FINDING = Finding(
     slug="same-engine-answers",
     link=6,
@@ -32,7 +17,6 @@ FINDING = Finding(
     evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
     remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
     source="kvproof",
-    look=look,
     voids=True,
     covers=(
         "reuse-absent",
@@ -44,3 +28,17 @@ FINDING = Finding(
         "not-idle",
     ),
 )
+
+
+def look(case, attempts):
+    if not case.holder.log_readable:
+        return  # both engines may write to the one log that was read
+    seeds = [case.ids(trial.get("seed")) for trial in case.trials]
+    astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]
+    if astray:
+        yield Sighting(
+            case.holder.name,
+            f"the seeds' ids in the log of {case.holder}",
+            f"{len(astray)} of {len(seeds)} seeds in the log of {case.receiver}",
+            f"what was sent to {case.holder.engine.get('url') or 'the holder'} arrived at {case.receiver}",
+        )

@@ -5,11 +5,6 @@ from __future__ import annotations
 from . import Finding
 from ._limits import missed
 
-
-def look(case, attempts):
-    return missed(case, attempts, "kv_reuse_min_speedup")
-
-
 FINDING = Finding(
     slug="speedup-below-limit",
     link=13,
@@ -29,5 +24,8 @@ FINDING = Finding(
         "of both nodes, or lower kv_reuse_min_speedup."
     ),
     source="kv_reuse_min_speedup",
-    look=look,
 )
+
+
+def look(case, attempts):
+    return missed(case, attempts, "kv_reuse_min_speedup")

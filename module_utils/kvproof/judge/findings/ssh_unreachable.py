@@ -5,22 +5,20 @@ from __future__ import annotations
 from . import Finding
 from ._unread import nodes
 
-
-def look(case, attempts):
-    return nodes(case, "unreachable", "an SSH login")
-
-
 FINDING = Finding(
     slug="ssh-unreachable",
     link=1,
     kind="note",
     rank=20,
     title="No SSH to the node",
-    meaning=("HTTP answers, so the experiment ran, but processes, configuration and logs of this node are unknown."),
+    meaning="HTTP answers, so the experiment ran, but processes, configuration and logs of this node are unknown.",
     evidence="Ansible could not log in to the node.",
     remedy=(
         "Check ansible_host, ansible_port, ansible_user and the key; `ansible -m ping` on this host shows the reason."
     ),
     source="kvproof",
-    look=look,
 )
+
+
+def look(case, attempts):
+    return nodes(case, "unreachable", "an SSH login")

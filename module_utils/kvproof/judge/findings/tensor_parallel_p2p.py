@@ -5,20 +5,6 @@ from __future__ import annotations
 from ..attempt import REUSED
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    sizes = [side.meta("world_size") for side in case.sides]
-    several = all(isinstance(size, int) and size > 1 for size in sizes) and sizes[0] == sizes[1]
-    p2p = case.receiver.flag("enable_p2p")
-    if several and not (p2p is not None and not p2p.value) and not any(a.outcome in REUSED for a in attempts):
-        yield Sighting(
-            case.receiver.name,
-            "world_size 1, or LMCache's multiprocess mode",
-            f"world_size {sizes[1]} on both nodes",
-            "every rank is sent to the peer's rank 0, which holds its own part of the KV only",
-        )
-
-
 FINDING = Finding(
     slug="tensor-parallel-p2p",
     link=4,
@@ -32,7 +18,19 @@ FINDING = Finding(
     evidence="world_size in /meta or in the log of both nodes, and no reuse.",
     remedy="Run one rank per engine, or share KV through LMCache's multiprocess mode, which does not have this fault.",
     source="LMCache#2405; LMCache 0.5.6 kv_controller.py:403",
-    look=look,
     architectures=("inprocess_p2p",),
     covers=("peer-error", "partial-reuse"),
 )
+
+
+def look(case, attempts):
+    sizes = [side.meta("world_size") for side in case.sides]
+    several = all(isinstance(size, int) and size > 1 for size in sizes) and sizes[0] == sizes[1]
+    p2p = case.receiver.flag("enable_p2p")
+    if several and not (p2p is not None and not p2p.value) and not any(a.outcome in REUSED for a in attempts):
+        yield Sighting(
+            case.receiver.name,
+            "world_size 1, or LMCache's multiprocess mode",
+            f"world_size {sizes[1]} on both nodes",
+            "every rank is sent to the peer's rank 0, which holds its own part of the KV only",
+        )

@@ -5,19 +5,6 @@ from __future__ import annotations
 from . import Finding, Sighting
 from ._transfers import transfers_of
 
-
-def look(case, attempts):
-    begun = transfers_of(case, case.requests())
-    lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
-    if lost and begun and all(one.finished_s is None for one in begun):
-        yield Sighting(
-            case.holder.name,
-            "`P2P transfer finished` after the request",
-            f"{len(begun)} requests of this run taken, none finished",
-            "the holder is stuck in the first one and serves one peer at a time",
-        )
-
-
 FINDING = Finding(
     slug="transfer-hangs",
     link=10,
@@ -34,8 +21,19 @@ FINDING = Finding(
         "benchmark, then restart the holder's engine."
     ),
     source="LMCache 0.5.6 p2p_backend.py:383; LMCache#725",
-    look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["timed-out", "slow"]),
     covers=("peer-silent", "lookup-timed-out"),
 )
+
+
+def look(case, attempts):
+    begun = transfers_of(case, case.requests())
+    lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
+    if lost and begun and all(one.finished_s is None for one in begun):
+        yield Sighting(
+            case.holder.name,
+            "`P2P transfer finished` after the request",
+            f"{len(begun)} requests of this run taken, none finished",
+            "the holder is stuck in the first one and serves one peer at a time",
+        )

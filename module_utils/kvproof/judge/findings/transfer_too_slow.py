@@ -5,21 +5,6 @@ from __future__ import annotations
 from . import Finding, Sighting
 from ._transfers import transfers_of
 
-
-def look(case, attempts):
-    reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
-    spans = [one.finished_s for one in transfers_of(case, reuses) if one.finished_s is not None]
-    limit = case.lookup_timeout_s
-    lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
-    if lost and spans and min(spans) >= limit:
-        yield Sighting(
-            case.holder.name,
-            f"a transfer within the lookup's {limit:g} s",
-            f"{min(spans):.1f} s and more for each of {len(spans)}",
-            "the receiver had given up waiting when the KV arrived",
-        )
-
-
 FINDING = Finding(
     slug="transfer-too-slow",
     link=10,
@@ -36,8 +21,21 @@ FINDING = Finding(
         "only where waiting that long still beats a recompute."
     ),
     source="LMCache 0.5.6 lmcache_async_lookup_client.py:177",
-    look=look,
     architectures=("inprocess_p2p",),
     explains=frozenset(["timed-out", "slow"]),
     covers=("lookup-timed-out",),
 )
+
+
+def look(case, attempts):
+    reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
+    spans = [one.finished_s for one in transfers_of(case, reuses) if one.finished_s is not None]
+    limit = case.lookup_timeout_s
+    lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
+    if lost and spans and min(spans) >= limit:
+        yield Sighting(
+            case.holder.name,
+            f"a transfer within the lookup's {limit:g} s",
+            f"{min(spans):.1f} s and more for each of {len(spans)}",
+            "the receiver had given up waiting when the KV arrived",
+        )

@@ -5,11 +5,6 @@ from __future__ import annotations
 from . import Finding
 from ._limits import missed
 
-
-def look(case, attempts):
-    return missed(case, attempts, "kv_reuse_max_ttft_ms")
-
-
 FINDING = Finding(
     slug="ttft-above-limit",
     link=13,
@@ -26,5 +21,8 @@ FINDING = Finding(
     ),
     remedy="Look at transport, queue and load of both nodes, or raise kv_reuse_max_ttft_ms.",
     source="kv_reuse_max_ttft_ms",
-    look=look,
 )
+
+
+def look(case, attempts):
+    return missed(case, attempts, "kv_reuse_max_ttft_ms")

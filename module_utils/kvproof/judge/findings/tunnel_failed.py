@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from . import Finding, Sighting
 
-
-def look(case, attempts):
-    for side in case.sides:
-        requests = [r["error"] for r in case.requests() if r.get("engine") == side.role and r.get("error")]
-        shut = [e for e in (side.engine.get("error"), *requests) if e and e.get("kind") == "ssh"]
-        if shut:
-            yield Sighting(
-                side.name,
-                f"an SSH tunnel to {side.engine.get('url')}",
-                str(shut[0].get("text")),
-                "nothing can be asked of this engine without it; whether the engine works is not known",
-            )
-
-
 FINDING = Finding(
     slug="tunnel-failed",
     link=1,
@@ -37,6 +23,18 @@ FINDING = Finding(
         "sshd needs AllowTcpForwarding yes or local."
     ),
     source="kvproof; RFC 4254, section 7.2",
-    look=look,
     covers=("experiment-incomplete", "metrics-missing", "reuse-absent"),
 )
+
+
+def look(case, attempts):
+    for side in case.sides:
+        requests = [r["error"] for r in case.requests() if r.get("engine") == side.role and r.get("error")]
+        shut = [e for e in (side.engine.get("error"), *requests) if e and e.get("kind") == "ssh"]
+        if shut:
+            yield Sighting(
+                side.name,
+                f"an SSH tunnel to {side.engine.get('url')}",
+                str(shut[0].get("text")),
+                "nothing can be asked of this engine without it; whether the engine works is not known",
+            )

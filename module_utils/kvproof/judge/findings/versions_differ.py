@@ -6,6 +6,18 @@ import re
 
 from . import Finding, Sighting
 
+FINDING = Finding(
+    slug="versions-differ",
+    link=4,
+    kind="note",
+    rank=70,
+    title="The nodes run different versions",
+    meaning="Chunk keys, messages and formats change between versions; mixed fleets are where reuse breaks first.",
+    evidence="Versions as the internal API or the log tells them.",
+    remedy="Run the same LMCache and vLLM on every node.",
+    source="kvproof",
+)
+
 
 def look(case, attempts):
     for product in ("lmcache", "vllm"):
@@ -20,17 +32,3 @@ def _apart(one: str, other: str) -> bool:
     """The log tells the build, too (0.5.6-g3e11e108), the internal API the release alone."""
     builds = [re.split(r"[-+]g", version, maxsplit=1) for version in (one, other)]
     return builds[0][0] != builds[1][0] or (len(builds[0]) == len(builds[1]) == 2 and builds != builds[::-1])
-
-
-FINDING = Finding(
-    slug="versions-differ",
-    link=4,
-    kind="note",
-    rank=70,
-    title="The nodes run different versions",
-    meaning=("Chunk keys, messages and formats change between versions; mixed fleets are where reuse breaks first."),
-    evidence="Versions as the internal API or the log tells them.",
-    remedy="Run the same LMCache and vLLM on every node.",
-    source="kvproof",
-    look=look,
-)
