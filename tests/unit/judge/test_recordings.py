@@ -86,4 +86,4 @@ def test_a_recorded_document_is_what_the_recording_gives(path):
     meta = json.loads((folder / "meta.json").read_text())
     fixture = recording.fixture(folder)
     assert fixture["meta"] == {name: meta[name] for name in ("expected_verdict", "root_cause")}
-    assert fixture == json.loads(path.read_text()), "make it again: python tests/recording.py"
+    assert fixture == json.loads(path.read_text()), "make it again: python tests/support/recordings.py"

@@ -15,9 +15,9 @@ from collections import namedtuple
 from collections.abc import Iterable
 
 from .. import redact, settings
-from . import inprocess_p2p, mp
+from . import inprocess_p2p, mp, vllm
 
-ARCHITECTURES = (inprocess_p2p, mp)
+WORDINGS = (vllm, inprocess_p2p, mp)
 
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
@@ -39,13 +39,13 @@ Pattern = namedtuple("Pattern", "kind needle regex")
 def _compiled(name):
     return [
         Pattern(kind, needle, re.compile(regex, re.DOTALL))
-        for wordings in ARCHITECTURES
+        for wordings in WORDINGS
         for kind, needle, regex in getattr(wordings, name, ())
     ]
 
 
 def _union(name):
-    return frozenset(value for wordings in ARCHITECTURES for value in getattr(wordings, name, ()))
+    return frozenset(value for wordings in WORDINGS for value in getattr(wordings, name, ()))
 
 
 #: Lines of LMCache's own logger, and those that anything else in its process writes; the first that fits wins.

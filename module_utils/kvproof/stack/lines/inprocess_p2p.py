@@ -96,7 +96,6 @@ LMCACHE = [
 ]
 #: Lines that come from Python, vLLM or NIXL: tracebacks, mostly, and so often several times over.
 OTHERS = [
-    ("engine_started", "non-default args: ", r"non-default args: "),
     ("pd_p2p_conflict", "PD only supports enable_p2p=False", r"(?P<text>PD only supports enable_p2p=False)"),
     ("config_refused", "when enable_controller=True", r"(?P<text>\w+ is required .*when enable_controller=True)"),
     ("config_refused", "AssertionError", r"(?:^|\s)(?P<text>AssertionError)$"),
@@ -109,7 +108,7 @@ OTHERS = [
 
 #: Kinds that tell how the engine came up; they stand at the head of a log, whoever asks.
 STARTUP = """
-    engine_started none_hash hash_algorithm config config_file config_key_unknown backend_created registering
+    none_hash hash_algorithm config config_file config_key_unknown backend_created registering
     register_failed worker_failed degraded init_failed bind_failed unsupported_channel pd_p2p_conflict config_refused
     handler_crashed initialized p2p_listening
 """.split()

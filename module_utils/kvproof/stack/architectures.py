@@ -1,0 +1,62 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways to share KV, and by what an engine is recognised as having one of them.
+
+vLLM's connector decides, and for LMCacheConnectorV1 LMCache's enable_pd: the same connector serves the in-process P2P
+and LMCache's prefill/decode transfer (lmcache/v1/config.py:761 of 0.5.6 refuses both at once).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from . import settings
+
+INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD = "inprocess_p2p", "mp", "lmcache_pd", "nixl_pd"
+ARCHITECTURES = (INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD)
+IN_WORDS = {
+    INPROCESS_P2P: "LMCache's in-process P2P",
+    MP: "LMCache's multiprocess mode",
+    LMCACHE_PD: "LMCache's prefill/decode transfer",
+    NIXL_PD: "vLLM's NixlConnector",
+}
+IN_PROCESS = "LMCacheConnectorV1"
+CONNECTORS = {
+    IN_PROCESS: INPROCESS_P2P,
+    "LMCacheMPConnector": MP,
+    "NixlConnector": NIXL_PD,
+}
+#: pd_role of LMCache → vLLM's kv_role, whose words stand for the role in both.
+PD_ROLES = {"sender": "kv_producer", "receiver": "kv_consumer"}
+
+#: ``name``: one of ARCHITECTURES, None where it was not recognised.  ``role``: kv_producer, kv_consumer, kv_both, or
+#: None.  ``connector``: vLLM's, None where none was seen.  ``unsure``: why the name may be another, or None.
+Recognised = namedtuple("Recognised", "name role connector unsure")
+
+
+def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
+    """What an engine is.
+
+    transfer: its --kv-transfer-config as commands.kv_transfer_config() gives it, or {kv_connector, kv_role} of its
+        log's engine_started line; None where neither was seen.
+    lmcache: LMCache's settings in force or in its file, None where nobody could read them.
+    """
+    transfer = transfer or {}
+    connector, role = transfer.get("kv_connector"), transfer.get("kv_role")
+    parts = [one for one in transfer.get("connectors") or [] if one]
+    if parts:  # MultiConnector: each of its parts would be an architecture of its own
+        known = [one for one in parts if one.get("kv_connector") in CONNECTORS]
+        if len(known) != 1:
+            return Recognised(None, role, connector, "it has several connectors")
+        connector, role = known[0]["kv_connector"], known[0].get("kv_role") or role
+    name = CONNECTORS.get(connector)
+    if connector != IN_PROCESS:
+        return Recognised(name, role, connector, None)
+    values = dict(lmcache or {})
+    for key, value in (transfer.get("kv_connector_extra_config") or {}).items():
+        values[key.partition("lmcache.")[2]] = value
+    if settings.as_bool(values.get("enable_pd")):
+        return Recognised(LMCACHE_PD, PD_ROLES.get(values.get("pd_role"), role), connector, None)
+    if lmcache is None:
+        return Recognised(name, role, connector, "LMCache's settings could not be read, and enable_pd may be set")
+    return Recognised(name, role, connector, None)
