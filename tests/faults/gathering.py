@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kvproof
 from kvproof.evidence import assemble
-from kvproof.node import controller as controllerinfo
-from kvproof.node import engine as nodeinfo
+from kvproof.node.controller import gather as controller_document
+from kvproof.node.engine import gather as node_document
 from kvproof.probe.engine import EngineSettings
 from kvproof.probe.experiment import Experiment, Settings, new_run_id
 
@@ -26,14 +27,14 @@ SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths")
 _AS_NOBODY = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
-from kvproof import nodeinfo
+from kvproof.node.engine import gather
 asked = json.loads(sys.argv[2])
 if os.geteuid() == 0:
-    nodeinfo.gather(**asked)  # loads what is loaded late
+    gather(**asked)  # loads what is loaded late
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-print(json.dumps(nodeinfo.gather(**asked)))
+print(json.dumps(gather(**asked)))
 """
 
 
@@ -48,7 +49,7 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     nodes: dict[str, Any] = {role: {} for role in ROLES}
     if told.get("kv_reuse_nodes", True):
         nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
-    controllers = [("controller-1", {"controller": controllerinfo.gather(url=cluster.controller_url)})]
+    controllers = [("controller-1", {"controller": controller_document(url=cluster.controller_url)})]
     pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
     found = assemble.pair_evidence(pair, "inventory", probe, nodes, controllers)
     return json.loads(json.dumps(found, default=str))
@@ -75,12 +76,12 @@ def _node(cluster: Cluster, role: str, run: str, probe: dict[str, Any]) -> dict[
         "ids": assemble.wanted_ids([probe], role), "run_marker": f"kvp-{run}", "since": probe["started_at"],
         "peers": assemble.peers_listed([probe]), "controller_url": cluster.controller_url,
     }  # fmt: skip
-    return _as_another_user(asked) if "ssh_user" in cluster.plan else nodeinfo.gather(**asked)
+    return _as_another_user(asked) if "ssh_user" in cluster.plan else node_document(**asked)
 
 
 def _as_another_user(asked: dict[str, Any]) -> dict[str, Any]:
     """What a login user sees who may read the log and not the process: nobody where root runs this."""
-    core = os.path.dirname(os.path.dirname(nodeinfo.__file__))
-    done = subprocess.run([sys.executable, "-c", _AS_NOBODY, core, json.dumps(asked)], capture_output=True, check=True,
-                          text=True, cwd="/")  # fmt: skip
+    core = Path(kvproof.__file__).parents[1]
+    command = [sys.executable, "-c", _AS_NOBODY, str(core), json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, cwd="/")
     return json.loads(done.stdout)

@@ -3,26 +3,21 @@
 """An engine's LMCache configuration: the file on disk, and what is really in effect.
 
 The file is no proof of the effective configuration (environment, connector options and runtime changes
-stand above it), so that is asked from LMCache's internal API, else read from the engine's own log line.
-Standard library only, Python 3.8 and later.
-"""
+stand above it), so that is asked from LMCache's internal API, else read from the engine's own log line."""
 
 from __future__ import annotations
 
 import errno
 from urllib.parse import urlsplit
 
-from ..stack import flatyaml, redact, settings
-from . import http as localhttp
-from .log import files as logfile
+from ..stack import flatyaml, internal_api, redact, settings
+from . import http
+from .log.files import regular
 
 MAX_FILE = 256 << 10
-API_PORT = settings.DEFAULTS["internal_api_server_port_start"]  # the scheduler's; worker N's is N + 1 above it
-API_HOST = settings.DEFAULTS["internal_api_server_host"]
-API_TIMEOUT = 2.0
 
 
-def read_file(path, found_by, opened=None):
+def read_file(path: str | None, found_by: str | None, opened: str | None = None) -> dict:
     """NODE.config_file of the YAML file at `path` (`opened`: where it is read, through a container's root)."""
     result = {
         "path": path,
@@ -38,7 +33,7 @@ def read_file(path, found_by, opened=None):
         result["detail"] = "no path is known: not given, and neither environment nor log show one"
         return result
     try:
-        status = logfile.regular(opened or path)
+        status = regular(opened or path)
         result["mtime"] = status.st_mtime
         with open(opened or path, "rb") as handle:
             raw = handle.read(MAX_FILE + 1)
@@ -61,7 +56,7 @@ def read_file(path, found_by, opened=None):
     return result
 
 
-def api_urls(url, values):
+def api_urls(url: str | None, values: dict) -> tuple[str | None, str | None]:
     """(scheduler's URL, worker 0's URL) of the internal API; (None, None) where it is off or not known.
 
     `url`, when given, may be either's; else they follow from the configuration in `values`.
@@ -69,14 +64,14 @@ def api_urls(url, values):
     if url:
         parts = urlsplit(url if "://" in url else "http://" + url)
         base = f"{parts.scheme}://{_bracketed(parts.hostname)}"
-        port = parts.port or API_PORT
+        port = parts.port or internal_api.PORT
         return f"{base}:{port}", f"{base}:{port + 1}"
     if values.get("internal_api_server_enabled") is not True:
         return None, None
-    host = values.get("internal_api_server_host") or API_HOST
-    host = API_HOST if host in settings.WILDCARDS else host
+    host = values.get("internal_api_server_host") or internal_api.HOST
+    host = internal_api.HOST if host in settings.WILDCARDS else host
     try:
-        port = int(values.get("internal_api_server_port_start") or API_PORT)
+        port = int(values.get("internal_api_server_port_start") or internal_api.PORT)
     except (TypeError, ValueError):
         return None, None
     base = f"http://{_bracketed(host)}"
@@ -87,13 +82,11 @@ def _bracketed(host):
     return f"[{host}]" if host and ":" in host else host
 
 
-def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
+def ask_api(url: str | None, values: dict, timeout: float, logged: dict | None = None) -> dict:
     """What LMCache's internal API says: a dict with `internal_api` (as in NODE), `conf`, `meta`, `backends`
     and `lmcache` (version), each None when not answered.
 
-    Only GETs that change nothing: /conf, /meta, /lmc_version and /backends.  The last is a worker's: the
-    scheduler has no storage and always answers it with 503, as does a worker whose LMCache failed to start.
-    `internal_api.status` is the status of the worker's /backends.
+    `internal_api.status` is the status of the worker's /backends: 503 where its LMCache failed to start.
 
     Of two engines on a host only one can listen on the default port.  When the API has another instance id than
     `logged`, the configuration in the engine's own log, it is the other engine's: state "another", and nothing it
@@ -116,7 +109,7 @@ def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
     api = result["internal_api"]
     api["url"] = first
     for base in (first, second):
-        answer, conf = localhttp.get_json(base + "/conf", timeout)
+        answer, conf = http.get_json(base + internal_api.CONF, timeout)
         api["state"] = answer.state if answer.state in ("ok", "refused", "timeout") else "error"
         if answer.state == "ok" and isinstance(conf, dict):
             api["url"] = base
@@ -124,18 +117,18 @@ def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
     else:
         api["state"] = "error" if api["state"] == "ok" else api["state"]
         return result
-    found = settings.lmcache_config(conf)
-    ids = {said.get("lmcache_instance_id") for said in (found, logged or {})} - {None}
+    in_effect = settings.lmcache_config(conf)
+    ids = {values.get("lmcache_instance_id") for values in (in_effect, logged or {})} - {None}
     if len(ids) > 1:
         api["state"] = "another"
         return result
-    result["conf"] = found
-    _answer, meta = localhttp.get_json(base + "/meta", timeout)
+    result["conf"] = in_effect
+    _answer, meta = http.get_json(base + internal_api.META, timeout)
     result["meta"] = settings.lmcache_meta(meta)
-    _answer, version = localhttp.get_json(base + "/lmc_version", timeout)
-    result["lmcache"] = version[:64] if isinstance(version, str) else None
+    _answer, version = http.get_json(base + internal_api.VERSION, timeout)
+    result["lmcache"] = internal_api.version(version)
     for candidate in dict.fromkeys((base, second)):
-        answer, backends = localhttp.get_json(candidate + "/backends", timeout)
+        answer, backends = http.get_json(candidate + internal_api.BACKENDS, timeout)
         if answer.status is not None:
             api["status"] = answer.status
         if answer.state == "ok" and isinstance(backends, dict):
@@ -144,7 +137,7 @@ def ask_api(url, values, timeout=API_TIMEOUT, logged=None):
     return result
 
 
-def config_path(given, env, events):
+def config_path(given: str | None, env: dict | None, events: list[dict]) -> tuple[str | None, str | None]:
     """(path, found_by) of the configuration file: as given, from the environment, or from the log."""
     if given:
         return given, "variable"
@@ -154,15 +147,7 @@ def config_path(given, env, events):
     return (logged[-1], "log") if logged else (None, None)
 
 
-def last(events, kind, **wanted):
-    """The last event of a kind that has the given fields, None when there is none."""
-    for event in reversed(events):
-        if event["kind"] == kind and all(event.get(name) == value for name, value in wanted.items()):
-            return event
-    return None
-
-
-def p2p_ports(config):
+def p2p_ports(config: dict) -> list[int]:
     """Ports of the configuration that something of this node should listen on."""
     ports = []
     for key in ("p2p_init_ports", "p2p_lookup_ports", "lmcache_worker_ports"):

@@ -2,60 +2,61 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an LMCache controller's node shows: `kvproof.controller/1` (docs/evidence.md).
 
-Reads only: the process, its listening sockets, and `GET /controller/workers`.  Standard library only,
-Python 3.8 and later.
+Reads only: the process, its listening sockets, and `GET /controller/workers`.
 """
 
 from __future__ import annotations
 
 from ..stack import commands, workers
 from ..stack.settings import LOOPBACK, WILDCARDS
-from . import http as localhttp
-from . import processes as procs
-from . import sockets
+from . import arguments, processes, sockets
+from .http import get_json
 
 
-def gather(*, name=None, url=None, port=None, host=None, timeout=2.0, proc="/proc"):
-    """The CONTROLLER document.  `port` and `host` say where the controller's HTTP side should be; they
-    follow from `url` where that is given.  Never raises for what it finds on the node.
+def gather(proc: str = "/proc", **asked: object) -> dict:
+    """The CONTROLLER document; `asked` are arguments.CONTROLLER.  Never raises for what it meets on the node.
+
+    `port` and `host` say where the controller's HTTP side should be; they follow from `url` where that is given.
     """
+    asked = arguments.filled(arguments.CONTROLLER, asked)
+    url, port, host = asked["url"], asked["port"], asked["host"]
     if url:
         url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)
         host, port = host or url_host, port or url_port
     listening = sockets.Listening(proc)
     where = port or commands.CONTROLLER_PORT
-    found = procs.find(where, host, commands.controller, proc, listening)
-    if found.running is False and host not in LOOPBACK:
-        local = procs.find(where, "localhost", commands.controller, proc, listening)
-        found = local if local.command else found  # one that only its own host can reach
-    options = commands.controller_options(found.command.options) if found.command else None
-    url = url or _url(found, options)
-    http, registered = _workers(url, timeout)
+    process = processes.find(where, host, commands.controller, proc, listening)
+    if process.running is False and host not in LOOPBACK:
+        local = processes.find(where, "localhost", commands.controller, proc, listening)
+        process = local if local.command else process  # one that only its own host can reach
+    options = commands.controller_options(process.command.options) if process.command else None
+    url = url or _url(process, options)
+    http, registered = _workers(url, asked["timeout"])
     return {
         "schema": "kvproof.controller/1",
-        "name": name,
+        "name": asked["name"],
         "ssh": "ok",
         "url": url,
         "http": http,
         "workers": registered,
         "process": {
-            "running": found.running,
-            "pid": found.pid,
-            "user": procs.owner(proc, found.pid) if found.pid else None,
-            "found_by": found.found_by,
-            "unseen": list(found.unseen),
+            "running": process.running,
+            "pid": process.pid,
+            "user": processes.owner(proc, process.pid) if process.pid else None,
+            "found_by": process.found_by,
+            "unseen": list(process.unseen),
         },
         "options": options,
-        "listening": _listening(found, options, listening),
+        "listening": listening.listed(_ports(process, options), process.pid),
     }
 
 
-def _url(found, options):
+def _url(process, options):
     """Where to ask a controller that was found without a URL: the address it binds."""
     if options:
         host, port = options["host"], options["port"]
-    elif found.listeners:
-        host, port = found.listeners[0].address, found.listeners[0].port
+    elif process.listeners:
+        host, port = process.listeners[0].address, process.listeners[0].port
     else:
         return None
     host = "127.0.0.1" if host in WILDCARDS else host
@@ -66,7 +67,7 @@ def _workers(url, timeout):
     """(CONTROLLER.http, CONTROLLER.workers)."""
     if not url:
         return {"state": "unset", "status": None, "text": "no URL is known"}, None
-    answer, decoded = localhttp.get_json(url.rstrip("/") + workers.PATH, timeout)
+    answer, decoded = get_json(url.rstrip("/") + workers.PATH, timeout)
     http = {"state": answer.state, "status": answer.status, "text": answer.text}
     if answer.state != "ok":
         return http, None
@@ -76,13 +77,9 @@ def _workers(url, timeout):
     return http, registered
 
 
-def _listening(found, options, listening):
-    """Listening sockets among the ports that the controller should have."""
-    ports = {item.port for item in found.listeners or []}
+def _ports(process, options):
+    """Those that the controller should listen on."""
+    ports = {listener.port for listener in process.listeners or []}
     if options:
         ports |= {options["port"], *options["monitor_ports"].values()}
-    try:
-        listeners = listening.at(ports - {None}, found.pid)
-    except OSError:
-        return []
-    return sockets.listed(listeners)
+    return ports - {None}

@@ -1,9 +1,9 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small, bounded GET requests from a node to services beside it.  Standard library only, Python 3.8+.
+"""Small, bounded GET requests from a node to services beside it.
 
 No proxies, no redirects, no credentials.  Only GET is possible here; which paths are harmless is the
-caller's knowledge (LMCache's `GET /loglevel?level=` changes state, for example, and is never asked).
+caller's knowledge.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
 
-def get(url, timeout=2.0, max_bytes=MAX_BYTES):
+def get(url: str, timeout: float = 2.0, max_bytes: int = MAX_BYTES) -> Answer:
     """GET `url` and return an Answer within `timeout` seconds, however slowly the server drips; never raises."""
     if not url.startswith(("http://", "https://")):
         return Answer("error", None, "the URL must begin with http:// or https://", None)
@@ -70,7 +70,7 @@ def _failed(reason):
     return Answer("error", None, str(getattr(reason, "strerror", None) or reason)[:200], None)
 
 
-def get_json(url, timeout=2.0):
+def get_json(url: str, timeout: float = 2.0) -> tuple[Answer, object]:
     """(Answer, decoded JSON); the latter None, and the state `not-json`, for what is no JSON."""
     answer = get(url, timeout)
     if answer.state != "ok":

@@ -2,75 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules lmcache_node_info, lmcache_controller_info and lmcache_log_info answer to their parameters.
 
-On a node it runs in a module of Ansible, or in the program of nodeprogram.  Standard library only, Python 3.8+.
+On a node it runs in a module of Ansible, or in the program that is piped into its Python.
 """
 
 from __future__ import annotations
 
 import os
 
-from . import controller as controllerinfo
-from . import engine as nodeinfo
+from . import controller as controllers
+from . import engine as engines
 from . import log as logs
 from . import sockets
-
-_LOG = {
-    "file": {"type": "path"},
-    "unit": {"type": "str"},
-    "command": {"type": "list", "elements": "str"},
-}
-_THIS_RUN = {
-    "ids": {"type": "list", "elements": "str", "default": []},
-    "run_marker": {"type": "str"},
-    "since": {"type": "float"},
-}
-NODE = {
-    "port": {"type": "int", "default": 8000},
-    "host": {"type": "str"},
-    "log": {"type": "dict", "options": _LOG},
-    "config_file": {"type": "path"},
-    "internal_api_url": {"type": "str"},
-    **_THIS_RUN,
-    "peers": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "to": {"type": "str", "required": True},
-            "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"},
-        },
-    },
-    "controller_url": {"type": "str"},
-    "api_timeout": {"type": "float", "default": 2.0},
-    "dial_timeout": {"type": "float", "default": 1.0},
-    "log_timeout": {"type": "float", "default": 10.0},
-    "log_budget": {"type": "int", "default": 64 << 20},
-    "log_head": {"type": "int", "default": 2 << 20},
-    "max_events": {"type": "int", "default": 5000},
-}
-CONTROLLER = {
-    "name": {"type": "str"},
-    "url": {"type": "str"},
-    "port": {"type": "int"},
-    "host": {"type": "str"},
-    "timeout": {"type": "float", "default": 2.0},
-}
-LOG = {
-    "log": {"type": "dict", "required": True, "options": _LOG},
-    **_THIS_RUN,
-    "started_at": {"type": "float"},
-    "timeout": {"type": "float", "default": 10.0},
-    "budget": {"type": "int", "default": 64 << 20},
-    "head": {"type": "int", "default": 2 << 20},
-    "max_events": {"type": "int", "default": 5000},
-}
+from .arguments import CONTROLLER, LOG, NODE, filled
 
 
 class Refused(ValueError):
     """A parameter that cannot be used; one sentence."""
 
 
-def node(params):
+def node(params: dict) -> dict:
     """{"node": NODE}; raises Refused."""
     if not 0 < params["port"] < 65536:
         raise Refused("port: give the engine's port, a number from 1 to 65535, not {}".format(params["port"]))
@@ -79,19 +29,19 @@ def node(params):
             raise Refused("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))
     _above_zero(params, "api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events")
     config_file = _path(params["config_file"])
-    return {"node": nodeinfo.gather(**dict(params, log=_source(params["log"]), config_file=config_file))}
+    return {"node": engines.gather(**dict(params, log=_source(params["log"]), config_file=config_file))}
 
 
-def controller(params):
+def controller(params: dict) -> dict:
     """{"controller": CONTROLLER}; raises Refused."""
     url = params["url"]
     if url and (not url.startswith(("http://", "https://")) or sockets.split(url, 80)[0] is None):
         raise Refused(f"url: give the controller's URL, for example http://10.0.0.5:9000, not {url}")
     _above_zero(params, "timeout")
-    return {"controller": controllerinfo.gather(**params)}
+    return {"controller": controllers.gather(**params)}
 
 
-def log(params):
+def log(params: dict) -> dict:
     """{"log": NODE.log}; raises Refused."""
     source = _source(params["log"])
     _above_zero(params, "timeout", "budget", "head", "max_events")
@@ -116,7 +66,7 @@ MODULES = {
 }
 
 
-def answer_all(asked):
+def answer_all(asked: dict[str, dict]) -> dict:
     """{"said": what the modules of `asked` return together, "problems": [sentence]}.
 
     asked: module → those of its parameters that differ from the defaults, of the types that its spec has.
@@ -125,7 +75,7 @@ def answer_all(asked):
     for module, given in asked.items():
         spec, answer = MODULES[module]
         try:
-            said.update(answer({**{name: one.get("default") for name, one in spec.items()}, **given}))
+            said.update(answer(filled(spec, given)))
         except Refused as problem:
             problems.append(str(problem))
     return {"said": said, "problems": problems}

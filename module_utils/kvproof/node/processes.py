@@ -4,7 +4,7 @@
 
 The ladder: the listening socket's owner (needs the owner's rights), else a command line that has the port
 (world-readable, unless /proc is mounted with hidepid).  Everything takes the path of the process
-filesystem, so that tests can lay out their own.  Standard library only, Python 3.8 and later.
+filesystem, so that tests can lay out their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import pwd
 import re
 from collections import namedtuple
+from collections.abc import Callable
 
+from ..stack.commands import Command
 from ..stack.settings import WILDCARDS, environment
 from . import sockets
 
@@ -21,7 +23,7 @@ _MAX_BYTES = 1 << 20
 _MAX_ANCESTORS = 64
 
 #: `listeners`: those on the port (and host) asked for; `pid`: None when not found; `unseen`: reasons.
-Found = namedtuple("Found", "pid found_by command listeners running unseen")
+Process = namedtuple("Process", "pid found_by command listeners running unseen")
 
 
 def _read(*parts, limit=_MAX_BYTES):
@@ -29,12 +31,12 @@ def _read(*parts, limit=_MAX_BYTES):
         return handle.read(limit)
 
 
-def pids(proc):
+def pids(proc: str) -> list[int]:
     """Numbers of the processes that can be seen."""
     return sorted(int(name) for name in os.listdir(proc) if name.isdigit())
 
 
-def cmdline(proc, pid):
+def cmdline(proc: str, pid: int) -> list[str]:
     """A process' command line as words, [] when it cannot be read (or is a kernel thread's)."""
     try:
         raw = _read(proc, pid, "cmdline")
@@ -43,7 +45,7 @@ def cmdline(proc, pid):
     return [word.decode("utf-8", "replace") for word in raw.rstrip(b"\0").split(b"\0")] if raw else []
 
 
-def environ(proc, pid):
+def environ(proc: str, pid: int) -> dict:
     """A process' environment reduced to listed names; raises OSError when it may not be read."""
     pairs = (item.decode("utf-8", "replace").partition("=") for item in _read(proc, pid, "environ").split(b"\0"))
     return environment({name: value for name, _equals, value in pairs})
@@ -54,7 +56,7 @@ def _stat(proc, pid):
     return _read(proc, pid, "stat").decode("ascii", "replace").rpartition(")")[2].split()
 
 
-def parent(proc, pid):
+def parent(proc: str, pid: int) -> int:
     """The parent's pid, 0 when unknown."""
     try:
         return int(_stat(proc, pid)[1])
@@ -62,7 +64,7 @@ def parent(proc, pid):
         return 0
 
 
-def started_at(proc, pid):
+def started_at(proc: str, pid: int) -> float | None:
     """When a process started, epoch seconds; None when it cannot be told.  Source: proc(5), stat field 22."""
     try:
         ticks = int(_stat(proc, pid)[19])
@@ -72,7 +74,7 @@ def started_at(proc, pid):
         return None
 
 
-def owner(proc, pid):
+def owner(proc: str, pid: int) -> str | None:
     """A process' user: its name, else its number; None when the process is gone."""
     try:
         uid = os.stat(os.path.join(proc, str(pid))).st_uid
@@ -84,12 +86,12 @@ def owner(proc, pid):
         return str(uid)
 
 
-def sees_all(proc):
+def sees_all(proc: str) -> bool:
     """Whether other users' processes are visible: hidepid hides process 1, or its command line."""
     return bool(cmdline(proc, 1))
 
 
-def socket_owners(proc, inodes):
+def socket_owners(proc: str, inodes: list[str]) -> list[int]:
     """pids that hold the sockets, as far as their file descriptors can be read: one for each socket at least.
 
     The search ends when each has an owner; a child that shares a socket leads to its parent anyway.
@@ -131,7 +133,7 @@ def _link(*parts):
         return None
 
 
-def topmost(proc, candidates):
+def topmost(proc: str, candidates: list[int]) -> list[int]:
     """Those of `candidates` that do not descend from another one: children inherit sockets and words."""
     kept = []
     for pid in candidates:
@@ -145,8 +147,14 @@ def topmost(proc, candidates):
     return kept
 
 
-def find(port, host, recognise, proc="/proc", listening=None):
-    """The process that listens on `port`, or would: a Found.
+def find(
+    port: int,
+    host: str | None,
+    recognise: Callable[[list[str]], Command | None],
+    proc: str = "/proc",
+    listening: sockets.Listening | None = None,
+) -> Process:
+    """The process that listens on `port`, or would: a Process.
 
     `host` is where clients reach it (None: anywhere).  `recognise(words)` returns a Command for the command
     line of a process of the kind looked for, None for others.  `listening`: a sockets.Listening, where the caller
@@ -164,16 +172,16 @@ def find(port, host, recognise, proc="/proc", listening=None):
         owners[started] = recognise(cmdline(proc, started))
     recognised = [pid for pid, command in owners.items() if command is not None]
     if len(recognised) == 1:
-        return Found(recognised[0], "socket", owners[recognised[0]], here, True, unseen)
+        return Process(recognised[0], "socket", owners[recognised[0]], here, True, unseen)
     if here and not owners:
         unseen.append("pid of the socket")
     # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
     matching = {} if recognised else _by_cmdline(proc, port, host, recognise, listening)
     if len(matching) == 1:
         ((pid, command),) = matching.items()
-        return Found(pid, "cmdline", command, here, True, unseen)
+        return Process(pid, "cmdline", command, here, True, unseen)
     if len(owners) == 1 and not matching:
-        return Found(next(iter(owners)), "socket", None, here, True, unseen)
+        return Process(next(iter(owners)), "socket", None, here, True, unseen)
     several = recognised or list(matching) or list(owners)
     if several:
         unseen.append(
@@ -181,11 +189,11 @@ def find(port, host, recognise, proc="/proc", listening=None):
                 ", ".join(str(pid) for pid in several), port
             )
         )
-        return Found(None, None, None, here, True, unseen)
+        return Process(None, None, None, here, True, unseen)
     if not sees_all(proc):
         unseen.append("other users' processes")
     absent = here == [] and sees_all(proc)
-    return Found(None, None, None, here, False if absent else None, unseen)
+    return Process(None, None, None, here, False if absent else None, unseen)
 
 
 def _at_host(listening, host, proc):
@@ -246,7 +254,7 @@ def _listens_in_its_namespace(listening, pid, port):
         return False
 
 
-def namespace(proc, pid):
+def namespace(proc: str, pid: int) -> tuple[bool, bool]:
     """(whether the process lives in another mount or pid namespace, whether its mounts could be compared)."""
     mine, its = _link(proc, "self", "ns", "mnt"), _link(proc, pid, "ns", "mnt")
     if mine and its:
@@ -263,14 +271,14 @@ def _nested(proc, pid):
     return len(found.group(1).split()) if found else 1
 
 
-def resolve_path(proc, pid, path, other_namespace):
+def resolve_path(proc: str, pid: int, path: str, other_namespace: bool) -> str:
     """Where a path of the process is found by us: below its root, and relative to its working directory."""
     if not os.path.isabs(path):
         path = os.path.join(_link(proc, pid, "cwd") or "/", path)
     return os.path.join(proc, str(pid), "root", path.lstrip("/")) if other_namespace else path
 
 
-def output_target(proc, pid):
+def output_target(proc: str, pid: int) -> tuple[str, str, str | None] | None:
     """What the process writes its log to: ("file", path, where to open it), ("unit", name, None) or None.
 
     LMCache and vLLM log to standard error, so that is looked at first.  Raises PermissionError when the

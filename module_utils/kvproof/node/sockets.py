@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addresses, listening sockets and reachability, as seen from one node.  Standard library only, Python 3.8+.
+"""Addresses, listening sockets and reachability, as seen from one node.
 
 A dial connects and closes, nothing is sent: a ZeroMQ socket drops such a connection without a trace.
 """
@@ -16,9 +16,9 @@ import struct
 import threading
 import time
 from collections import namedtuple
+from collections.abc import Iterable
 
 Listener = namedtuple("Listener", "address port inode")
-DIAL_TIMEOUT = 1.0
 MAX_DIALS = 32
 _BLOCK = 1 << 16
 _LISTENING = rb": ([0-9A-F]+):(%s) [0-9A-F]+:[0-9A-F]+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+)"
@@ -31,17 +31,26 @@ class Listening:
     come first there (tcp_seq_start in the kernel), and a busy host has a hundred thousand connections after them.
     """
 
-    def __init__(self, proc="/proc"):
+    def __init__(self, proc: str = "/proc"):
         self._proc = proc
         self._tables = {}
 
-    def at(self, ports=None, pid=None):
+    def at(self, ports: Iterable[int] | None = None, pid: int | None = None) -> list[Listener]:
         """Listeners on these ports (None: on all) in our network namespace, or process `pid`'s; raises OSError."""
         wanted = b"[0-9A-F]{4}" if ports is None else b"|".join(b"%04X" % port for port in ports)
         if not wanted:
             return []
         found = re.findall(_LISTENING % wanted, self._table(pid))
         return [Listener(_address(address.decode()), int(port, 16), inode.decode()) for address, port, inode in found]
+
+    def listed(self, ports: Iterable[int], pid: int | None = None) -> list[dict]:
+        """The same as documents show them; none where they cannot be read."""
+        try:
+            listeners = self.at(ports, pid)
+        except OSError:
+            return []
+        places = sorted({(listener.address, listener.port) for listener in listeners})
+        return [{"address": address, "port": port} for address, port in places]
 
     def _table(self, pid):
         name = self._namespace(pid) or pid
@@ -78,13 +87,6 @@ def _first_lines(table):
     return b"".join(blocks)
 
 
-def listed(listeners):
-    """Listeners as documents show them."""
-    return [
-        {"address": address, "port": port} for address, port in sorted({(one.address, one.port) for one in listeners})
-    ]
-
-
 def _address(words):
     if len(words) == 8:
         return socket.inet_ntoa(struct.pack("=I", int(words, 16)))
@@ -93,7 +95,7 @@ def _address(words):
     return str(address.ipv4_mapped or address)
 
 
-def addresses(proc="/proc"):
+def addresses(proc: str = "/proc") -> list[str]:
     """Addresses of this network namespace, loopback's network not spelled out (see `is_ours`)."""
     found = []
     for path, collect in (("net/fib_trie", _ipv4_addresses), ("net/if_inet6", _ipv6_addresses)):
@@ -123,7 +125,7 @@ def _ipv6_addresses(table):
             yield str(ipaddress.IPv6Address(int(raw[0], 16)))
 
 
-def is_ours(address, own):
+def is_ours(address: str, own: list[str]) -> bool:
     """Whether a process here can bind `address`: one of `own`, or anything in 127.0.0.0/8 with loopback up."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -134,7 +136,7 @@ def is_ours(address, own):
     return str(parsed) in own or address in own
 
 
-def resolve(name, timeout=2.0):
+def resolve(name: str, timeout: float = 2.0) -> list[str] | None:
     """Addresses of a host name (or of an address: itself), [] when it has none, None without an answer."""
     try:
         return [str(ipaddress.ip_address(name))]
@@ -156,7 +158,7 @@ def resolve(name, timeout=2.0):
     return found[0] if found else None
 
 
-def split(target, default_port=None):
+def split(target: object, default_port: int | None = None) -> tuple[str | None, int | None]:
     """(host, port) of `host:port`, `[v6]:port` or a URL with them; (None, None) if it is neither."""
     text = str(target).split("://", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
     host, colon, port = text.rpartition(":")
@@ -170,7 +172,7 @@ def split(target, default_port=None):
     return (host, port) if host and 0 < port < 65536 else (None, None)
 
 
-def dial(host, port, timeout=DIAL_TIMEOUT):
+def dial(host: str, port: int, timeout: float) -> tuple[str, float]:
     """(state, milliseconds) of one TCP connection: open, refused, timeout, unreachable or error."""
     began = time.monotonic()
     try:
@@ -186,7 +188,7 @@ def dial(host, port, timeout=DIAL_TIMEOUT):
     return state, round((time.monotonic() - began) * 1000.0, 1)
 
 
-def dial_all(targets, timeout=DIAL_TIMEOUT):
+def dial_all(targets: list[tuple[str, str]], timeout: float) -> list[dict]:
     """DIAL entries for `(to, why)` pairs, all at once; what is no `host:port` is left out.
 
     Bounded: at most MAX_DIALS, and about `timeout` seconds together (a name that resolves slowly counts as

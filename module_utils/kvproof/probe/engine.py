@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..stack import settings
+from ..stack import internal_api
+from ..stack.settings import lmcache_config, lmcache_meta
 from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
 from ..transport.ssh_route import SshSettings
 from . import metrics
@@ -175,10 +176,9 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
 
 
 def read_internal(http: HttpClient) -> dict[str, Any]:
-    """INTERNAL of LMCache's internal API server (0.5.6): only keys that cannot hold a secret, only GETs that
-    change nothing.  A server that does not answer quickly is left alone.  vLLM's version is left to the engine's
-    own /version: /inference_version fails in 0.5.6, and /inference_info tells more than it should."""
-    found: dict[str, Any] = {
+    """INTERNAL, with the keys that cannot hold a secret.  A server that does not answer quickly is left alone; vLLM's
+    version is left to the engine's own /version."""
+    internal: dict[str, Any] = {
         "url": http.base,
         "conf": None,
         "meta": None,
@@ -187,17 +187,16 @@ def read_internal(http: HttpClient) -> dict[str, Any]:
         "error": None,
     }
     try:
-        conf = http.get_json("/conf?names=" + ",".join(sorted(settings.LMCACHE_KEYS)), INTERNAL_TIMEOUT_S)
-        found["conf"] = settings.lmcache_config(conf) or None
+        conf = http.get_json(internal_api.CONF_LISTED, INTERNAL_TIMEOUT_S)
+        internal["conf"] = lmcache_config(conf) or None
     except RequestFailed as exc:
-        found["error"] = exc.error
-        return found
-    found["meta"] = settings.lmcache_meta(_get(http, "/meta?names=" + ",".join(sorted(settings.META_KEYS))))
-    backends = _get(http, "/backends")  # the scheduler's server answers 503 here: it has none
-    found["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
-    version = _get(http, "/lmc_version")
-    found["versions"]["lmcache"] = version if isinstance(version, str) else None
-    return found
+        internal["error"] = exc.error
+        return internal
+    internal["meta"] = lmcache_meta(_get(http, internal_api.META_LISTED))
+    backends = _get(http, internal_api.BACKENDS)
+    internal["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
+    internal["versions"]["lmcache"] = internal_api.version(_get(http, internal_api.VERSION))
+    return internal
 
 
 def side_by_side(*calls: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ The own reader covers the style of these files: `key: value` at the left margin,
 `[a, b]` and `- a` lists of scalars, comments, `---`.  Scalars mean what YAML 1.1 and PyYAML's safe_load
 make of them, since that is what LMCache reads with: `yes` is true, `"yes"` is a string, `1e9` is a string.
 Nested mappings and block texts are kept as None (no listed key of LMCache has one).  What it does not
-understand is an error, never a guess.  Standard library only, Python 3.8 and later.
+understand is an error, never a guess.
 """
 
 from __future__ import annotations

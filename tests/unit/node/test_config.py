@@ -11,8 +11,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.node import config as nodeconfig
-from kvproof.node import http as localhttp
+from kvproof.node.config import api_urls, ask_api, config_path, p2p_ports, read_file
+from kvproof.node.http import get, get_json
 from kvproof.stack import flatyaml
 
 TYPICAL = """\
@@ -129,7 +129,7 @@ def test_the_library_is_used_where_it_is(monkeypatch):
 def test_a_file_that_is_no_configuration(tmp_path, text, said):
     path = tmp_path / "lmcache.yaml"
     path.write_text(text)
-    found = nodeconfig.read_file(str(path), "variable")
+    found = read_file(str(path), "variable")
     assert found["state"] == "invalid"
     assert said in found["detail"]
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_configuration(tmp_path, text, said):
 def test_a_configuration_file(tmp_path):
     path = tmp_path / "lmcache.yaml"
     path.write_text(TYPICAL)
-    found = nodeconfig.read_file("/etc/lmcache.yaml", "environ", str(path))
+    found = read_file("/etc/lmcache.yaml", "environ", str(path))
     assert (found["path"], found["found_by"], found["state"]) == ("/etc/lmcache.yaml", "environ", "ok")
     assert found["values"]["remote_url"] == "redis://cache:6379/0"
     assert found["keys_other"] == ["extra_config", "nested", "priority_limit", "text"]
@@ -146,13 +146,13 @@ def test_a_configuration_file(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
-    assert nodeconfig.read_file(str(tmp_path / "none"), "log")["state"] == "absent"
-    assert nodeconfig.read_file(str(tmp_path), "log")["state"] == "invalid"
-    assert nodeconfig.read_file(None, None)["state"] == "unknown"
+    assert read_file(str(tmp_path / "none"), "log")["state"] == "absent"
+    assert read_file(str(tmp_path), "log")["state"] == "invalid"
+    assert read_file(None, None)["state"] == "unknown"
     (tmp_path / "big").write_text("a: 1\n" * 100000)
-    assert "more than" in nodeconfig.read_file(str(tmp_path / "big"), "log")["detail"]
+    assert "more than" in read_file(str(tmp_path / "big"), "log")["detail"]
     (tmp_path / "latin").write_bytes(b"a: \xff")
-    assert nodeconfig.read_file(str(tmp_path / "latin"), "log")["state"] == "invalid"
+    assert read_file(str(tmp_path / "latin"), "log")["state"] == "invalid"
     if os.geteuid() == 0:
 
         def refuse(*args, **_kwargs):
@@ -161,16 +161,16 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         monkeypatch.setattr("builtins.open", refuse)
     else:
         (tmp_path / "latin").chmod(0)
-    assert nodeconfig.read_file(str(tmp_path / "latin"), "log")["state"] == "unreadable"
+    assert read_file(str(tmp_path / "latin"), "log")["state"] == "unreadable"
 
 
 def test_where_the_path_comes_from():
     logged = [{"kind": "config_file", "path": "/old"}, {"kind": "config_file", "path": "/new"}]
     env = {"LMCACHE_CONFIG_FILE": "/env"}
-    assert nodeconfig.config_path("/given", env, logged) == ("/given", "variable")
-    assert nodeconfig.config_path(None, env, logged) == ("/env", "environ")
-    assert nodeconfig.config_path(None, None, logged) == ("/new", "log")
-    assert nodeconfig.config_path(None, {}, []) == (None, None)
+    assert config_path("/given", env, logged) == ("/given", "variable")
+    assert config_path(None, env, logged) == ("/env", "environ")
+    assert config_path(None, None, logged) == ("/new", "log")
+    assert config_path(None, {}, []) == (None, None)
 
 
 # ------------------------------------------------------------------ the internal API
@@ -246,7 +246,7 @@ def test_scheduler_and_worker_are_asked(apis):
         {**COMMON, "/backends": UNAVAILABLE},
         {**COMMON, "/backends": (200, '{"P2PBackend": "P2PBackend", "LocalCPUBackend": "x"}')},
     )
-    found = nodeconfig.ask_api(None, {"internal_api_server_enabled": True, "internal_api_server_port_start": port})
+    found = ask_api(None, {"internal_api_server_enabled": True, "internal_api_server_port_start": port}, 2.0)
     assert found["internal_api"] == {"url": f"http://127.0.0.1:{port}", "state": "ok", "status": 200}
     assert found["conf"] == {"chunk_size": 256, "enable_p2p": True, "remote_url": "redis://h:1"}
     assert found["meta"] == {"model_name": "/m", "kv_dtype": "torch.bfloat16"}
@@ -256,21 +256,21 @@ def test_scheduler_and_worker_are_asked(apis):
 
 def test_a_worker_whose_cache_failed_to_start(apis):
     port, _asked = apis({**COMMON, "/backends": UNAVAILABLE}, {**COMMON, "/backends": UNAVAILABLE})
-    found = nodeconfig.ask_api(f"http://127.0.0.1:{port}", {})
+    found = ask_api(f"http://127.0.0.1:{port}", {}, 2.0)
     assert found["internal_api"]["status"] == 503
     assert (found["backends"], found["internal_api"]["state"]) == (None, "ok")
 
 
 def test_only_the_worker_answers(apis):
     port, _asked = apis(None, {**COMMON, "/backends": (200, '{"P2PBackend": "x"}')})
-    found = nodeconfig.ask_api(f"127.0.0.1:{port}", {})
+    found = ask_api(f"127.0.0.1:{port}", {}, 2.0)
     assert found["internal_api"] == {"url": f"http://127.0.0.1:{port + 1}", "state": "ok", "status": 200}
     assert found["backends"] == ["P2PBackend"]
 
 
 def test_the_url_given_may_be_the_workers(apis):
     port, _asked = apis(None, {**COMMON, "/backends": (200, '{"P2PBackend": "x"}')})
-    found = nodeconfig.ask_api(f"http://127.0.0.1:{port + 1}", {})
+    found = ask_api(f"http://127.0.0.1:{port + 1}", {}, 2.0)
     assert found["backends"] == ["P2PBackend"]
 
 
@@ -286,7 +286,7 @@ def test_the_url_given_may_be_the_workers(apis):
 def test_the_api_of_the_other_engine_on_this_host(apis, logged, state):
     here = {**COMMON, "/conf": (200, json.dumps({"lmcache_instance_id": "prefill-1"})), "/backends": (200, "{}")}
     port, _asked = apis(here, here)
-    found = nodeconfig.ask_api(f"http://127.0.0.1:{port}", {}, logged=logged)
+    found = ask_api(f"http://127.0.0.1:{port}", {}, 2.0, logged=logged)
     assert found["internal_api"]["state"] == state
     assert (found["conf"] is None, found["meta"] is None) == (state == "another", state == "another")
 
@@ -303,7 +303,7 @@ def test_the_api_of_the_other_engine_on_this_host(apis, logged, state):
 )
 def test_an_api_that_is_none(apis, answers, state):
     port, _asked = apis(answers, answers)
-    found = nodeconfig.ask_api(f"http://127.0.0.1:{port}", {})
+    found = ask_api(f"http://127.0.0.1:{port}", {}, 2.0)
     assert (found["internal_api"]["state"], found["conf"]) == (state, None)
 
 
@@ -317,15 +317,15 @@ def test_an_api_that_is_none(apis, answers, state):
     ],
 )
 def test_an_api_that_is_not_asked(values, state):
-    assert nodeconfig.ask_api(None, values)["internal_api"] == {"url": None, "state": state, "status": None}
+    assert ask_api(None, values, 2.0)["internal_api"] == {"url": None, "state": state, "status": None}
 
 
 def test_urls_of_the_internal_api():
     on = {"internal_api_server_enabled": True}
-    assert nodeconfig.api_urls(None, on) == ("http://127.0.0.1:6999", "http://127.0.0.1:7000")
-    assert nodeconfig.api_urls(None, {**on, "internal_api_server_host": "0.0.0.0"})[0] == "http://127.0.0.1:6999"
-    assert nodeconfig.api_urls(None, {**on, "internal_api_server_host": "fd00::1"})[0] == "http://[fd00::1]:6999"
-    assert nodeconfig.api_urls("http://h:7099", {}) == ("http://h:7099", "http://h:7100")
+    assert api_urls(None, on) == ("http://127.0.0.1:6999", "http://127.0.0.1:7000")
+    assert api_urls(None, {**on, "internal_api_server_host": "0.0.0.0"})[0] == "http://127.0.0.1:6999"
+    assert api_urls(None, {**on, "internal_api_server_host": "fd00::1"})[0] == "http://[fd00::1]:6999"
+    assert api_urls("http://h:7099", {}) == ("http://h:7099", "http://h:7100")
 
 
 def test_a_server_that_drips_is_not_waited_for():
@@ -346,7 +346,7 @@ def test_a_server_that_drips_is_not_waited_for():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
-        answer = localhttp.get(f"http://127.0.0.1:{server.server_port}/", timeout=0.3)
+        answer = get(f"http://127.0.0.1:{server.server_port}/", timeout=0.3)
         assert (answer.state, answer.body) == ("timeout", None)
     finally:
         server.shutdown()
@@ -356,7 +356,7 @@ def test_a_server_that_drips_is_not_waited_for():
 def test_environment_proxies_are_ignored(apis, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     port, _asked = apis(COMMON, COMMON)
-    assert localhttp.get_json(f"http://127.0.0.1:{port}/conf")[0].state == "ok"
+    assert get_json(f"http://127.0.0.1:{port}/conf")[0].state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -370,16 +370,18 @@ def test_environment_proxies_are_ignored(apis, monkeypatch):
     ],
 )
 def test_urls_that_give_nothing(url, state):
-    assert localhttp.get(url, timeout=2.0).state == state
+    assert get(url, timeout=2.0).state == state
 
 
 def test_more_than_wanted_is_not_read(apis):
     port, _asked = apis({"/conf": (200, "x" * 100)}, {})
-    answer = localhttp.get(f"http://127.0.0.1:{port}/conf", max_bytes=10)
+    answer = get(f"http://127.0.0.1:{port}/conf", max_bytes=10)
     assert (answer.state, answer.body) == ("error", None)
 
 
 def test_p2p_ports():
-    assert nodeconfig.p2p_ports(
-        {"p2p_init_ports": [8200, 8201], "p2p_lookup_ports": 8300, "lmcache_worker_ports": None}
-    ) == [8200, 8201, 8300]
+    assert p2p_ports({"p2p_init_ports": [8200, 8201], "p2p_lookup_ports": 8300, "lmcache_worker_ports": None}) == [
+        8200,
+        8201,
+        8300,
+    ]

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from fake_proc import FakeProc
-from kvproof.node import controller as controllerinfo
-from kvproof.node import engine as nodeinfo
-from kvproof.node import http as localhttp
+from kvproof.evidence.document import NODE
+from kvproof.node import http
+from kvproof.node.controller import gather as controller_document
+from kvproof.node.engine import gather as node_document
 from kvproof.node.http import Answer
+from kvproof.node.readers import READERS
 from kvproof.stack import workers
 
 LOGS = Path(__file__).resolve().parents[2] / "fixtures" / "logs"
@@ -54,7 +56,7 @@ def nothing_answers(monkeypatch):
 
 
 def gather(proc: FakeProc, **wanted) -> dict:
-    return nodeinfo.gather(proc=str(proc), **{"host": "127.0.0.97", "api_timeout": 0.2, "dial_timeout": 0.2, **wanted})
+    return node_document(proc=str(proc), **{"host": "127.0.0.97", "api_timeout": 0.2, "dial_timeout": 0.2, **wanted})
 
 
 def test_everything_visible(node):
@@ -206,6 +208,10 @@ def test_a_deleted_log_is_read_while_it_is_open(node):
     assert (seen["log"]["source"], seen["log"]["state"]) == ({"file": "/gone/vllm.log"}, "ok")
 
 
+def test_every_part_that_is_read_is_a_part_of_the_document():
+    assert set(READERS) < set(NODE.fields)
+
+
 # ------------------------------------------------------------------ the controller
 
 WORKERS = {
@@ -246,13 +252,13 @@ def answering(monkeypatch, answer: Answer) -> list:
         asked.append((url, timeout))
         return answer
 
-    monkeypatch.setattr(localhttp, "get", get)
+    monkeypatch.setattr(http, "get", get)
     return asked
 
 
 def test_a_controller(controller, monkeypatch):
     asked = answering(monkeypatch, Answer("ok", 200, None, json.dumps(WORKERS).encode()))
-    seen = controllerinfo.gather(name="controller-1", proc=str(controller))
+    seen = controller_document(name="controller-1", proc=str(controller))
     assert asked == [("http://127.0.0.1:9000/controller/workers", 2.0)]
     assert (seen["schema"], seen["name"], seen["url"]) == (
         "kvproof.controller/1",
@@ -288,7 +294,7 @@ def test_a_controller(controller, monkeypatch):
 )
 def test_a_controller_that_does_not_list_its_workers(controller, monkeypatch, answer, state):
     answering(monkeypatch, answer)
-    seen = controllerinfo.gather(url="http://127.0.0.5:9000", proc=str(controller))
+    seen = controller_document(url="http://127.0.0.5:9000", proc=str(controller))
     assert (seen["http"]["state"], seen["workers"]) == (state, None)
     assert seen["process"]["running"] is True
 
@@ -298,13 +304,13 @@ def test_a_controller_that_only_its_own_host_can_reach(tmp_path, monkeypatch):
     proc = FakeProc(tmp_path)
     proc.listen("127.0.0.1", 9000, 80)
     proc.add(60, ["lmcache_controller", "--host", "localhost", "--port", "9000"], sockets=[80])
-    seen = controllerinfo.gather(url="http://10.0.0.5:9000", proc=str(proc))
+    seen = controller_document(url="http://10.0.0.5:9000", proc=str(proc))
     assert (seen["process"]["running"], seen["process"]["pid"], seen["options"]["host"]) == (True, 60, "localhost")
     assert (seen["url"], seen["http"]["state"]) == ("http://10.0.0.5:9000", "refused")
 
 
 def test_no_controller(tmp_path):
-    seen = controllerinfo.gather(proc=str(FakeProc(tmp_path)))
+    seen = controller_document(proc=str(FakeProc(tmp_path)))
     assert (seen["url"], seen["http"]["state"], seen["workers"], seen["options"]) == (None, "unset", None, None)
     assert (seen["process"]["running"], seen["listening"]) == (False, [])
 
@@ -314,7 +320,7 @@ def test_a_controller_inside_something_else(tmp_path, monkeypatch):
     proc.listen("10.0.0.17", 9000, 80)
     proc.add(60, ["python3", "router.py"], sockets=[80])
     asked = answering(monkeypatch, Answer("ok", 200, None, b'{"workers": []}'))
-    seen = controllerinfo.gather(proc=str(proc))
+    seen = controller_document(proc=str(proc))
     assert asked[0][0] == "http://10.0.0.17:9000/controller/workers"
     assert (seen["workers"], seen["options"], seen["process"]["pid"]) == ([], None, 60)
 

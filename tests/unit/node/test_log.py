@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kvproof.node import log as logs
-from kvproof.node.log import files as logfile
+from kvproof.node.log import files
 from written_logs import MARKER, START, ids_of, line, noise, stored, written
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "logs" / "healthy_decode.log"
@@ -68,8 +68,8 @@ def test_what_an_engine_repeats_is_a_start_up_fact_once(tmp_path):
 
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
 def test_the_run_is_found_wherever_it_is(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 4096)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 4096)
     parts = [stored("kvp-RUN42-0-seed"), stored("kvp-RUN42-1-seed")]
     before, after = {"start": (0, 400), "middle": (200, 200), "end": (400, 0)}[place]
     source = written(tmp_path / "log", START, noise(before), *parts, noise(after))
@@ -83,16 +83,16 @@ def test_the_run_is_found_wherever_it_is(tmp_path, monkeypatch, place):
 
 @pytest.mark.parametrize("shift", range(0, 90, 7))
 def test_ids_across_block_borders_are_found(tmp_path, monkeypatch, shift):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 256)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 256)
     source = written(tmp_path / "log", START, noise(5), b"x" * shift + b"\n", stored("kvp-RUN42-0-seed"), noise(5))
     log = logs.read(source, logs.Want(["kvp-RUN42-0-seed"], MARKER))
     assert log["ids_found"] == ["kvp-RUN42-0-seed"]
 
 
 def test_ids_that_a_proxy_rewrote_are_found_without_the_marker(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 4096)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 4096)
     source = written(tmp_path / "log", noise(100), stored("abcdef"), noise(100))
     log = logs.read(source, logs.Want(["cmpl-abcdef"], MARKER))
     assert log["ids_found"] == ["cmpl-abcdef"]
@@ -117,13 +117,13 @@ def test_a_run_that_is_nowhere_is_searched_for_within_the_budget(tmp_path):
         handle.write(noise(10))
     log = logs.read({"file": str(path)}, logs.Want(["kvp-RUN42-0-seed"], MARKER, budget=16 << 20))
     assert (log["state"], log["events"], log["ids_missing"]) == ("ok", [], ["kvp-RUN42-0-seed"])
-    assert log["bytes_read"] <= (16 << 20) + logfile.WHOLE_BYTES + (4 << 20)
+    assert log["bytes_read"] <= (16 << 20) + files.WHOLE_BYTES + (4 << 20)
     assert "no line of this run in the last 16777216 of" in log["detail"]
 
 
 def test_lines_older_than_the_run_end_the_search(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 8192)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 8192)
     begin = time.time() - 60
     source = written(tmp_path / "log", noise(5000, begin - 90000), stored("kvp-RUN42-0-seed", begin + 1))
     want = logs.Want(["kvp-RUN42-0-seed", "kvp-RUN42-never"], MARKER, begin, head_bytes=9000)
@@ -134,8 +134,8 @@ def test_lines_older_than_the_run_end_the_search(tmp_path, monkeypatch):
 
 
 def test_a_log_in_another_time_zone_is_found_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 8192)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 8192)
     begin = time.time() - 60
     far = begin - 9 * 3600
     source = written(tmp_path / "log", noise(500, far - 300), stored("kvp-RUN42-0-seed", far + 1), noise(500, far + 30))
@@ -145,9 +145,9 @@ def test_a_log_in_another_time_zone_is_found_too(tmp_path, monkeypatch):
 
 
 def test_a_head_older_than_the_process_is_not_taken_for_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "BLOCK", 65536)
-    monkeypatch.setattr(logfile, "_LEAD_BYTES", 1024)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "BLOCK", 65536)
+    monkeypatch.setattr(files, "_LEAD_BYTES", 1024)
     now = time.time()
     old = START + line("Initialized NONE_HASH=111 from vLLM (>= PR#20511)", now - 200000)
     new = START + line("Initialized NONE_HASH=222 from vLLM (>= PR#20511)", now - 1000)
@@ -161,8 +161,8 @@ def test_a_head_older_than_the_process_is_not_taken_for_its_own(tmp_path, monkey
 
 
 def test_what_a_head_is_passed_over_for_speed_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(logfile, "_SMALL_BLOCK", 1000)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(files, "_SMALL_BLOCK", 1000)
     failed = line("Failed to register with controller: Traceback (most recent call last):", level="ERROR")
     cause = b'  File "x.py", line 1, in f\nzmq.error.ZMQError: Invalid argument\n'
     parts = [START, line("Initialized NONE_HASH=1 from vLLM"), noise(300), failed, cause, noise(300)]
@@ -271,7 +271,7 @@ def test_a_log_truncated_while_it_is_read(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(noise(100))
     with open(path, "rb") as handle:
-        source = logfile.Source(handle, 1 << 30, time.monotonic() + 5)
+        source = files.Source(handle, 1 << 30, time.monotonic() + 5)
         assert len(list(source.lines(0, source.size))) == 100
 
 
@@ -325,7 +325,7 @@ def test_other_files_are_no_rotated_ones(tmp_path):
     for name in ("vllm.log.bak", "vllm.log2", "vllm.log.1.swp", "other.log.1", "vllm.log-notes"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "vllm.log.1").write_bytes(b"x")
-    assert [os.path.basename(path) for path in logfile.rotated(str(tmp_path / "vllm.log"))] == ["vllm.log.1"]
+    assert [os.path.basename(path) for path in files.rotated(str(tmp_path / "vllm.log"))] == ["vllm.log.1"]
 
 
 def test_a_broken_archive_is_said_and_survived(tmp_path):

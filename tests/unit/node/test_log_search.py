@@ -7,8 +7,7 @@ import time
 
 import pytest
 from kvproof.node import log as logs
-from kvproof.node.log import files as logfile
-from kvproof.node.log import search as logseek
+from kvproof.node.log import files, search
 from written_logs import MARKER, START, ids_of, line, noise, padding, stored, written
 
 IDS = ["kvp-RUN42-0-seed", "kvp-RUN42-1-seed"]
@@ -18,11 +17,11 @@ BUDGET, LINES = 1 << 20, 20_000  # a log of about 4 MB, of which a quarter may b
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """The sizes of a log of many gigabytes, as if seen from far away."""
-    monkeypatch.setattr(logfile, "WHOLE_BYTES", 64 << 10)
-    monkeypatch.setattr(logfile, "BLOCK", 64 << 10)
-    monkeypatch.setattr(logfile, "_LEAD_BYTES", 4 << 10)
+    monkeypatch.setattr(files, "WHOLE_BYTES", 64 << 10)
+    monkeypatch.setattr(files, "BLOCK", 64 << 10)
+    monkeypatch.setattr(files, "_LEAD_BYTES", 4 << 10)
     for name, size in (("BLOCK", 64 << 10), ("QUIET", 128 << 10), ("_LOOK", 4 << 10)):
-        monkeypatch.setattr(logseek, name, size)
+        monkeypatch.setattr(search, name, size)
 
 
 def big(path, at: float, *, shift: float = 0.0, skew: float = 0.0, more: bytes = b"") -> tuple[dict, float]:

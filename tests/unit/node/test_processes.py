@@ -6,16 +6,15 @@ import os
 
 import pytest
 from fake_proc import BOOT, FakeProc
-from kvproof.node import processes as procs
-from kvproof.node import sockets
+from kvproof.node import processes, sockets
 from kvproof.stack import commands
 
 SERVE = ["/opt/venv/bin/python", "/opt/venv/bin/vllm", "serve", "/opt/model"]
 SERVER = ["/opt/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", "/opt/model"]
 
 
-def engine(proc: FakeProc, port: int = 8000, host: str | None = None) -> procs.Found:
-    return procs.find(port, host, commands.engine, str(proc))
+def engine(proc: FakeProc, port: int = 8000, host: str | None = None) -> processes.Process:
+    return processes.find(port, host, commands.engine, str(proc))
 
 
 def test_the_sockets_owner_is_the_engine(tmp_path):
@@ -27,8 +26,8 @@ def test_the_sockets_owner_is_the_engine(tmp_path):
     assert (found.pid, found.found_by, found.running, found.unseen) == (50, "socket", True, [])
     assert found.listeners == [sockets.Listener("127.0.0.97", 8000, "77")]
     assert found.command.options == {"model": "/opt/model", "host": "127.0.0.97", "port": "8000"}
-    assert procs.started_at(str(proc), 50) == BOOT + 100
-    assert procs.owner(str(proc), 50) == procs.owner("/proc", os.getpid())
+    assert processes.started_at(str(proc), 50) == BOOT + 100
+    assert processes.owner(str(proc), 50) == processes.owner("/proc", os.getpid())
 
 
 def test_children_with_a_title_lead_to_their_parent(tmp_path):
@@ -64,8 +63,8 @@ def test_an_unprivileged_user_finds_it_by_its_command_line(tmp_path):
     assert (found.pid, found.found_by, found.running) == (60, "cmdline", True)
     assert found.unseen == ["pid of the socket"]
     with pytest.raises(OSError, match="environ"):
-        procs.environ(str(proc), 60)
-    assert procs.namespace(str(proc), 60) == (False, False)
+        processes.environ(str(proc), 60)
+    assert processes.namespace(str(proc), 60) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -136,15 +135,15 @@ def test_behind_a_container_runtimes_proxy_is_the_engine(tmp_path):
     proc.add(50, [*SERVE, "--host", "0.0.0.0"], mnt="mnt:[2]", nspid="50\t1")
     found = engine(proc, host="10.0.0.17")
     assert (found.pid, found.found_by) == (50, "cmdline")
-    assert procs.namespace(str(proc), 50) == (True, True)
+    assert processes.namespace(str(proc), 50) == (True, True)
 
 
 def test_a_container_is_noticed_without_rights(tmp_path):
     proc = FakeProc(tmp_path)
     proc.add(50, SERVE, nspid="50\t1")
     proc.hide_descriptors(50)
-    assert procs.namespace(str(proc), 50) == (True, False)
-    assert procs.namespace(str(proc), 99999) == (True, False)
+    assert processes.namespace(str(proc), 50) == (True, False)
+    assert processes.namespace(str(proc), 99999) == (True, False)
 
 
 def test_an_engine_that_only_starts_up_runs_but_does_not_listen(tmp_path):
@@ -175,7 +174,7 @@ def test_the_environment_passes_the_allow_list(tmp_path):
             "LMCACHE_REMOTE_URL": "redis://u:p@h:1",
         },
     )
-    assert procs.environ(str(proc), 50) == {
+    assert processes.environ(str(proc), 50) == {
         "PYTHONHASHSEED": "0",
         "LMCACHE_P2P_HOST": "10.0.0.17",
         "LMCACHE_REMOTE_URL": "redis://h:1",
@@ -194,22 +193,22 @@ def test_the_environment_passes_the_allow_list(tmp_path):
 def test_where_the_engine_writes_its_log(tmp_path, fds, target):
     proc = FakeProc(tmp_path)
     proc.add(50, SERVE, fds=fds, cgroup="0::/system.slice/system-vllm.slice/vllm@0.service\n")
-    assert procs.output_target(str(proc), 50)[:2] == target
+    assert processes.output_target(str(proc), 50)[:2] == target
 
 
 @pytest.mark.parametrize("fds", [{"1": "/dev/null", "2": "/dev/null"}, {"2": "pipe:[4]"}, {}])
 def test_a_log_that_goes_nowhere_we_can_follow(tmp_path, fds):
     proc = FakeProc(tmp_path)
     proc.add(50, SERVE, fds=fds)
-    assert procs.output_target(str(proc), 50) is None
+    assert processes.output_target(str(proc), 50) is None
 
 
 def test_paths_of_another_namespace_go_through_its_root(tmp_path):
     proc = FakeProc(tmp_path)
     proc.add(50, SERVE)
-    assert procs.resolve_path(str(proc), 50, "/etc/a.yaml", True) == f"{proc}/50/root/etc/a.yaml"
-    assert procs.resolve_path(str(proc), 50, "a.yaml", True) == f"{proc}/50/root/srv/engine/a.yaml"
-    assert procs.resolve_path(str(proc), 50, "a.yaml", False) == "/srv/engine/a.yaml"
+    assert processes.resolve_path(str(proc), 50, "/etc/a.yaml", True) == f"{proc}/50/root/etc/a.yaml"
+    assert processes.resolve_path(str(proc), 50, "a.yaml", True) == f"{proc}/50/root/srv/engine/a.yaml"
+    assert processes.resolve_path(str(proc), 50, "a.yaml", False) == "/srv/engine/a.yaml"
 
 
 @pytest.mark.parametrize(

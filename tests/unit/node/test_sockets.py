@@ -113,7 +113,8 @@ def test_dials(monkeypatch):
                 (f"127.0.0.1:{port}", "peer-init"),
                 ("127.0.0.1:1", "controller-pull"),
                 ("nonsense", "peer-lookup"),
-            ]
+            ],
+            timeout=1.0,
         )
     assert [(entry["to"], entry["why"], entry["state"]) for entry in dials] == [
         (f"127.0.0.1:{port}", "peer-init", "open"),
@@ -135,7 +136,7 @@ def test_dials(monkeypatch):
         (socket.gaierror(-2, "unknown"), "error"),
     ):
         raises(error)
-        assert sockets.dial("h", 1)[0] == state
+        assert sockets.dial("h", 1, 1.0)[0] == state
 
 
 def test_dials_are_bounded(monkeypatch):

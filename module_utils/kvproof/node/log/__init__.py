@@ -1,9 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine's log as evidence, `kvproof.log/1`: from a file, a systemd unit or a command's output.
-
-Standard library only, Python 3.8 and later.
-"""
+"""An engine's log as evidence, `kvproof.log/1`: from a file, a systemd unit or a command's output."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ __all__ = ["Want", "bad_source", "document", "read"]
 _STARTUP_SECONDS = 900.0  # an engine's start-up lines come within this time of its process' start
 
 
-def bad_source(source):
+def bad_source(source: object) -> str | None:
     """One sentence on what is wrong with a log source given by a user (None: nothing is, or none is given)."""
     if source is None:
         return None
@@ -39,7 +36,7 @@ def bad_source(source):
     return None
 
 
-def read(source, want, found_by="variable", path=None):
+def read(source: dict, want: Want, found_by: str = "variable", path: str | None = None) -> dict:
     """Read the log that `source` names and return its LOG document; never raises for what it finds there.
 
     `source` is `{"file": path}`, `{"unit": name}` or `{"command": [argv]}`; `path` is where the file is

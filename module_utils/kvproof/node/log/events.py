@@ -2,21 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What to look for in an engine's log, and the sorting of its lines into a `kvproof.log/1` document.
 
-Reading files is in logfile.py, units and commands in logs.py.  Standard library only, Python 3.8 and later.
+Files are read in files.py, units and commands in __init__.py.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 
 from ...stack import lines
+from ..arguments import LOG, filled
 
-HEAD_BYTES = 2 << 20
-BUDGET = 64 << 20
-MAX_EVENTS = 5000
 MAX_HEAD_EVENTS = 400
-TIMEOUT = 10.0
+_DEFAULTS = filled(LOG, {})
 #: A lookup's layout line carries no id and comes before the first line that does; after a time-out of
 #: the lookup (3 s) it stands this much earlier.
 LEAD_SECONDS = 5.0
@@ -35,15 +34,15 @@ class Want:
 
     def __init__(
         self,
-        ids=(),
-        marker=None,
-        since=None,
+        ids: Iterable[str] = (),
+        marker: str | None = None,
+        since: float | None = None,
         *,
-        started_at=None,
-        head_bytes=HEAD_BYTES,
-        budget=BUDGET,
-        max_events=MAX_EVENTS,
-        timeout=TIMEOUT,
+        started_at: float | None = None,
+        head_bytes: int = _DEFAULTS["head"],
+        budget: int = _DEFAULTS["budget"],
+        max_events: int = _DEFAULTS["max_events"],
+        timeout: float = _DEFAULTS["timeout"],
     ):
         self.ids = list(dict.fromkeys(ids))
         self.since = since
@@ -65,12 +64,12 @@ class Clock:
     such a line was met, only differences larger than any zone's count.
     """
 
-    def __init__(self, since):
+    def __init__(self, since: float | None):
         self.since = since
         self.shift = 0.0
         self.margin = _OTHER_ZONE
 
-    def calibrate(self, raw):
+    def calibrate(self, raw: bytes) -> None:
         """Take the zone from the last time stamp in `raw`, which must be that of a line of this run."""
         last = self.last_stamp(raw)
         if not self.margin or last is None or self.since is None:
@@ -80,34 +79,34 @@ class Clock:
             self.shift, self.margin = shift, 0.0
 
     @staticmethod
-    def zone(difference):
+    def zone(difference: float) -> float | None:
         """A difference of clocks as one of time zones: whole quarters of an hour; None where it is too large."""
         shift = round(difference / 900.0) * 900.0
         return shift if abs(shift) <= _OTHER_ZONE else None
 
     @staticmethod
-    def first_stamp(block):
+    def first_stamp(block: bytes) -> float | None:
         """The first time stamp in a block of bytes, as if it were of our zone; None where there is none."""
         found = _AT.search(block)
         return _epoch(found.group(1).decode()) if found else None
 
     @staticmethod
-    def last_stamp(block):
-        """The last one."""
+    def last_stamp(block: bytes) -> float | None:
+        """The same of the last time stamp."""
         found = _AT.findall(block)
         return _epoch(found[-1].decode()) if found else None
 
-    def epoch(self, at):
+    def epoch(self, at: str | None) -> float | None:
         """Epoch seconds of an event's `at`, None where there is none."""
         value = _epoch(at[:19]) if at else None
         return None if value is None else value + self.shift
 
-    def is_before(self, at, moment):
+    def is_before(self, at: str | None, moment: float | None) -> bool:
         """Whether `at` lies before `moment` for certain; what is not known is not before."""
         value = self.epoch(at)
         return value is not None and moment is not None and value < moment - _CLOCK_SLACK - self.margin
 
-    def run_is_later(self, block):
+    def run_is_later(self, block: bytes) -> bool:
         """Whether the first time stamp in a block of bytes lies before the run for certain."""
         found = _AT.search(block)
         return (
@@ -124,7 +123,14 @@ def _epoch(text):
         return None
 
 
-def document(source, found_by=None, *, state="unknown", detail=None, ids=()):
+def document(
+    source: dict | None,
+    found_by: str | None = None,
+    *,
+    state: str = "unknown",
+    detail: str | None = None,
+    ids: Iterable[str] = (),
+) -> dict:
     """A LOG document with nothing read yet."""
     return {
         "schema": "kvproof.log/1",
@@ -158,7 +164,7 @@ class Collector:
     to the run.  From that line on, everything is an event of the run.
     """
 
-    def __init__(self, log, want, clock=None):
+    def __init__(self, log: dict, want: Want, clock: Clock | None = None):
         self.log, self.want = log, want
         self.clock = clock or Clock(want.since)
         self.run_at = None  # offset of the run's first line
@@ -167,13 +173,13 @@ class Collector:
         self.head_passes_over = self._head_scanner.passes_over
         self._lead = []
 
-    def feed_head(self, raw, offset):
+    def feed_head(self, raw: bytes, offset: int) -> None:
         """A line of the head window: only start-up facts matter."""
         event = self._head_scanner.feed(raw, offset)
         if event is not None and event["kind"] in lines.STARTUP:
             self._keep_head(event)
 
-    def feed(self, raw, offset):
+    def feed(self, raw: bytes, offset: int) -> None:
         """A line of the window in which the run is."""
         ours = any(map(raw.__contains__, self.want.needles))
         if ours and self.run_at is None:
@@ -195,8 +201,8 @@ class Collector:
         head = self.log["head"]
         if event["kind"] == "engine_started":  # an appended log: what an earlier start printed is past
             del head[:]
-        said = event["kind"] in lines.REPEATED and any(_same(event, other) for other in head)
-        if len(head) < MAX_HEAD_EVENTS and not said:
+        again = event["kind"] in lines.REPEATED and any(_same(event, other) for other in head)
+        if len(head) < MAX_HEAD_EVENTS and not again:
             head.append(event)
 
     def _keep(self, event, ours):
@@ -207,7 +213,7 @@ class Collector:
         else:
             self.log["truncated"] = True
 
-    def drop_older_start(self):
+    def drop_older_start(self) -> bool:
         """Forget start-up facts that are older than the engine's process; whether there were any."""
         stamps = [event["at"] for event in self.log["head"] if event["at"]]
         older = bool(stamps) and self.clock.is_before(stamps[-1], self.want.started_at)
@@ -215,7 +221,7 @@ class Collector:
             del self.log["head"][:]
         return older
 
-    def finish(self):
+    def finish(self) -> None:
         """Put the events that lead up to the run in front of it, and publish the level counts."""
         self.log["events"][:0] = [event for event in self._lead if self._leads(event)][-self.want.max_events :]
         self._lead = []

@@ -4,8 +4,8 @@
 
 A large file is read in two windows: its head, where the start-up facts stand, and from the first line of
 this run to the end.  That line is searched backwards from the end, block by block, so that a log of any
-size costs what its tail costs; where it lies further back, around the time of the run (logseek.py).
-Small files are read whole.  Standard library only, Python 3.8 and later.
+size costs what its tail costs; where it lies further back, around the time of the run (search.py).
+Small files are read whole.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable, Iterator
 
 from ...stack import lines
-from . import search as logseek
-from .events import Collector, document
+from . import search
+from .events import Collector, Want, document
 
 BLOCK = 1 << 20
 MAX_LINE = 64 << 10
@@ -38,7 +39,7 @@ class Source:
         self.handle, self.size, self.deadline = handle, size, deadline
         self.bytes_read = 0
 
-    def at(self, offset, count):
+    def at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`; raises TimeoutError after the deadline."""
         if time.monotonic() > self.deadline:
             raise TimeoutError(errno.ETIMEDOUT, "reading took too long and was stopped")
@@ -47,7 +48,9 @@ class Source:
         self.bytes_read += len(data)
         return data
 
-    def lines(self, start, end, passes_over=None):
+    def lines(
+        self, start: int, end: int, passes_over: Callable[[bytes], bool] | None = None
+    ) -> Iterator[tuple[int, bytes]]:
         """(offset, line) from `start`, itself the beginning of a line, to `end`; overlong lines are cut.
 
         `passes_over` says of a block of lines whether it can be left out; it gets small ones.
@@ -74,7 +77,7 @@ class Source:
         if rest:
             yield rest_at, rest[:MAX_LINE]
 
-    def line_start(self, offset, floor=0):
+    def line_start(self, offset: int, floor: int = 0) -> int:
         """The beginning of the first whole line at or after `offset`, no earlier than `floor`."""
         if offset <= floor:
             return floor
@@ -82,7 +85,7 @@ class Source:
         return offset + newline + 1 if newline >= 0 else offset
 
 
-def regular(path):
+def regular(path: str) -> os.stat_result:
     """The status of `path`, which must be a regular file: a pipe or a device could block or never end."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
@@ -91,7 +94,7 @@ def regular(path):
     return status
 
 
-def read_file(log, path, want):
+def read_file(log: dict, path: str, want: Want) -> None:
     """Fill `log` from the file at `path`.  Raises OSError when it cannot be opened."""
     status = regular(path)
     with open(path, "rb") as handle:
@@ -131,7 +134,7 @@ def _collect_windows(log, source, want, collector):
     end, floor, earlier = source.size, searched, None
     sought = want.needles and want.since is not None and first is None and searched == source.size - want.budget
     if sought:
-        earlier = logseek.find(source, want, collector.clock)
+        earlier = search.find(source, want, collector.clock)
     if earlier:
         first, floor = earlier.first, 0
         end = min(source.size, earlier.last + _LEAD_BYTES)
@@ -143,8 +146,8 @@ def _collect_windows(log, source, want, collector):
     _feed(collector.feed, source, start, end)
     where = f"in the last {source.size - searched} of {source.size} bytes"
     if earlier:
-        found = f"the run is not {where}, but around its time, from byte {earlier.first} to {earlier.last}"
-        log["detail"] = "; ".join(filter(None, [log["detail"], found]))
+        place = f"the run is not {where}, but around its time, from byte {earlier.first} to {earlier.last}"
+        log["detail"] = "; ".join(filter(None, [log["detail"], place]))
     elif collector.run_at is None and want.needles:
         nor = ", nor around its time" if sought else ""
         log["detail"] = f"no line of this run {where}{nor}, which is as far as was searched"
@@ -199,7 +202,7 @@ def _find_run(source, want, clock):
             clock.calibrate(block[max(0, nearest - 300) : nearest].rpartition(b"\n")[2])
         if engine_start is None:
             engine_start = _last_anchor(block, position)
-        timeless = clock.margin and first is not None and not missing and quiet >= logseek.QUIET
+        timeless = clock.margin and first is not None and not missing and quiet >= search.QUIET
         if not hits and (clock.run_is_later(block) or timeless):
             break
         tail = block
@@ -225,7 +228,7 @@ def _last_start(source, floor, end):
     return None
 
 
-def rotated(path):
+def rotated(path: str) -> list[str]:
     """Rotated siblings of a log file, newest first: `log.1`, `log-20250101`, either with `.gz`."""
     folder, name = os.path.split(os.path.abspath(path))
     found = []

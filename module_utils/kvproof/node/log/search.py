@@ -3,7 +3,7 @@
 """Finds a run that lies far from a log's end: by bisecting the log's time stamps, then searching around that moment.
 
 A log of any size is looked at in some twenty places and in one bounded stretch.  Only the run's own ids prove that
-the place is right; the time says no more than where to look.  Standard library only, Python 3.8 and later.
+the place is right; the time says no more than where to look.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from .events import LEAD_SECONDS
+from .events import LEAD_SECONDS, Clock, Want
 
 BLOCK = 1 << 20
 QUIET = 4 << 20  # so many bytes without a line of the run end the search when all ids were seen
@@ -19,20 +19,20 @@ _LOOK = 64 << 10  # read at once when looking for a time stamp
 _STAMPLESS = 4 << 20  # a stretch without any stamp is followed this far
 
 #: Offsets of the run's first id and behind its last.
-Found = namedtuple("Found", "first last")
+Stretch = namedtuple("Stretch", "first last")
 
 
-def find(source, want, clock):
-    """Where the run is, as Found, reading at most `want.budget` bytes more; None where its ids were not met."""
+def find(source, want: Want, clock: Clock) -> Stretch | None:
+    """Where the run is, as a Stretch, reading at most `want.budget` bytes more; None where its ids were not met."""
     shifts = _shifts(source, clock)
     for shift in shifts:
         moment = _bisect(source, clock, want.since - LEAD_SECONDS - shift)
         # The clocks of the engine and of whoever measured `since` may differ: a part of the stretch lies before.
         room = want.budget // len(shifts)
         start = max(0, moment - room // 4)
-        found = _search(source, want, start, min(source.size, start + room))
-        if found:
-            return found
+        stretch = _search(source, want, start, min(source.size, start + room))
+        if stretch:
+            return stretch
     return None
 
 
@@ -71,7 +71,7 @@ def _stamp(source, clock, position, end):
 
 def _search(source, want, position, end):
     overlap = max(len(needle) for needle in want.needles) - 1
-    missing = {one.encode() for one in want.ids} | set(want.needles)
+    missing = {request.encode() for request in want.ids} | set(want.needles)
     first = last = None
     tail, quiet = b"", 0
     while position < end:
@@ -85,10 +85,10 @@ def _search(source, want, position, end):
             first = begins + min(block.find(needle) for needle in hits)
         if hits:
             last, quiet = begins + max(block.rfind(needle) + len(needle) for needle in hits), 0
-            missing = {one for one in missing if one not in block}
+            missing = {needle for needle in missing if needle not in block}
         else:
             quiet += len(data)
         if first is not None and not missing and quiet >= QUIET:
             break
         tail = block[-overlap:] if overlap else b""
-    return None if first is None else Found(first, last)
+    return None if first is None else Stretch(first, last)

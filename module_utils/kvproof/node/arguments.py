@@ -1,0 +1,61 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specs of lmcache_node_info, lmcache_controller_info and lmcache_log_info, the only place of the defaults."""
+
+from __future__ import annotations
+
+_LOG = {
+    "file": {"type": "path"},
+    "unit": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+}
+_THIS_RUN = {
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "run_marker": {"type": "str"},
+    "since": {"type": "float"},
+}
+NODE = {
+    "port": {"type": "int", "default": 8000},
+    "host": {"type": "str"},
+    "log": {"type": "dict", "options": _LOG},
+    "config_file": {"type": "path"},
+    "internal_api_url": {"type": "str"},
+    **_THIS_RUN,
+    "peers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "to": {"type": "str", "required": True},
+            "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"},
+        },
+    },
+    "controller_url": {"type": "str"},
+    "api_timeout": {"type": "float", "default": 2.0},
+    "dial_timeout": {"type": "float", "default": 1.0},
+    "log_timeout": {"type": "float", "default": 10.0},
+    "log_budget": {"type": "int", "default": 64 << 20},
+    "log_head": {"type": "int", "default": 2 << 20},
+    "max_events": {"type": "int", "default": 5000},
+}
+CONTROLLER = {
+    "name": {"type": "str"},
+    "url": {"type": "str"},
+    "port": {"type": "int"},
+    "host": {"type": "str"},
+    "timeout": {"type": "float", "default": 2.0},
+}
+LOG = {
+    "log": {"type": "dict", "required": True, "options": _LOG},
+    **_THIS_RUN,
+    "started_at": {"type": "float"},
+    "timeout": {"type": "float", "default": 10.0},
+    "budget": {"type": "int", "default": 64 << 20},
+    "head": {"type": "int", "default": 2 << 20},
+    "max_events": {"type": "int", "default": 5000},
+}
+
+
+def filled(spec: dict, given: dict) -> dict:
+    """Every option of `spec`: as given, else its default, else None."""
+    return {**{name: option.get("default") for name, option in spec.items()}, **given}

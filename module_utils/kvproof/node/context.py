@@ -1,0 +1,60 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One engine's node while it is read: what was asked, what was read of it so far, and what several readers need."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from ..stack.settings import from_environment
+from . import config, sockets
+
+
+class Node:
+    """`node["log"]` is that part of the NODE document, read by its reader when it is first wanted.
+
+    `asked`: values of arguments.NODE.  `readers`: name of a part → what reads it, given this Node.
+    """
+
+    def __init__(self, asked: dict, readers: dict, proc: str = "/proc"):
+        self.asked, self.proc = asked, proc
+        self.listening = sockets.Listening(proc)
+        self.bytes_read = 0
+        self._readers, self._parts = readers, {}
+
+    def __getitem__(self, part: str):
+        if part not in self._parts:
+            self._parts[part] = self._readers[part](self)
+        return self._parts[part]
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's, None where its process was not found."""
+        return self["engine"]["pid"]
+
+    @cached_property
+    def logged(self) -> list[dict]:
+        """All events of the log, the start-up facts first."""
+        return self["log"]["head"] + self["log"]["events"]
+
+    def last_logged(self, kind: str, **fields: object) -> dict | None:
+        """The last event of a kind that has the given fields."""
+        for event in reversed(self.logged):
+            if event["kind"] == kind and all(event.get(name) == value for name, value in fields.items()):
+                return event
+        return None
+
+    @cached_property
+    def api(self) -> dict:
+        """What LMCache's internal API answers, as config.ask_api returns it."""
+        event = self.last_logged("config")
+        logged = event["values"] if event else None
+        known = self["config_file"]["values"] if logged is None else logged
+        return config.ask_api(self.asked["internal_api_url"], known, self.asked["api_timeout"], logged)
+
+    @cached_property
+    def settings(self) -> dict:
+        """The best guess at LMCache's, for what to dial: in effect, else the file with the environment over it."""
+        if self["effective"]["source"]:
+            return self["effective"]["values"]
+        return dict(self["config_file"]["values"], **from_environment(self["engine"]["env"]))

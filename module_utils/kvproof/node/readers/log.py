@@ -1,0 +1,54 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine's log, from the source given, else from where its process writes."""
+
+from __future__ import annotations
+
+import os
+
+from .. import log as logs
+from .. import processes
+from ..context import Node
+
+
+def log(node: Node) -> dict:
+    """NODE.log."""
+    asked, engine, pid = node.asked, node["engine"], node.pid
+    want = logs.Want(
+        asked["ids"],
+        asked["run_marker"],
+        asked["since"],
+        started_at=engine["started_at"],
+        head_bytes=asked["log_head"],
+        budget=asked["log_budget"],
+        max_events=asked["max_events"],
+        timeout=asked["log_timeout"],
+    )
+    if asked["log"]:
+        path = asked["log"].get("file")
+        inside = path and pid and engine["other_namespace"] and not os.path.exists(path)
+        opened = processes.resolve_path(node.proc, pid, path, True) if inside else None
+        part = logs.read(asked["log"], want, path=opened)
+    else:
+        part = _of_process(node, want)
+    node.bytes_read += part["bytes_read"]
+    return part
+
+
+def _of_process(node: Node, want: logs.Want) -> dict:
+    engine, pid, target = node["engine"], node.pid, None
+    detail = "the engine's process was not found, so neither was its log; give it in kv_reuse_log"
+    if pid is not None:
+        try:
+            target = processes.output_target(node.proc, pid)
+            detail = "the engine writes to neither a file nor a unit's journal; give its log in kv_reuse_log"
+        except OSError:
+            engine["unseen"].append("where the engine writes its log")
+            detail = "where the engine writes its log may not be seen by this user; give it in kv_reuse_log"
+    if target is None:
+        return logs.document(None, detail=detail, ids=want.ids)
+    kind, name, link = target
+    path = processes.resolve_path(node.proc, pid, name, engine["other_namespace"]) if kind == "file" else None
+    if path and not os.path.exists(path):
+        path = link  # deleted or out of reach, but still open
+    return logs.read({kind: name}, want, found_by="stdout", path=path)
