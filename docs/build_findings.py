@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = ROOT / "docs" / "findings"
-FAULTS = ROOT / "lab" / "faults"
-sys.path.insert(0, str(ROOT / "module_utils"))
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from kvproof.judge.findings import all_findings
 from kvproof.judge.link import NAMES
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "findings"
+FAULTS = ROOT / "lab" / "faults"
+
 
 ROLES = {
     "cause": "cause: the pair fails when reuse is absent in a way this explains; a warning when reuse was proven",

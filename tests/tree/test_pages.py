@@ -160,6 +160,20 @@ def test_links_lead_somewhere(page):
         assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_in_prose_are_there(page):
+    bases = (
+        ROOT,
+        (ROOT / page).parent,
+        ROOT / "module_utils" / "kvproof",
+        ROOT / "roles" / "kv_reuse",
+        ROOT / "lab" / "real",
+    )
+    for path in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|md|yml|json|toml))`", text(page)):
+        if not path.startswith(("reports/", "run/")) and "NAME" not in path:
+            assert any((base / path).exists() for base in bases), path
+
+
 def test_every_room_and_folder_has_its_place_in_the_architecture():
     named = {row[0].strip("`") for row in rows("docs/architecture.md")}
     core = ROOT / "module_utils" / "kvproof"
