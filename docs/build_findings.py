@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from kvproof.diagnose.classes import CLASSES
 from kvproof.judge.findings import all_findings
 from kvproof.judge.link import NAMES
 
@@ -22,6 +23,7 @@ ROLES = {
     "validity": "validity: nothing is proven, the pair is inconclusive",
     "note": "note: decides nothing",
 }
+TEXT_ALONE = "cause: named where the text proves it, or where what is set cannot work; else possible"
 
 
 def pages() -> dict[str, str]:
@@ -38,7 +40,11 @@ def pages() -> dict[str, str]:
     shown = _faults_by_finding()
     for finding in all_findings():
         found[f"{finding.slug}.md"] = environment.get_template("finding.md.j2").render(
-            finding=finding, link=names[finding.link], role=ROLES[finding.kind], faults=shown.get(finding.slug, [])
+            finding=finding,
+            link=names[finding.link],
+            role=ROLES[finding.kind] if finding.look else TEXT_ALONE,
+            class_meaning=CLASSES.get(finding.cause_class),
+            faults=shown.get(finding.slug, []),
         )
     return found
 

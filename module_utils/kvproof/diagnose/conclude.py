@@ -9,14 +9,17 @@ for another explanation.  Everything else ends INCONCLUSIVE, with what it may be
 from __future__ import annotations
 
 from .. import __version__
+from ..judge.findings import Finding, all_findings
+from ..judge.pasted import HINT, PROOF, SETTING, Sign
+from ..judge.verdict import doc_page
 from . import live
 from .classes import CLASSES
 from .read import ROLES, Material, Told
-from .signatures import HINT, PROOF, SETTING, all_signatures
 
 SCHEMA = "kvproof.diagnosis/1"
 CAUSE, INCONCLUSIVE = "cause", "inconclusive"
 _RANK = list(CLASSES)
+_STRENGTHS = (PROOF, SETTING, HINT)  # the strongest first
 
 
 def diagnose(texts: dict[str, str]) -> dict:
@@ -51,30 +54,36 @@ def read(texts: dict[str, str]) -> Material:
 
 
 def _seen(material: Material) -> list[dict]:
-    found = []
-    for signature in all_signatures():
-        signs = signature.signs(material)
-        if signs:
-            found.append(_entry(signature, signature.cause_class, signs, signature.proves, signature.cannot))
-    for finding, cause_class, signs in live.findings(material):
-        if not any(one["slug"] == finding.slug or one["class"] == cause_class for one in found):
-            cannot = "Whether it is the only cause: no request was sent, so no later link was seen."
-            found.append(_entry(finding, cause_class, signs, finding.meaning, cannot))
-    return found
+    """An entry for each finding that the material shows; what two nodes' settings show where nothing showed more."""
+    shown = {finding.slug: (finding, list(finding.pasted(material))) for finding in all_findings() if finding.pasted}
+    shown = {slug: (finding, signs) for slug, (finding, signs) in shown.items() if signs}
+    classes = {finding.cause_class for finding, _ in shown.values()}
+    for finding, signs in live.findings(material):
+        if finding.slug in shown:
+            mine = shown[finding.slug][1]
+            if _STRENGTHS.index(_strength(signs)) < _STRENGTHS.index(_strength(mine)):
+                shown[finding.slug] = (finding, signs)
+        elif finding.cause_class not in classes:
+            shown[finding.slug] = (finding, signs)
+    return [_entry(finding, signs) for finding, signs in shown.values()]
 
 
-def _entry(source, cause_class: str, signs: list, proves: str, cannot: str) -> dict:
-    strengths = [sign.strength for sign in signs]
+def _strength(signs: list[Sign]) -> str:
+    return min((sign.strength for sign in signs), key=_STRENGTHS.index)
+
+
+def _entry(finding: Finding, signs: list[Sign]) -> dict:
     return {
-        "slug": source.slug,
-        "class": cause_class,
-        "title": source.title,
-        "strength": next(one for one in (PROOF, SETTING, HINT) if one in strengths),
+        "slug": finding.slug,
+        "class": finding.cause_class,
+        "title": finding.title,
+        "strength": _strength(signs),
         "seen": [{"on": sign.role, "text": sign.observed} for sign in signs],
-        "proves": proves,
-        "cannot": cannot,
-        "remedy": source.remedy,
-        "source": source.source,
+        "proves": finding.meaning,
+        "cannot": finding.cannot,
+        "remedy": next((sign.remedy for sign in signs if sign.remedy), finding.remedy),
+        "source": finding.source,
+        "doc": doc_page(finding),
     }
 
 

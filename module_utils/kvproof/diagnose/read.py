@@ -5,23 +5,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..judge.pasted import UNSET, is_given, number, quoted
 from ..probe import metrics
-from ..stack import flatyaml, lines, redact, settings
+from ..stack import flatyaml, lines, settings
+from ..stack.lines import pasted
 from ..stack.settings import as_bool
-from .stated import UNSET, Stated
+from .stated import Stated
 
 ROLES = ("prefill", "decode", "engine", "controller")
 MAX_TEXT = 64 << 20
-MAX_LINE = 4000  # characters of a line that signatures look at; a configuration is read from the whole
-_LOOKUP = re.compile(
-    r"Total tokens:? (?P<total>\d+)(?:, Inference Engine computed tokens: (?P<computed>\d+))?,? "
-    r"LMCache hit tokens: (?P<hit>\d+)(?:, (?:but )?need to load: (?P<need>-?\d+))?"
-)
-_BARE_HIT = re.compile(r"(?:LMCache )?hit tokens: (?P<hit>\d+)")
-_EMPTY_LAYOUT = re.compile(r"Got layout info from controller: \(''")
+MAX_LINE = 4000  # characters of a line that findings look at; a configuration is read from the whole
 _ERROR = re.compile(
     r"\b(?:ERROR|CRITICAL|FATAL)\b|Traceback|\b\w*(?:Error|Exception)\b|\bcrash|\bhangs?\b|Segmentation fault"
     r"|core dumped|\bOOM\b|out of memory|[Tt]imed? ?out|\b[Ff]ail(?:s|ed|ure)\b"
@@ -52,6 +49,7 @@ class Told:
         self.stated = Stated()
         self.lines: list[str] = []
         self.events: list[dict] = []
+        self.first: dict[str, int] = {}  # kind → number of the first line that has its words
         self.lookups: list[Lookup] = []
         self.file: dict | None = None
         self.file_other_keys: list[str] = []
@@ -66,6 +64,8 @@ class Told:
             event = scanner.feed(raw, offset) or lines.headless(line, offset)
             offset += len(raw)
             line = line[:MAX_LINE]
+            for kind in pasted.kinds(line):
+                self.first.setdefault(kind, len(self.lines))
             self.lines.append(line)
             if event is not None:
                 self.events.append(event)
@@ -92,7 +92,7 @@ class Told:
             self.problems.append(f"the {self.role} node's metrics: the file {error}")
 
     def _lookup(self, line: str) -> None:
-        found = _LOOKUP.search(line) or _BARE_HIT.search(line)
+        found = next(filter(None, (pattern.search(line) for pattern in pasted.LOOKUPS)), None)
         if found:
             numbers = {name: None if value is None else int(value) for name, value in found.groupdict().items()}
             whole = {"total": None, "computed": None, "need": None, **numbers}
@@ -133,6 +133,13 @@ class Material:
 
     def of(self, role: str) -> Told | None:
         return next((one for one in self.told if one.role == role), None)
+
+    def lines(self, *kinds: str) -> Iterator[tuple[str, str]]:
+        """(role, line as quoted): the first line of these kinds of every node that has one."""
+        for told in self.told:
+            numbers = [told.first[kind] for kind in kinds if kind in told.first]
+            if numbers:
+                yield told.role, quoted(told.lines[min(numbers)])
 
     def values(self, key: str) -> list:
         return _distinct(value for one in self.told for value in one.values(key))
@@ -197,7 +204,7 @@ class Material:
     @cached_property
     def misses(self) -> bool:
         """Whether a lookup that found nothing was seen."""
-        return any(lookup.hit == 0 for lookup in self.lookups) or bool(_EMPTY_LAYOUT.search(self.text))
+        return any(lookup.hit == 0 for lookup in self.lookups) or any(self.lines("lookup_empty"))
 
     @cached_property
     def peers_found(self) -> bool:
@@ -226,24 +233,9 @@ class Material:
             {"prefill", "decode"} <= given
             or self.is_on("enable_p2p")
             or self.is_on("enable_pd")
-            or any(value not in (None, UNSET) for value in self.values("remote_url"))
+            or is_given(self.values("remote_url"))
             or bool(_SEVERAL.search(self.text))
         )
-
-
-def number(value) -> int | None:
-    """A whole number, also of a text that begins with one."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, (int, float)):
-        return int(value)
-    found = re.match(r"\s*(>?)\s*(\d+)\b", str(value))
-    return int(found[2]) + bool(found[1]) if found else None
-
-
-def quoted(line: str) -> str:
-    """A line as a report may show it."""
-    return redact.redact_line(line.strip())
 
 
 def _distinct(values) -> list:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import shlex
 
+from ..judge.pasted import UNSET
 from ..stack import commands, flatyaml, redact, settings
 
-UNSET = "(not set)"
 _OPTIONS = {name.replace("-", "_"): name for name in commands.VLLM_OPTIONS}
 _MP_KEYS = frozenset(("mp.host", "mp.port"))  # of the connector to an LMCache server
 _UNSET_WORDS = frozenset(("unset", "not set", "(unset)", "(not set)", "undefined"))

@@ -4,7 +4,7 @@ They lie outside the tree (KVPROOF_CASES, else beside the checkout).  Of a threa
 answer is given to the diagnosis: versions, topology, settings, log lines, and in a second round its title and symptom.
 A thread whose cause was never confirmed, or shows in nothing that was pasted, has to end inconclusive or right.
 
-While the signatures were written thirteen threads (HELD_OUT) were kept unread.  The first score was 25 right, none
+While the rules were written thirteen threads (HELD_OUT) were kept unread.  The first score was 25 right, none
 wrong of the 77 others, and 4 right, 1 wrong of the 13: a rule that called P2P without CPU memory a matter of the disk
 was taken out.
 """

@@ -1,4 +1,4 @@
-"""Pasted material: what each signature needs to show, and what must not be concluded."""
+"""Pasted material: what a finding needs to be shown, and what must not be concluded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import recordings as recording
-from kvproof.diagnose import live
 from kvproof.diagnose.classes import CLASSES
 from kvproof.diagnose.conclude import diagnose, read
-from kvproof.diagnose.signatures import HINT, PROOF, SETTING, all_signatures
-from kvproof.diagnose.stated import UNSET, Stated
+from kvproof.diagnose.stated import Stated
+from kvproof.judge.findings import all_findings
+from kvproof.judge.pasted import HINT, PROOF, SETTING, UNSET
 from kvproof.report.views import diagnosis
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -23,46 +23,49 @@ MISS = "LMCache hit tokens: 0, need to load: 0\n"
 # slug → (text that shows it, how strongly)
 SHOWS = {
     "address-not-ours": ("zmq.error.ZMQError: Cannot assign requested address (addr='tcp://10.9.9.9:8200')", PROOF),
-    "async-off": (P2P + "enable_async_loading: false\n" + MISS, SETTING),
+    "async-loading-off": (P2P + "enable_async_loading: false\n" + MISS, SETTING),
     "attribute-missing": ("AttributeError: 'SchedulerOutput' object has no attribute 'resumed_ids'", PROOF),
-    "controller-silent": ("LMCache ERROR: Timeout occurred, recreating socket. Error: again", HINT),
+    "controller-unreachable-from-node": ("LMCache ERROR: Timeout occurred, recreating socket. Error: again", HINT),
     "corrupt-releases": ("LMCache 0.5.3, vLLM 0.27.0: every cached prompt is answered with gibberish", SETTING),
-    "degraded": ("LMCache ERROR: LMCacheEngine marked as init failed: division by zero", PROOF),
+    "lmcache-degraded": ("LMCache ERROR: LMCacheEngine marked as init failed: division by zero", PROOF),
     "disk-only": (P2P + "redis: wrong number of arguments for 'del' command", PROOF),
     "handshake-metadata": ("nixlBackendError: NIXL_ERR_BACKEND in loadRemoteMD", HINT),
     "hash-of-none": (
         "[HASH_GENERATION] prefix_hash=5, PYTHONHASHSEED=0, result_hash=-17 (P) vs 23 (D), the same tokens",
         PROOF,
     ),
-    "key-unknown": ("LMCache WARNING: Unknown configuration key: enable_p2q (source: file)", HINT),
+    "config-key-unknown": ("LMCache WARNING: Unknown configuration key: enable_p2q (source: file)", HINT),
     "legacy-p2p": ("LMCache 0.5.6\n" + P2P + "lookup_url: redis://cache:6379\n" + MISS, SETTING),
     "local-cpu-off": (P2P + "local_cpu: false\n" + MISS, SETTING),
     "lookup-empty": ("Got layout info from controller: ('', '', 0, '')", HINT),
-    "lookup-timeout": ("Request cmpl-1 is still waiting for async lookup after 3 seconds", HINT),
-    "loopback-advertised": (P2P + "p2p_host: localhost\n", HINT),
-    "memory-pressure": (
+    "lookup-timed-out": ("Request cmpl-1 is still waiting for async lookup after 3 seconds", HINT),
+    "pool-exhausted": (
         "Local cpu memory under pressure so choosing to store only 3 total chunks.",
         SETTING,
     ),
     "metrics-missing": ("export PROMETHEUS_MULTIPROC_DIR=\n", SETTING),
-    "p2p-not-enabled": ("p2p_host: 10.0.0.1\nenable_p2p: 'yes'\n" + MISS, SETTING),
-    "pd-and-p2p": ("AssertionError: PD only supports enable_p2p=False", PROOF),
-    "peer-restarted": ("P2P error for lookup_id 1, error code: REMOTE_XFER_HANDLER_NOT_INITIALIZED", HINT),
-    "peer-unreachable": ("LMCache ERROR: Failed to ensure peer connection for lookup_id 1: again", HINT),
+    "p2p-disabled": ("p2p_host: 10.0.0.1\nenable_p2p: 'yes'\n" + MISS, SETTING),
+    "p2p-settings-incomplete": (
+        "AssertionError: lmcache_worker_ports is required when enable_controller=True",
+        PROOF,
+    ),
+    "pd-excludes-p2p": ("AssertionError: PD only supports enable_p2p=False", PROOF),
+    "peer-error": ("P2P error for lookup_id 1, error code: REMOTE_XFER_HANDLER_NOT_INITIALIZED", HINT),
+    "p2p-port-unreachable": ("LMCache ERROR: Failed to ensure peer connection for lookup_id 1: again", HINT),
     "port-list-short": ("vllm serve m --tensor-parallel-size 4\n" + P2P + "p2p_init_ports: [8200, 8201]\n", SETTING),
     "port-taken": ("OSError: [Errno 98] Address already in use", PROOF),
     "prefix-cache-masks": ("Total tokens 900, LMCache hit tokens: 768, need to load: -64", PROOF),
     "rank-elsewhere": ("PP=2 with ray\nTimeout occurred for rank 1, recreating all sockets. Error: again", PROOF),
-    "registration-failed": ("LMCache ERROR: Failed to register with controller: Resource unavailable", PROOF),
-    "seed-not-set": ("2 engines\nPYTHONHASHSEED=\n" + MISS, SETTING),
+    "not-registered": ("LMCache ERROR: Failed to register with controller: Resource unavailable", PROOF),
+    "hash-seed-differs": ("2 engines\nPYTHONHASHSEED=\n" + MISS, SETTING),
     "server-on-another-node": ('{"kv_connector_extra_config": {"lmcache.mp.host": "tcp://10.0.0.9"}}', HINT),
     "server-without-engine": ("No GPU context found for model tiny with world size 1 during lookup!", PROOF),
-    "shorter-than-chunk": ("LMCache 0.5.6\nchunk_size: 256\nTotal tokens 40, LMCache hit tokens: 0\n", SETTING),
+    "prompt-shorter-than-chunk": ("LMCache 0.5.6\nchunk_size: 256\nTotal tokens 40, LMCache hit tokens: 0\n", SETTING),
     "side-channel-host": ("VLLM_NIXL_SIDE_CHANNEL_HOST=\nRuntimeError: Remote NIXL agent engine ID mismatch.", PROOF),
     "tensor-parallel-p2p": ("vllm serve m -tp 2 --port 8000\n" + P2P + MISS, SETTING),
     "transfer-channel": ("AssertionError: Unsupported channel type: tcp", PROOF),
     "ucx-transport": ("[1:2] tcp_ep.c:9 UCX  ERROR tcp_ep 0x1: Endpoint timeout", PROOF),
-    "wildcard-advertised": (P2P + "p2p_host: 0.0.0.0\n" + MISS, SETTING),
+    "p2p-host-not-ours": (P2P + "p2p_host: 0.0.0.0\n" + MISS, SETTING),
     "worker-reaped": ("Worker a_0 last heartbeat time: 1.0, current time: 40.0, more than 30 seconds", PROOF),
 }
 
@@ -71,16 +74,18 @@ def of(text: str) -> dict:
     return diagnose({"paste": text})
 
 
-def test_every_signature_is_shown_and_has_a_class():
-    assert {signature.slug for signature in all_signatures()} == set(SHOWS)
-    for signature in all_signatures():
-        assert signature.cause_class in CLASSES
-        assert all((signature.title, signature.proves, signature.cannot, signature.remedy, signature.source))
-    assert set(live.COMPARED.values()) <= set(CLASSES)
+def test_every_finding_that_pasted_text_can_show_is_shown_and_has_a_class():
+    findings = all_findings()
+    assert {finding.slug for finding in findings if finding.pasted} == set(SHOWS)
+    assert all(finding.look or finding.pasted for finding in findings)
+    assert all(finding.look for finding in findings if finding.compares)
+    for finding in findings:
+        assert (finding.cause_class in CLASSES) == bool(finding.pasted or finding.compares), finding.slug
+        assert finding.cannot.strip() == finding.cannot != ""
 
 
 @pytest.mark.parametrize("slug", sorted(SHOWS))
-def test_a_signature_is_seen(slug):
+def test_a_finding_is_seen(slug):
     text, strength = SHOWS[slug]
     doc = of(text)
     seen = next(one for one in doc["causes"] + doc["possible"] if one["slug"] == slug)
@@ -111,7 +116,7 @@ def test_two_faults_are_both_named():
 
 def test_kv_found_at_a_peer_refutes_what_would_have_prevented_that():
     found = "Got layout info from controller: ('p', 'LocalCPUBackend', 4, '10.0.0.1:8200')\n"
-    for slug in ("async-off", "local-cpu-off", "tensor-parallel-p2p", "seed-not-set"):
+    for slug in ("async-loading-off", "local-cpu-off", "tensor-parallel-p2p", "hash-seed-differs"):
         doc = of(SHOWS[slug][0] + found)
         assert slug not in [one["slug"] for one in doc["causes"]], slug
 
@@ -196,6 +201,26 @@ def test_a_recording_is_diagnosed_or_left_open(folder):
     ]
     for part in parts:
         assert diagnose(part)["class"] in (expected, None)
+
+
+def test_localhost_is_a_hint_and_the_wildcard_address_a_setting():
+    strengths = {host: of(P2P + f"p2p_host: {host}\n") for host in ("localhost", "0.0.0.0")}
+    local, wildcard = (doc["possible"] + doc["causes"] for doc in strengths.values())
+    assert [(one["slug"], one["strength"]) for one in local] == [("p2p-host-not-ours", HINT)]
+    assert [(one["slug"], one["strength"]) for one in wildcard] == [("p2p-host-not-ours", SETTING)]
+
+
+def test_what_two_nodes_show_is_named_where_one_only_hints_at_it():
+    logged = "[2026-01-01 00:00:00,000] LMCache {}: {} (token_database.py:1:x)\n"
+    texts = {
+        f"{role}_log": logged.format("INFO", f"Initialized NONE_HASH={number}")
+        + logged.format("WARNING", "using builtin hash without PYTHONHASHSEED set")
+        for role, number in (("prefill", 11), ("decode", 12))
+    }
+    doc = diagnose(texts)
+    assert [(one["slug"], one["strength"]) for one in doc["causes"]] == [("hash-seed-differs", PROOF)]
+    assert "NONE_HASH=11" in doc["causes"][0]["seen"][0]["text"]
+    assert [one["strength"] for one in diagnose({"engine_log": texts["decode_log"]})["possible"]] == [HINT]
 
 
 def test_two_files_are_compared():

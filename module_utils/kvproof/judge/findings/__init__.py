@@ -3,8 +3,10 @@
 """What can be wrong, one file each.  ``all_findings()`` reads them; a new one needs no registration.
 
 A finding file says first what the finding means, ``FINDING = Finding(slug=…, …)``, and then how it is seen:
-``look(case, attempts)`` yields Sightings in the evidence of a run.  A look only reads; whether a sighting is the cause
-of a failure, a warning or a note is decided by verdict.py from the finding's kind and from what the trials did.
+``look(case, attempts)`` yields Sightings in the evidence of a run, ``pasted(material)`` yields Signs in what a user
+pastes.  Either may be missing: some causes only a run shows, some only a text.  Both only read.  Whether a sighting is
+the cause of a failure, a warning or a note is decided by verdict.py from the finding's kind and from what the trials
+did; what pasted signs allow to conclude is decided by diagnose.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+
+from ..pasted import ALONE, HINT, Material, Sign
 
 MISSES = frozenset({"missed", "timed-out", "slow", "load-failed"})
 # How sure a sighting of a cause is.  CERTAIN: it is so.  LIKELY: it may not be what is in force, so it explains
 # a plain miss, but not a time-out, which LMCache as shipped has on healthy clusters.  HINT: it explains nothing.
-CERTAIN, LIKELY, HINT = "certain", "likely", "hint"
+CERTAIN, LIKELY = "certain", "likely"
 CHECK_FAILED = "check-failed"  # looked at last: it tells of the others
 LOST_LATE = frozenset({"timed-out", "slow"})
 
@@ -57,6 +62,13 @@ class Finding:
     covers: slugs that follow from this one, and are not shown beside it as causes of their own.
     architectures: where it can happen, empty for everywhere.
     rank: order among findings of one link, lower first: the more specific the evidence, the lower.
+
+    Of what pasted text can show:
+    cause_class: a key of diagnose.classes.CLASSES.
+    cannot: what pasted text leaves open.
+    compares: look may also be asked of two nodes' pasted settings; KEYS, FORMAT or P2P (pasted.py) says when.
+
+    The witnesses, the file's functions of these names; pasted may also be a Line.
     """
 
     slug: str
@@ -73,16 +85,20 @@ class Finding:
     covers: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     rank: int = 50
-    look: Callable[..., Iterable[Sighting]] | None = None  # the file's function of this name
+    cause_class: str | None = None
+    cannot: str = ALONE
+    compares: str | None = None
+    look: Callable[..., Iterable[Sighting]] | None = None
+    pasted: Callable[[Material], Iterable[Sign]] | None = None
 
 
 @cache
 def all_findings() -> tuple[Finding, ...]:
-    """Every finding with its file's look, ordered by link, rank and slug."""
+    """Every finding with its file's witnesses, ordered by link, rank and slug."""
     names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
     found = [_read(importlib.import_module(f".{name}", __package__)) for name in names]
     return tuple(sorted(found, key=lambda f: (f.link, f.rank, f.slug)))
 
 
-def _read(module) -> Finding:
-    return replace(module.FINDING, look=getattr(module, "look", None))
+def _read(module: ModuleType) -> Finding:
+    return replace(module.FINDING, **{name: vars(module)[name] for name in ("look", "pasted") if name in vars(module)})

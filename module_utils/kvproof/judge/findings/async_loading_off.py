@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import HINT, P2P, SETTING, Sign
 from . import Finding, Sighting, strength
 
 FINDING = Finding(
@@ -15,10 +16,16 @@ FINDING = Finding(
         "the P2P backend always answers no."
     ),
     evidence="enable_async_loading in the effective configuration, else in the LMCache YAML.",
-    remedy="Set enable_async_loading: true on every node that should fetch KV, restart the engine.",
+    remedy=(
+        "Set enable_async_loading: true on every node that should fetch KV (LMCache 0.3.9.post2 or later), restart the "
+        "engine."
+    ),
     source="LMCache 0.5.6 p2p_backend.py:752; LMCache#1791",
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "slow"]),  # without a lookup there is no time-out
+    cause_class="ASYNC_OFF",
+    cannot="Whether the engine really runs with it, unless its own log says so.",
+    compares=P2P,
 )
 
 
@@ -32,3 +39,12 @@ def look(case, attempts):
             "the receiver's lookup never reaches the controller",
             strength=strength(found),
         )
+
+
+def pasted(material):
+    if not (material.is_on("enable_p2p") and material.is_off("enable_async_loading")) or material.peers_found:
+        return
+    affected = material.version_within("lmcache", (0, 3, 7), (99,))
+    if affected is not False and not material.values("lookup_url"):
+        sure = affected or not material.versions.get("lmcache")
+        yield Sign(material.told[-1].role, "enable_p2p: true, enable_async_loading: false", SETTING if sure else HINT)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import HINT, Line
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -18,6 +19,9 @@ FINDING = Finding(
     remedy="Correct the key's spelling in the LMCache YAML, restart the engine.",
     source="LMCache 0.5.6",
     explains=frozenset([]),
+    cause_class="CONFIG_KEY",
+    cannot="Whether that matters to what was pasted.",
+    pasted=Line("config_key_unknown", strength=HINT),
 )
 
 

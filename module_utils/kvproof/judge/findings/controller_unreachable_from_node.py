@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import Line
 from . import HINT, LIKELY, Finding, Sighting
 from ._contacts import dial_strength, reached_controller
 
@@ -12,8 +13,8 @@ FINDING = Finding(
     rank=20,
     title="A node cannot reach the controller",
     meaning=(
-        "The controller runs, but this node's connection to its pull or reply port fails: the "
-        "node can neither announce nor look up."
+        "This node's connection to the controller's pull or reply port fails, or is not answered: the node can neither "
+        "announce nor look up."
     ),
     evidence="A dial from the node to controller_pull_url and controller_reply_url.",
     remedy=(
@@ -24,6 +25,9 @@ FINDING = Finding(
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("not-registered", "not-announced", "lookup-timed-out"),
+    cause_class="CTRL_PORT",
+    cannot="Whether the controller is gone, restarting, or slow.",
+    pasted=Line("controller_timed_out", strength=HINT),
 )
 
 

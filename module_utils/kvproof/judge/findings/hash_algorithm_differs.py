@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import KEYS
 from . import Finding
 from ._compare import differing_setting
 
@@ -16,6 +17,8 @@ FINDING = Finding(
     remedy="Set the same pre_caching_hash_algorithm on every node, restart the engines.",
     source="LMCache 0.5.6 token_database.py",
     explains=frozenset(["missed", "timed-out", "slow"]),
+    cause_class="KEY_MISMATCH",
+    compares=KEYS,
 )
 
 

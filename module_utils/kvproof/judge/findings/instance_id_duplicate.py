@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import P2P
 from . import Finding, Sighting, strength
 
 FINDING = Finding(
@@ -16,6 +17,8 @@ FINDING = Finding(
     source="LMCache 0.5.6",
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("not-registered", "registered-elsewhere", "not-announced"),  # they share one key count
+    cause_class="CONFIG_KEY",
+    compares=P2P,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..pasted import FORMAT
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -20,6 +21,8 @@ FINDING = Finding(
     remedy="Run both engines with the same dtype, kv-cache-dtype and tensor-parallel size.",
     source="LMCache 0.5.6 /meta",
     covers=("peer-error",),
+    cause_class="KEY_MISMATCH",
+    compares=FORMAT,
 )
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import Line
 from . import CERTAIN, HINT, Finding, Sighting
 
 FINDING = Finding(
@@ -26,6 +27,9 @@ FINDING = Finding(
         "lookup-timed-out",
         "reuse-absent",
     ),
+    cause_class="DEGRADED",
+    cannot="Why, unless the error before this line was pasted too.",
+    pasted=Line("init_failed", "degraded", "unhealthy"),
 )
 
 

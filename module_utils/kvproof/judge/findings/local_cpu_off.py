@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import P2P, SETTING, Sign
 from . import Finding, Sighting, strength
 
 FINDING = Finding(
@@ -19,6 +20,9 @@ FINDING = Finding(
     source="LMCache 0.5.6",
     architectures=("inprocess_p2p",),
     covers=("not-announced",),
+    cause_class="LOCAL_CPU_OFF",
+    cannot="Whether the engine really runs with it, unless its own log says so.",
+    compares=P2P,
 )
 
 
@@ -32,3 +36,8 @@ def look(case, attempts):
             "stored chunks are neither kept for peers nor announced",
             strength=strength(found),
         )
+
+
+def pasted(material):
+    if material.is_on("enable_p2p") and material.is_off("local_cpu") and not material.peers_found:
+        yield Sign(material.told[0].role, "enable_p2p: true, local_cpu: false", SETTING)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import HINT, Line
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -22,6 +23,9 @@ FINDING = Finding(
     ),
     source="LMCache 0.5.6 lmcache_async_lookup_client.py:177",
     covers=("reuse-absent",),
+    cause_class="ASYNC_TIMEOUT",
+    cannot="Why: LMCache 0.5.6 loses some replies; an absent controller or an unreachable peer looks the same.",
+    pasted=Line("lookup_timed_out", "lookup_late", strength=HINT),
 )
 
 

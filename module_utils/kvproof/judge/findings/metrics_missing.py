@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import HINT, SETTING, UNSET, Sign
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -15,7 +16,11 @@ FINDING = Finding(
     remedy="Set PROMETHEUS_MULTIPROC_DIR for the engine, and kv_reuse_metrics_url if /metrics is elsewhere.",
     source="LMCache 0.5.6",
     architectures=("inprocess_p2p", "lmcache_pd"),
+    cause_class="OBS",
+    cannot="Anything about reuse: it may work all the same.",
 )
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def look(case, attempts):
@@ -27,6 +32,12 @@ def look(case, attempts):
             error = (page.get("error") or {}).get("text") or "what was served is not the Prometheus text format"
             yield Sighting(side.name, "Prometheus text at the metrics URL", str(error), "counters could not be read")
         elif not page.get("lmcache"):
-            yield Sighting(
-                side.name, "lmcache: series in /metrics", "none", "PROMETHEUS_MULTIPROC_DIR is not set for this engine"
-            )
+            yield Sighting(side.name, "lmcache: series in /metrics", "none", f"{FOLDER} is not set for this engine")
+
+
+def pasted(material):
+    for told in material.told:
+        if told.page and not told.page["lmcache"]:
+            yield Sign(told.role, "the metrics page has no lmcache: series", HINT)
+    if material.env(FOLDER) == UNSET and not material.misses and not material.is_shared:
+        yield Sign(material.told[0].role, f"{FOLDER} is not set", SETTING)

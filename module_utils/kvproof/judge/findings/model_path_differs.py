@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import FORMAT
 from . import CERTAIN, LIKELY, Finding, Sighting
 
 FINDING = Finding(
@@ -19,6 +20,8 @@ FINDING = Finding(
     source="LMCache 0.5.6; the peer answers P2P_SERVER_ERROR",
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("peer-error",),
+    cause_class="KEY_MISMATCH",
+    compares=FORMAT,
 )
 
 

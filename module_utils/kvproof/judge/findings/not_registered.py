@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import Line
 from . import CERTAIN, LIKELY, Finding, Sighting
 from ._contacts import reached_controller
 
@@ -23,10 +24,13 @@ FINDING = Finding(
         "Check enable_controller and the controller URLs on this node, then restart the engine "
         "while the controller is up."
     ),
-    source="LMCache 0.5.6 worker.py",
+    source="LMCache 0.5.6 cache_controller/worker.py:227",
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("registered-elsewhere", "not-announced"),
+    cause_class="CTRL_PORT",
+    cannot="Whether the controller was not running, listens elsewhere, or is kept away by the network.",
+    pasted=Line("register_failed"),
 )
 
 

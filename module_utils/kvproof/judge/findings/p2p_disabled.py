@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import P2P, SETTING, UNSET, Sign, is_given
 from . import LIKELY, Finding, Sighting, strength
 
 FINDING = Finding(
@@ -22,7 +23,12 @@ FINDING = Finding(
     source="LMCache 0.5.6 v1/config.py; only true and 1 count as true",
     architectures=("inprocess_p2p", "mp"),
     covers=("p2p-port-unreachable", "p2p-host-not-ours", "p2p-backend-missing"),
+    cause_class="CONFIG_KEY",
+    cannot="Whether another layer, such as the environment, sets it.",
+    compares=P2P,
 )
+
+OF_P2P = ("p2p_host", "p2p_init_ports", "p2p_lookup_ports", "lookup_url", "distributed_url")
 
 
 def look(case, attempts):
@@ -67,3 +73,21 @@ def _why(side, p2p):
     if isinstance(on_disk, str):
         return f"the file has the string {on_disk!r}; LMCache counts only true and 1 as true"
     return "this node takes no part in P2P sharing"
+
+
+def pasted(material):
+    if material.is_on("enable_pd") or is_given(material.values("remote_url")):
+        return  # KV is shared in another way
+    for told in material.told:
+        keys, values = [key for key in OF_P2P if is_given(told.values(key))], told.values("enable_p2p")
+        if keys and values and all(value in (UNSET, False) or _misread(value) for value in values):
+            how = "is not set" if values[0] == UNSET else f"is {values[0]!r}"
+        elif keys and not values and told.whole_configuration:
+            how = "is not in the configuration"
+        else:
+            continue
+        yield Sign(told.role, f"{', '.join(keys)} set, but enable_p2p {how}", SETTING)
+
+
+def _misread(value) -> bool:
+    return isinstance(value, str) and value.lower() not in ("true", "1", "false", "0", "")

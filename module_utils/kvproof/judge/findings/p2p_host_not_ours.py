@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...stack.settings import LOOPBACK
+from ..pasted import SETTING, Sign
 from . import CERTAIN, HINT, LIKELY, Finding, Sighting
 from ._contacts import reached_holder
 
@@ -15,7 +16,8 @@ FINDING = Finding(
     meaning=(
         "p2p_host is both bound and advertised. An address that the node does not have cannot be "
         "bound, or makes peers dial another machine. Behind NAT or in a container this can be "
-        "right; then the port's answer decides."
+        "right; then the port's answer decides. A peer that is told localhost or 0.0.0.0 dials itself; so with "
+        "pd_peer_host, and with localhost in the controller's URLs."
     ),
     evidence="p2p_host against the addresses of the node, and a dial from the peer.",
     remedy=("Set p2p_host to an address of this node that its peers can reach (not localhost, not a virtual IP)."),
@@ -23,7 +25,13 @@ FINDING = Finding(
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("p2p-bind-failed", "p2p-port-unreachable", "peer-silent", "lookup-timed-out"),
+    cause_class="BIND_HOST",
+    cannot="Whether the nodes are on one machine, where localhost is right, and whether a peer ever tried.",
 )
+
+# Hosts that a node tells its peers as they are set, and where it looks for the controller.
+ADVERTISED = ("p2p_host", "pd_peer_host", "nixl_receiver_host", "nixl_peer_host")
+CONTROLLER_URLS = ("controller_pull_url", "controller_reply_url")
 
 
 def look(case, attempts):
@@ -66,3 +74,14 @@ def _reach(case, side) -> tuple[str, str]:
     if (side.node.get("engine") or {}).get("other_namespace"):
         return "the engine has a network of its own, as it seems, so this may be right", HINT
     return "the address belongs to another machine, or to none", CERTAIN if dials else LIKELY
+
+
+def pasted(material):
+    for told in material.told:
+        for key in (*ADVERTISED, *CONTROLLER_URLS):
+            values = told.values(key)
+            if key in ADVERTISED and values in (["0.0.0.0"], ["::"]):
+                yield Sign(told.role, f"{key}: {values[0]}", SETTING)
+            for value in values:
+                if str(value).startswith(("localhost", "127.")):
+                    yield Sign(told.role, f"{key}: {value}", HINT)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import Line
 from . import HINT, Finding, Sighting
 from ._contacts import dial_strength, reached_holder
 
@@ -23,6 +24,9 @@ FINDING = Finding(
     source="LMCache 0.5.6 p2p_backend.py",
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("peer-silent", "lookup-timed-out"),
+    cause_class="BIND_HOST",
+    cannot="Whether the advertised address is wrong, a firewall closes its ports, or the holder has ended.",
+    pasted=Line("ensure_peer_failed", "peer_socket_error", "retry_exhausted", strength=HINT),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...stack.settings import as_bool
+from ..pasted import Sign, quoted
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -24,6 +25,8 @@ FINDING = Finding(
     architectures=("inprocess_p2p",),
     explains=frozenset(["engine-down"]),
     covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
+    cause_class="CONFIG_KEY",
+    cannot="Which other settings are missing: LMCache names one at a time.",
 )
 
 
@@ -53,3 +56,11 @@ def _missing(values: dict) -> list[str]:
     on = [flag for flag in WANTED if as_bool(values.get(flag))]
     found = [key for flag in on for key in WANTED[flag] if values.get(key) in (None, [], "")]
     return found + (["enable_controller: true"] if on == ["enable_p2p"] else [])
+
+
+def pasted(material):
+    for told in material.told:
+        for event in told.events:
+            if event["kind"] == "config_refused" and event["text"] != BARE:
+                yield Sign(told.role, quoted(event["line"]))
+                break

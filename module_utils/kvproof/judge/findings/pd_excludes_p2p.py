@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import SETTING, Sign
 from . import Finding, Sighting, strength
 
 FINDING = Finding(
@@ -17,6 +18,8 @@ FINDING = Finding(
     architectures=("inprocess_p2p",),
     explains=frozenset(["engine-down", "missed", "timed-out", "slow"]),
     covers=("engine-unreachable", "engine-errors", "process-unreadable", "experiment-incomplete"),
+    cause_class="CONFIG_KEY",
+    cannot="Which of the two was wanted.",
 )
 
 
@@ -38,3 +41,12 @@ def look(case, attempts):
                 str(side.head("pd_p2p_conflict")[-1].get("line")),
                 "LMCache refuses to start with both",
             )
+
+
+def pasted(material):
+    for role, line in material.lines("pd_p2p_conflict"):
+        yield Sign(role, line)
+        return
+    for told in material.told:
+        if any(told.values("enable_pd") == told.values("enable_p2p") == [value] for value in (True, "true", "True")):
+            yield Sign(told.role, "enable_pd: true and enable_p2p: true", SETTING)

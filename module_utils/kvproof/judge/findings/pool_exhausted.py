@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..pasted import HINT, SETTING, Sign
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -11,8 +12,8 @@ FINDING = Finding(
     rank=5,
     title="LMCache's CPU pool has no room",
     meaning=(
-        "max_local_cpu_size is below what the prompts in flight need. A holder then stores the first chunks only, and "
-        "a receiver waits for room until the lookup's time-out."
+        "max_local_cpu_size (with enable_pd: pd_buffer_size) is below what the prompts in flight need. A holder then "
+        "stores the first chunks only, and a receiver waits for room until the lookup's time-out."
     ),
     evidence="`Local cpu memory under pressure` in the engine's log during the run.",
     remedy="Raise max_local_cpu_size (GB per rank) to several of your longest prompts, restart the engine.",
@@ -20,6 +21,8 @@ FINDING = Finding(
     architectures=("inprocess_p2p",),
     explains=frozenset(["missed", "timed-out", "slow"]),
     covers=("nothing-stored", "not-announced", "peer-silent", "lookup-timed-out"),
+    cause_class="MEMORY",
+    cannot="Whether the prompt that was missed is one of those that found no room.",
 )
 
 
@@ -57,3 +60,10 @@ def _waited_for_room(case, trial: dict) -> dict | None:
         elif event.get("kind") == "looked_up":
             found = None
     return None
+
+
+def pasted(material):
+    # a PD decode node frees its buffer when it retrieves: where it never finds anything, the full buffer follows
+    follows = material.misses and material.is_on("enable_pd")
+    for role, line in material.lines("memory_pressure", "no_memory"):
+        yield Sign(role, line, HINT if follows else SETTING)

@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
+from ...stack.settings import DEFAULTS
+from ..pasted import HINT, SETTING, Sign, number
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -11,14 +15,21 @@ FINDING = Finding(
     rank=10,
     title="The prompt is shorter than a chunk",
     meaning=(
-        "LMCache stores whole chunks only. A common prefix below chunk_size tokens can never be reused, on any cluster."
+        "LMCache stores whole chunks only. A common prefix below chunk_size tokens can never be reused, on any cluster "
+        "(save_unfull_chunk is off)."
     ),
     evidence="Token ids sent, and the chunk size in force.",
     remedy="Raise kv_reuse_chunks, or set kv_reuse_chunk_size to the cluster's chunk_size.",
-    source="LMCache 0.5.6",
+    source="LMCache 0.5.6 token_database.py; LMCache#4094, LMCache#4109",
     voids=True,
     covers=("reuse-absent", "experiment-incomplete", "not-announced", "nothing-stored"),
+    cause_class="CHUNK",
+    cannot="Whether longer prompts would be reused.",
 )
+
+CHUNK_SIZE = DEFAULTS["chunk_size"]
+# a prompt's length where somebody tells it
+PROMPT = re.compile(r"\bprompt\b[^.\n]{0,24}?\b(\d+)[ -]tokens?\b(?!/)|\b(\d+)[ -]tokens? prompt\b", re.I)
 
 
 def look(case, attempts):
@@ -34,3 +45,17 @@ def look(case, attempts):
             f"{case.trials[0].get('prefix_tokens')} tokens",
             "the cluster's chunks are larger than the prompt",
         )
+
+
+def pasted(material):
+    chunk = number(material.value("chunk_size"))
+    looked_up = [lookup.total for lookup in material.lookups if lookup.total is not None]
+    lengths = looked_up or [int(found[1] or found[2]) for found in PROMPT.finditer(material.text)]
+    if not lengths or any(lookup.hit for lookup in material.lookups) or material.is_on("save_unfull_chunk"):
+        return
+    if max(lengths) < (chunk or CHUNK_SIZE):
+        text = f"prompts of at most {max(lengths)} tokens, chunk_size {chunk or f'(not told; {CHUNK_SIZE} if not set)'}"
+        # up to 0.3.10 save_unfull_chunk was on by default
+        whole_only = material.is_off("save_unfull_chunk") or material.version_within("lmcache", (0, 3, 11), (99,))
+        strength = SETTING if chunk and whole_only else HINT
+        yield Sign(material.told[0].role, text, strength, remedy="Test with a prompt of several chunks.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..attempt import REUSED
+from ..pasted import HINT, SETTING, Sign
 from . import Finding, Sighting
 
 FINDING = Finding(
@@ -17,9 +18,11 @@ FINDING = Finding(
     ),
     evidence="world_size in /meta or in the log of both nodes, and no reuse.",
     remedy="Run one rank per engine, or share KV through LMCache's multiprocess mode, which does not have this fault.",
-    source="LMCache#2405; LMCache 0.5.6 kv_controller.py:403",
+    source="LMCache#2405; LMCache 0.5.6 kv_controller.py:424, the address does not depend on the worker",
     architectures=("inprocess_p2p",),
     covers=("peer-error", "partial-reuse"),
+    cause_class="TP_P2P",
+    cannot="Whether the first rank's transfer would work.",
 )
 
 
@@ -34,3 +37,15 @@ def look(case, attempts):
             f"world_size {sizes[1]} on both nodes",
             "every rank is sent to the peer's rank 0, which holds its own part of the KV only",
         )
+
+
+def pasted(material):
+    ranks = material.degree("tensor-parallel-size")
+    if not (ranks and ranks > 1 and material.is_on("enable_p2p")) or material.peers_found:
+        return
+    affected = material.version_within("lmcache", (0, 3, 11), (0, 6))
+    if affected is False or material.values("lookup_url"):
+        return
+    unknown = affected is None and material.versions.get("lmcache")
+    text = f"enable_p2p: true, {ranks} or more ranks"
+    yield Sign(material.told[0].role, text, HINT if unknown else SETTING)

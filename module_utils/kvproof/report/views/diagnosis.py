@@ -82,6 +82,7 @@ def sections(one: dict) -> list[tuple[str, str]]:
         ("but not", one["cannot"]),
         ("do", one["remedy"]),
         ("source", one["source"]),
+        ("more", one["doc"]),
     ]
 
 

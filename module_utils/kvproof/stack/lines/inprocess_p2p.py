@@ -9,6 +9,11 @@ real cluster, and the older forms noted at each pattern.
 
 ID = r"(?P<id>[^\s,\]]+)"
 COST = r"(?:.*? cost (?P<cost_ms>\d+(?:\.\d+)?) ms, throughput: (?P<gb_s>\d+(?:\.\d+)?) GB/s)?"
+#: The operating system's words for an address that cannot be bound.
+ADDRESS_NOT_OURS = "Cannot assign requested address"
+ADDRESS_IN_USE = ("Address already in use", "address already in use")
+#: Before what the controller answered to a lookup.
+LAYOUT = "Got layout info from controller:"
 #: Lines that LMCache's own logger writes: kind, a text that is in each, and the regular expression of its fields.
 LMCACHE = [
     # 0.5.6; before 0.4.1 without the "Inference Engine" part
@@ -58,7 +63,7 @@ LMCACHE = [
     ),
     (
         "layout",
-        "Got layout info from controller:",
+        LAYOUT,
         r"\('(?P<instance>[^']*)', '(?P<location>[^']*)', (?P<chunks>\d+), '(?P<peer>[^']*)'\)",
     ),
     ("controller_lookup_failed", "Controller returned error for batched P2P lookup", r"lookup: (?P<text>.*)"),
@@ -100,9 +105,7 @@ OTHERS = [
     ("config_refused", "when enable_controller=True", r"(?P<text>\w+ is required .*when enable_controller=True)"),
     ("config_refused", "AssertionError", r"(?:^|\s)(?P<text>AssertionError)$"),
     ("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
-    ("bind_failed", "Cannot assign requested address", r"(?P<text>Cannot assign requested address.*)"),
-    ("bind_failed", "Address already in use", r"(?P<text>Address already in use.*)"),
-    ("bind_failed", "address already in use", r"(?P<text>address already in use.*)"),
+    *(("bind_failed", text, r"(?P<text>" + text + r".*)") for text in (ADDRESS_NOT_OURS, *ADDRESS_IN_USE)),
     ("agent_mismatch", "Remote NIXL agent engine ID mismatch", r"(?P<text>Remote NIXL agent engine ID mismatch.*)"),
 ]
 

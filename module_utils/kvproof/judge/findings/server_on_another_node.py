@@ -1,0 +1,26 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ..pasted import HINT, UNSET, Sign
+from . import Finding
+
+FINDING = Finding(
+    slug="server-on-another-node",
+    link=3,
+    kind="cause",
+    title="The engine's LMCache server may be on another machine",
+    meaning="Engine and server share GPU memory, so the server must run on the engine's own machine.",
+    evidence="lmcache.mp.host in the connector's configuration.",
+    remedy="One lmcache server per node; share between nodes by its P2P and the coordinator (LMCache 0.5.0 and later).",
+    source="LMCache#3618",
+    cause_class="TOPOLOGY",
+    cannot="Whether that address is the engine's own machine.",
+)
+
+
+def pasted(material):
+    for told in material.told:
+        for value in told.stated.settings.get("mp.host", []):
+            if value != UNSET and not str(value).split("://")[-1].startswith(("localhost", "127.", "0.0.0.0")):
+                yield Sign(told.role, f"lmcache.mp.host: {value}", HINT)
