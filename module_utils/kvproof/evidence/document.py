@@ -1,306 +1,446 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The evidence document ``kvproof.evidence/1`` in shapes; docs/evidence.md says what each part means.
+"""The evidence document ``kvproof.evidence/1``, declared; docs/evidence.md says what each part means.
 
-``read()`` is the door of the judge: whatever comes in, what goes on has these types or None.
+``read()`` is the door of the judge: whatever comes in, what goes on has these types or None.  The words of a Literal
+are those in use: a new one is no reason to drop evidence.
 """
 
 from __future__ import annotations
 
-from .shapes import Count, Errors, Flag, ListOf, MapOf, Number, Object, Plain, Shape, Text
+from typing import Any, Literal, Required, TypedDict, cast
+
+from .shapes import Count, Errors, Setting, json_schema, shape_of
 
 SCHEMA = "kvproof.evidence/1"
-_TEXT, _NUMBER, _COUNT, _FLAG = Text(), Number(), Count(), Flag()
-_TEXTS = ListOf(_TEXT)
-_SETTINGS = MapOf(Plain())  # allow-listed configuration keys
 
-ERROR = Object("error", kind=_TEXT, status=_NUMBER, text=_TEXT)
-
-REQUEST = Object(
-    "request",
-    role=Text("seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup"),
-    engine=Text("holder", "receiver"),
-    request_id=_TEXT,
-    response_id=_TEXT,
-    sent_at=_NUMBER,
-    ttft_s=_NUMBER,
-    total_s=_NUMBER,
-    itl_s=Object(n=_COUNT, mean=_NUMBER, p50=_NUMBER, max=_NUMBER, gaps=ListOf(_NUMBER)),
-    tpot_s=_NUMBER,
-    prompt_tokens=_COUNT,
-    cached_tokens=_COUNT,
-    completion_tokens=_COUNT,
-    finish_reason=_TEXT,
-    text=_TEXT,
-    logprobs=ListOf(Object(token=_TEXT, logprob=_NUMBER, top=MapOf(_NUMBER))),
-    error=ERROR,
-)
-
-TRIAL = Object(
-    "trial",
-    index=_COUNT,
-    attempt=_COUNT,
-    order=Text("reuse-first", "knockout-first"),
-    prefix_tokens=_COUNT,
-    expected_hit=_COUNT,
-    expected_text=_TEXT,
-    seed=REQUEST,
-    visible=Object(how=Text("key_count", "log", "counter"), reached=_FLAG, waited_s=_NUMBER, limit_s=_NUMBER),
-    reuse=REQUEST,
-    knockout=REQUEST,
-    repeat=REQUEST,
-    knockout_how=Text("tag", "none"),
-    prompt_kv_tokens=_COUNT,
-    window=MapOf(MapOf(_NUMBER)),
-)
-
-LENGTH = Object(
-    "length",
-    asked=_COUNT,
-    tokens=_COUNT,
-    skipped=_TEXT,
-    trials=ListOf(TRIAL),
-)
-
-METRICS = Object(
-    "metrics",
-    state=Text("ok", "error", "not-prometheus"),
-    error=ERROR,
-    lmcache=_FLAG,
-    at=_NUMBER,
-    values=MapOf(_NUMBER),
-)
-
-INTERNAL = Object(
-    "internal",
-    url=_TEXT,
-    conf=_SETTINGS,
-    meta=_SETTINGS,
-    backends=MapOf(Plain()),
-    versions=Object(lmcache=_TEXT, vllm=_TEXT),
-    error=ERROR,
-)
-
-ENGINE = Object(
-    "engine",
-    name=_TEXT,
-    url=_TEXT,
-    reachable=_FLAG,
-    error=ERROR,
-    health=Object(status=_COUNT),
-    models=_TEXTS,
-    model=_TEXT,
-    model_root=_TEXT,
-    max_model_len=_COUNT,
-    version=_TEXT,
-    tokenize=_FLAG,
-    metrics=Object(before=METRICS, after=METRICS),
-    internal=INTERNAL,
-    tunnel=Object(via=_TEXTS, open_s=_NUMBER, rtt_s=_NUMBER, rtt_max_s=_NUMBER, pings=_COUNT),
-)
-
-WORKER = Object(
-    "worker",
-    instance_id=_TEXT,
-    worker_id=_NUMBER,
-    ip=_TEXT,
-    port=Plain(),
-    peer_init_url=_TEXT,
-    registration_time=_NUMBER,
-    last_heartbeat_time=_NUMBER,
-    key_count=_COUNT,
-)
-
-CONTROLLER = Object(
-    "controller",
-    schema=_TEXT,
-    name=_TEXT,
-    ssh=Text("ok", "unreachable", "failed", "not-used"),
-    url=_TEXT,
-    http=Object(
-        state=Text("ok", "refused", "timeout", "error", "not-json", "unset", "no-tunnel"), status=_COUNT, text=_TEXT
-    ),
-    workers=ListOf(WORKER),
-    process=Object(running=_FLAG, pid=_COUNT, user=_TEXT, found_by=_TEXT, unseen=_TEXTS),
-    options=Object(host=_TEXT, port=Plain(), monitor_ports=_SETTINGS),
-    listening=ListOf(Object(address=_TEXT, port=_COUNT)),
-)
-
-PROBE = Object(
-    "probe",
-    ("schema", "engines", "trials"),
-    schema=_TEXT,
-    run_id=_TEXT,
-    cluster=_TEXT,
-    skipped=_TEXT,
-    started_at=_NUMBER,
-    duration_s=_NUMBER,
-    settings=Object(
-        trials=_COUNT,
-        extra_attempts=_COUNT,
-        chunks=_COUNT,
-        wait_s=_NUMBER,
-        deadline_s=_NUMBER,
-        max_tokens=_COUNT,
-        flush_waited_s=_NUMBER,
-    ),
-    engines=Object(holder=ENGINE, receiver=ENGINE),
-    controller=CONTROLLER,
-    prompt=Object(
-        source=Text("tokenize", "transformers", "text"),
-        estimated=_FLAG,
-        tokens=_COUNT,
-        prefix_tokens=_COUNT,
-        chunk_size=_COUNT,
-        chunk_size_source=Text("internal_api", "variable", "default"),
-        expected_hit=_COUNT,
-        shortened=_TEXT,
-        refused=Object(slug=_TEXT, text=_TEXT),
-    ),
-    warmup=ListOf(REQUEST),
-    trials=ListOf(TRIAL),
-    never_seen=REQUEST,
-    recompute=REQUEST,
-    reference=REQUEST,
-    lengths=ListOf(LENGTH),
-    errors=ListOf(Object(where=_TEXT, kind=_TEXT, status=_NUMBER, text=_TEXT)),
-)
-
-_EVENT_COUNTS = (
-    "total computed hit need tokens required length seconds chunks n worker kept asked l1 l2 offset cost_ms gb_s"
-)
-_EVENT_TEXTS = (
-    "kind at id file line instance location peer init lookup text code name path key operation address role "
-    "lmcache vllm"
-)
-EVENT = Object(
-    "event",
-    **dict.fromkeys(_EVENT_COUNTS.split(), _NUMBER),
-    **dict.fromkeys(_EVENT_TEXTS.split(), _TEXT),
-    value=Plain(),
-    values=_SETTINGS,
-    meta=_SETTINGS,
-)
-
-LOG = Object(
-    "log",
-    schema=_TEXT,
-    source=MapOf(Plain()),
-    found_by=Text("variable", "stdout"),
-    state=Text("ok", "empty", "absent", "unreadable", "not-a-file", "failed", "unknown"),
-    detail=_TEXT,
-    size=_COUNT,
-    mtime=_NUMBER,
-    bytes_read=_COUNT,
-    whole=_FLAG,
-    ids_wanted=_TEXTS,
-    ids_found=_TEXTS,
-    ids_missing=_TEXTS,
-    head=ListOf(EVENT),
-    events=ListOf(EVENT),
-    levels=MapOf(_COUNT),
-    truncated=_FLAG,
-)
-
-NODE = Object(
-    "node",
-    schema=_TEXT,
-    ssh=Text("ok", "unreachable", "failed", "not-used"),
-    ssh_reason=_TEXT,
-    hostname=_TEXT,
-    time=_NUMBER,
-    user=_TEXT,
-    uid=_COUNT,
-    addresses=_TEXTS,
-    engine=Object(
-        port=_COUNT,
-        running=_FLAG,
-        pid=_COUNT,
-        user=_TEXT,
-        started_at=_NUMBER,
-        found_by=_TEXT,
-        listening=_FLAG,
-        options=MapOf(Shape()),
-        env=MapOf(Plain()),
-        other_namespace=_FLAG,
-        unseen=_TEXTS,
-    ),
-    config_file=Object(
-        path=_TEXT,
-        found_by=Text("variable", "environ", "log"),
-        state=Text("ok", "absent", "unreadable", "invalid", "unknown"),
-        detail=_TEXT,
-        mtime=_NUMBER,
-        values=_SETTINGS,
-        keys_other=_TEXTS,
-    ),
-    effective=Object(source=Text("internal_api", "log"), values=_SETTINGS),
-    meta=_SETTINGS,
-    backends=_TEXTS,
-    internal_api=Object(
-        url=_TEXT,
-        state=Text("ok", "refused", "timeout", "error", "off", "another", "unknown"),
-        status=_COUNT,
-    ),
-    versions=Object(lmcache=_TEXT, vllm=_TEXT),
-    p2p_host=Object(value=_TEXT, resolved=_TEXTS, ours=_FLAG),
-    listening=ListOf(Object(address=_TEXT, port=_COUNT)),
-    dials=ListOf(
-        Object(
-            to=_TEXT,
-            why=Text(
-                "peer-init", "peer-lookup", "peer-from-log", "controller-pull", "controller-reply", "controller-http"
-            ),
-            state=Text("open", "refused", "timeout", "unreachable", "error"),
-            ms=_NUMBER,
-        )
-    ),
-    log=LOG,
-    cache_server=Object(instance_id=_TEXT, p2p_advertise_url=_TEXT, l2_adapters=_TEXTS),
-    bytes_read=_COUNT,
-    duration_s=_NUMBER,
-)
-
-EVIDENCE = Object(
-    None,
-    ("schema", "cluster", "mode", "pair", "probe", "nodes", "controllers"),
-    schema=_TEXT,
-    tool=_TEXT,
-    cluster=_TEXT,
-    mode=Text("inventory", "seed", "recording"),
-    architecture=_TEXT,
-    pair=Object(holder=_TEXT, receiver=_TEXT),
-    limits=Object(min_speedup=_NUMBER, max_ttft_ms=_NUMBER),
-    probe=PROBE,
-    nodes=Object(holder=NODE, receiver=NODE),
-    controllers=ListOf(CONTROLLER),
-)
+Texts = list[str | None]
+Settings = dict[str, Setting | None]  # allow-listed configuration keys
 
 
-def read(document) -> tuple[dict, list[str]]:
+class Error(TypedDict, total=False):
+    kind: str | None
+    status: float | None
+    text: str | None
+
+
+class Gaps(TypedDict, total=False):
+    n: Count | None
+    mean: float | None
+    p50: float | None
+    max: float | None
+    gaps: list[float | None] | None
+
+
+class Position(TypedDict, total=False):
+    token: str | None
+    logprob: float | None
+    top: dict[str, float | None] | None
+
+
+class Request(TypedDict, total=False):
+    role: Literal["seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup"] | None
+    engine: Literal["holder", "receiver"] | None
+    request_id: str | None
+    response_id: str | None
+    sent_at: float | None
+    ttft_s: float | None
+    total_s: float | None
+    itl_s: Gaps | None
+    tpot_s: float | None
+    prompt_tokens: Count | None
+    cached_tokens: Count | None
+    completion_tokens: Count | None
+    finish_reason: str | None
+    text: str | None
+    logprobs: list[Position] | None
+    error: Error | None
+
+
+class Visible(TypedDict, total=False):
+    how: Literal["key_count", "log", "counter"] | None
+    reached: bool | None
+    waited_s: float | None
+    limit_s: float | None
+
+
+class Trial(TypedDict, total=False):
+    index: Count | None
+    attempt: Count | None
+    order: Literal["reuse-first", "knockout-first"] | None
+    prefix_tokens: Count | None
+    expected_hit: Count | None
+    expected_text: str | None
+    seed: Request | None
+    visible: Visible | None
+    reuse: Request | None
+    knockout: Request | None
+    repeat: Request | None
+    knockout_how: Literal["tag", "none"] | None
+    prompt_kv_tokens: Count | None
+    window: dict[str, dict[str, float | None] | None] | None
+
+
+class Length(TypedDict, total=False):
+    asked: Count | None
+    tokens: Count | None
+    skipped: str | None
+    trials: list[Trial] | None
+
+
+class Metrics(TypedDict, total=False):
+    state: Literal["ok", "error", "not-prometheus"] | None
+    error: Error | None
+    lmcache: bool | None
+    at: float | None
+    values: dict[str, float | None] | None
+
+
+class MetricsPages(TypedDict, total=False):
+    before: Metrics | None
+    after: Metrics | None
+
+
+class Versions(TypedDict, total=False):
+    lmcache: str | None
+    vllm: str | None
+
+
+class Internal(TypedDict, total=False):
+    url: str | None
+    conf: Settings | None
+    meta: Settings | None
+    backends: Settings | None
+    versions: Versions | None
+    error: Error | None
+
+
+class Health(TypedDict, total=False):
+    status: Count | None
+
+
+class Tunnel(TypedDict, total=False):
+    via: Texts | None
+    open_s: float | None
+    rtt_s: float | None
+    rtt_max_s: float | None
+    pings: Count | None
+
+
+class Engine(TypedDict, total=False):
+    name: str | None
+    url: str | None
+    reachable: bool | None
+    error: Error | None
+    health: Health | None
+    models: Texts | None
+    model: str | None
+    model_root: str | None
+    max_model_len: Count | None
+    version: str | None
+    tokenize: bool | None
+    metrics: MetricsPages | None
+    internal: Internal | None
+    tunnel: Tunnel | None
+
+
+class Engines(TypedDict, total=False):
+    holder: Engine | None
+    receiver: Engine | None
+
+
+class Worker(TypedDict, total=False):
+    instance_id: str | None
+    worker_id: float | None
+    ip: str | None
+    port: Setting | None
+    peer_init_url: str | None
+    registration_time: float | None
+    last_heartbeat_time: float | None
+    key_count: Count | None
+
+
+class ControllerPage(TypedDict, total=False):
+    state: Literal["ok", "refused", "timeout", "error", "not-json", "unset", "no-tunnel"] | None
+    status: Count | None
+    text: str | None
+
+
+class ControllerProcess(TypedDict, total=False):
+    running: bool | None
+    pid: Count | None
+    user: str | None
+    found_by: str | None
+    unseen: Texts | None
+
+
+class ControllerOptions(TypedDict, total=False):
+    host: str | None
+    port: Setting | None
+    monitor_ports: Settings | None
+
+
+class Socket(TypedDict, total=False):
+    address: str | None
+    port: Count | None
+
+
+class Controller(TypedDict, total=False):
+    schema: str | None
+    name: str | None
+    ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
+    url: str | None
+    http: ControllerPage | None
+    workers: list[Worker] | None
+    process: ControllerProcess | None
+    options: ControllerOptions | None
+    listening: list[Socket] | None
+
+
+class ProbeSettings(TypedDict, total=False):
+    trials: Count | None
+    extra_attempts: Count | None
+    chunks: Count | None
+    wait_s: float | None
+    deadline_s: float | None
+    max_tokens: Count | None
+    flush_waited_s: float | None
+
+
+class Refusal(TypedDict, total=False):
+    slug: str | None
+    text: str | None
+
+
+class Prompt(TypedDict, total=False):
+    source: Literal["tokenize", "transformers", "text"] | None
+    estimated: bool | None
+    tokens: Count | None
+    prefix_tokens: Count | None
+    chunk_size: Count | None
+    chunk_size_source: Literal["internal_api", "variable", "default"] | None
+    expected_hit: Count | None
+    shortened: str | None
+    refused: Refusal | None
+
+
+class ProbeError(Error, total=False):
+    where: str | None
+
+
+class Probe(TypedDict, total=False):
+    schema: Required[str | None]
+    run_id: str | None
+    cluster: str | None
+    skipped: str | None
+    started_at: float | None
+    duration_s: float | None
+    settings: ProbeSettings | None
+    engines: Required[Engines | None]
+    controller: Controller | None
+    prompt: Prompt | None
+    warmup: list[Request] | None
+    trials: Required[list[Trial] | None]
+    never_seen: Request | None
+    recompute: Request | None
+    reference: Request | None
+    lengths: list[Length] | None
+    errors: list[ProbeError] | None
+
+
+class Event(TypedDict, total=False):
+    """A line of an engine's log, by what its ``kind`` has (stack/lines)."""
+
+    total: float | None
+    computed: float | None
+    hit: float | None
+    need: float | None
+    tokens: float | None
+    required: float | None
+    length: float | None
+    seconds: float | None
+    chunks: float | None
+    n: float | None
+    worker: float | None
+    kept: float | None
+    asked: float | None
+    l1: float | None
+    l2: float | None
+    offset: float | None
+    cost_ms: float | None
+    gb_s: float | None
+    kind: str | None
+    at: str | None
+    id: str | None
+    file: str | None
+    line: str | None
+    instance: str | None
+    location: str | None
+    peer: str | None
+    init: str | None
+    lookup: str | None
+    text: str | None
+    code: str | None
+    name: str | None
+    path: str | None
+    key: str | None
+    operation: str | None
+    address: str | None
+    role: str | None
+    lmcache: str | None
+    vllm: str | None
+    value: Setting | None
+    values: Settings | None
+    meta: Settings | None
+
+
+class Log(TypedDict, total=False):
+    schema: str | None
+    source: Settings | None
+    found_by: Literal["variable", "stdout"] | None
+    state: Literal["ok", "empty", "absent", "unreadable", "not-a-file", "failed", "unknown"] | None
+    detail: str | None
+    size: Count | None
+    mtime: float | None
+    bytes_read: Count | None
+    whole: bool | None
+    ids_wanted: Texts | None
+    ids_found: Texts | None
+    ids_missing: Texts | None
+    head: list[Event] | None
+    events: list[Event] | None
+    levels: dict[str, Count | None] | None
+    truncated: bool | None
+
+
+class EngineProcess(TypedDict, total=False):
+    port: Count | None
+    running: bool | None
+    pid: Count | None
+    user: str | None
+    started_at: float | None
+    found_by: str | None
+    listening: bool | None
+    options: dict[str, Any] | None
+    env: Settings | None
+    other_namespace: bool | None
+    unseen: Texts | None
+
+
+class ConfigFile(TypedDict, total=False):
+    path: str | None
+    found_by: Literal["variable", "environ", "log"] | None
+    state: Literal["ok", "absent", "unreadable", "invalid", "unknown"] | None
+    detail: str | None
+    mtime: float | None
+    values: Settings | None
+    keys_other: Texts | None
+
+
+class Effective(TypedDict, total=False):
+    source: Literal["internal_api", "log"] | None
+    values: Settings | None
+
+
+class InternalApi(TypedDict, total=False):
+    url: str | None
+    state: Literal["ok", "refused", "timeout", "error", "off", "another", "unknown"] | None
+    status: Count | None
+
+
+class P2pHost(TypedDict, total=False):
+    value: str | None
+    resolved: Texts | None
+    ours: bool | None
+
+
+class Dial(TypedDict, total=False):
+    to: str | None
+    why: (
+        Literal["peer-init", "peer-lookup", "peer-from-log", "controller-pull", "controller-reply", "controller-http"]
+        | None
+    )
+    state: Literal["open", "refused", "timeout", "unreachable", "error"] | None
+    ms: float | None
+
+
+class CacheServer(TypedDict, total=False):
+    instance_id: str | None
+    p2p_advertise_url: str | None
+    l2_adapters: Texts | None
+
+
+class Node(TypedDict, total=False):
+    schema: str | None
+    ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
+    ssh_reason: str | None
+    hostname: str | None
+    time: float | None
+    user: str | None
+    uid: Count | None
+    addresses: Texts | None
+    engine: EngineProcess | None
+    config_file: ConfigFile | None
+    effective: Effective | None
+    meta: Settings | None
+    backends: Texts | None
+    internal_api: InternalApi | None
+    versions: Versions | None
+    p2p_host: P2pHost | None
+    listening: list[Socket] | None
+    dials: list[Dial] | None
+    log: Log | None
+    cache_server: CacheServer | None
+    bytes_read: Count | None
+    duration_s: float | None
+
+
+class Nodes(TypedDict, total=False):
+    holder: Node | None
+    receiver: Node | None
+
+
+class PairNames(TypedDict, total=False):
+    holder: str | None
+    receiver: str | None
+
+
+class Limits(TypedDict, total=False):
+    """What the operator set: ``max_ttft_ms`` of reused requests, ``min_speedup`` of recomputed to reused."""
+
+    min_speedup: float | None
+    max_ttft_ms: float | None
+
+
+class Evidence(TypedDict, total=False):
+    schema: Required[str | None]
+    tool: str | None
+    cluster: Required[str | None]
+    mode: Required[Literal["inventory", "seed", "recording"] | None]
+    architecture: str | None
+    pair: Required[PairNames | None]
+    limits: Limits | None
+    probe: Required[Probe | None]
+    nodes: Required[Nodes | None]
+    controllers: Required[list[Controller] | None]
+
+
+def read(document: Any) -> tuple[Evidence, list[str]]:
     """A fresh copy of an evidence document that has the promised types, and sentences on what had not.
 
     A part of another type counts as not seen.  So does the whole document when it is no object or says that it is
-    of another schema.
+    of another schema: then the copy is empty.
     """
     errors = Errors()
-    found = EVIDENCE.read(document, None, errors)
-    if found is None:
-        return {}, list(errors) or ["there is no evidence document"]
-    if found.get("schema") not in (None, SCHEMA):
-        return {}, [f"the evidence is {found['schema']}; this kvproof judges {SCHEMA}"]
-    return found, list(errors)
+    fresh = shape_of(Evidence).read(document, None, errors)
+    if fresh is None:
+        return cast(Evidence, {}), list(errors) or ["there is no evidence document"]
+    if fresh.get("schema") not in (None, SCHEMA):
+        return cast(Evidence, {}), [f"the evidence is {fresh['schema']}; this kvproof judges {SCHEMA}"]
+    return fresh, list(errors)
 
 
-def schema() -> dict:
+def schema() -> dict[str, Any]:
     """The JSON Schema of the document, for docs/evidence.schema.json."""
-    defs: dict = {}
-    body = EVIDENCE.schema(defs)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:kvproof:evidence:1",
-        "title": SCHEMA,
-        "description": "What was seen of one pair (docs/evidence.md). null, or an absent field: not seen.",
-        **body,
-        "$defs": defs,
-    }
+    about = "What was seen of one pair (docs/evidence.md). null, or an absent field: not seen."
+    return json_schema(Evidence, id="urn:kvproof:evidence:1", title=SCHEMA, description=about)

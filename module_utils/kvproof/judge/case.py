@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
+from ..evidence.document import Evidence
 from ..stack.settings import DEFAULTS
 from .side import Side
 
@@ -17,9 +18,9 @@ from .side import Side
 class Case:
     """A pair's evidence.  Sides are ``holder`` and ``receiver``."""
 
-    def __init__(self, evidence: dict):
+    def __init__(self, evidence: Evidence):
         self.evidence = evidence
-        self.probe = evidence.get("probe") or {}
+        self.probe: dict = evidence.get("probe") or {}
         engines = self.probe.get("engines") or {}
         nodes = evidence.get("nodes") or {}
         pair = evidence.get("pair") or {}

@@ -45,8 +45,8 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     seen, and ``check_errors`` says so.  waivers: finding slug → reason, already checked for reason and date.
     """
     waivers = waivers or {}
-    document, errors = evidence.read(document)
-    case = Case(document)
+    fresh, errors = evidence.read(document)
+    case = Case(fresh)
     if case.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         case.trouble.append(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {known}")
@@ -67,7 +67,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     invalid = next((s.finding.title for s in shown if s.role == "validity" and s.finding.link == 6), None)
     links = chain.build(case, attempts, broken, invalid)
     return {
-        "cluster": document.get("cluster") or "unknown",
+        "cluster": fresh.get("cluster") or "unknown",
         "holder": case.holder.name,
         "receiver": case.receiver.name,
         "verdict": verdict,

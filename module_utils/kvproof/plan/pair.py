@@ -4,10 +4,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
-def key_of(pair: dict) -> tuple:
+
+class PairNames(TypedDict):
+    """What every entry on a pair begins with."""
+
+    cluster: str
+    holder: str
+    receiver: str
+
+
+class PlannedPair(PairNames):
+    """A pair to probe; ``shares``: how many pairs of the run use the busier one of its engines."""
+
+    shares: int
+
+
+class SkippedPair(PairNames):
+    """A pair that has no verdict, and why in a few words."""
+
+    reason: str
+
+
+def key_of(pair: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a pair is found by: an entry on it may have more fields."""
     return pair["cluster"], pair["holder"], pair["receiver"]
 
 
-def names_of(pair: dict) -> dict:
-    return dict(zip(("cluster", "holder", "receiver"), key_of(pair)))
+def names_of(pair: Mapping[str, Any]) -> PairNames:
+    """A pair's names alone."""
+    return {"cluster": pair["cluster"], "holder": pair["holder"], "receiver": pair["receiver"]}

@@ -6,31 +6,42 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypedDict
+
+from .pair import PairNames, PlannedPair, SkippedPair
 
 MODES = ("full", "cover", "one")
 GROUPS = {"kv_prefill": "prefill", "kv_decode": "decode", "kv_controller": "controller"}
 NAMED = 8  # nodes that a note names
 
+Edge = tuple[str, str]  # a holder and a receiver of one cluster
+
+
+class Host(TypedDict):
+    """An inventory host.  Only hosts ``in_play`` are probed: --limit may cut others off."""
+
+    name: str
+    cluster: str
+    roles: list[str]  # of "prefill", "decode", "controller"
+    in_play: bool
+
 
 @dataclass
 class Topology:
-    """What to probe: ``pairs`` [{cluster, holder, receiver, shares}], ``skipped`` the first three with a reason.
+    """What to probe, and what not.
 
-    ``shares``: how many pairs of this run use the busier engine of a pair; they share the bound on probe KV.
     ``notes``: sentences about nodes that no pair touches.  ``problem``: one sentence on why there is no pair at all.
     """
 
-    pairs: list[dict] = field(default_factory=list)
-    skipped: list[dict] = field(default_factory=list)
+    pairs: list[PlannedPair] = field(default_factory=list)
+    skipped: list[SkippedPair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
 
 
-def plan(hosts: list[dict], mode: str = "cover", most: int = 0) -> Topology:
-    """Pairs of holder (prefill) and receiver (decode) per cluster.
+def plan(hosts: list[Host], mode: str = "cover", most: int = 0) -> Topology:
+    """Pairs of holder (prefill) and receiver (decode) per cluster; those that --limit cut off are skipped ones.
 
-    hosts: [{"name", "cluster", "roles": ["prefill", "decode", "controller"], "in_play": bool}].  Only hosts in the
-    play are probed; pairs that --limit cut off are told as skipped.
     mode: "full" every pair; "cover" the fewest in which every node takes part in each of its roles; "one" one a
     cluster.  most: at most so many pairs a cluster, 0 for no bound.
     """
@@ -38,67 +49,69 @@ def plan(hosts: list[dict], mode: str = "cover", most: int = 0) -> Topology:
         return Topology(problem=f"kv_reuse_pairs is {mode!r}; use one of {', '.join(MODES)}")
     if most < 0:
         return Topology(problem=f"kv_reuse_max_pairs is {most}; use 0 for no bound, or a number of pairs")
-    found = Topology()
-    by_cluster: dict[str, list[dict]] = {}
+    by_cluster: dict[str, list[Host]] = {}
     for host in hosts:
         by_cluster.setdefault(host["cluster"], []).append(host)
+    topology = Topology()
     for cluster in sorted(by_cluster):
-        _plan_cluster(found, cluster, by_cluster[cluster], mode, most)
-    found.notes = _cut_off(hosts) + found.notes[:NAMED] + _more(len(found.notes) - NAMED)
-    uses = Counter(pair[role] for pair in found.pairs for role in ("holder", "receiver"))
-    for pair in found.pairs:
-        pair["shares"] = max(uses[pair["holder"]], uses[pair["receiver"]])
-    if not found.pairs:
-        found.problem = _why_no_pair(hosts, found.skipped)
-    return found
+        _plan_cluster(topology, cluster, by_cluster[cluster], mode, most)
+    topology.notes = _cut_off(hosts) + topology.notes[:NAMED] + _more(len(topology.notes) - NAMED)
+    uses = Counter(name for pair in topology.pairs for name in _engines(pair))
+    for pair in topology.pairs:
+        pair["shares"] = max(uses[name] for name in _engines(pair))
+    if not topology.pairs:
+        topology.problem = _why_no_pair(hosts, topology.skipped)
+    return topology
 
 
-def rounds(pairs: list[dict], parallel: int = 1) -> dict[str, list[list[dict]]]:
+def rounds(pairs: list[PlannedPair], parallel: int = 1) -> dict[str, list[list[PlannedPair]]]:
     """Cluster → its pairs in rounds of at most ``parallel``, none of which has an engine twice: what is probed at the
     same time does not share an engine, whose times would be of both."""
-    found: dict[str, list[list[dict]]] = {}
+    of_cluster: dict[str, list[list[PlannedPair]]] = {}
     for pair in pairs:
-        mine = found.setdefault(pair["cluster"], [])
-        free = next((one for one in mine if len(one) < parallel and not _share_an_engine(one, pair)), None)
+        mine = of_cluster.setdefault(pair["cluster"], [])
+        free = next((some for some in mine if len(some) < parallel and not _share_an_engine(some, pair)), None)
         if free is None:
             mine.append(free := [])
         free.append(pair)
-    return found
+    return of_cluster
 
 
-def _share_an_engine(some: list[dict], pair: dict) -> bool:
-    names = {pair["holder"], pair["receiver"]}
-    return any(names & {one["holder"], one["receiver"]} for one in some)
+def _share_an_engine(some: list[PlannedPair], pair: PlannedPair) -> bool:
+    return any(_engines(pair) & _engines(other) for other in some)
 
 
-def _plan_cluster(found: Topology, cluster: str, hosts: list[dict], mode: str, most: int) -> None:
-    present = {h["name"]: h["in_play"] for h in hosts}
-    prefill = [h["name"] for h in hosts if "prefill" in h["roles"]]
-    decode = [h["name"] for h in hosts if "decode" in h["roles"]]
-    possible = [(p, d) for p in prefill for d in decode if p != d]
-    usable = [pair for pair in possible if all(present[name] for name in pair)]
+def _engines(pair: PlannedPair) -> set[str]:
+    return {pair["holder"], pair["receiver"]}
+
+
+def _plan_cluster(topology: Topology, cluster: str, hosts: list[Host], mode: str, most: int) -> None:
+    present = {host["name"]: host["in_play"] for host in hosts}
+    prefill, decode = ([host["name"] for host in hosts if role in host["roles"]] for role in ("prefill", "decode"))
+    possible = [(holder, receiver) for holder in prefill for receiver in decode if holder != receiver]
+    usable = [edge for edge in possible if all(present[name] for name in edge)]
     cover = _cover(usable)
     wanted = {"full": list(dict.fromkeys(cover + usable)), "cover": cover, "one": usable[:1]}[mode]
     chosen = set(wanted[:most] if most else wanted)
     beyond = set(wanted) - chosen
-    for pair in possible:
-        named = {"cluster": cluster, "holder": pair[0], "receiver": pair[1]}
-        out = [name for name in pair if not present[name]]
-        if pair in chosen:
-            found.pairs.append(named)
+    for edge in possible:
+        names: PairNames = {"cluster": cluster, "holder": edge[0], "receiver": edge[1]}
+        out = [name for name in edge if not present[name]]
+        if edge in chosen:
+            topology.pairs.append({**names, "shares": 1})
         elif out:
-            found.skipped.append({**named, "reason": f"{' and '.join(out)} not in this run (--limit)"})
+            topology.skipped.append({**names, "reason": f"{' and '.join(out)} not in this run (--limit)"})
         else:
-            reason = f"kv_reuse_max_pairs: {most}" if pair in beyond else f"kv_reuse_pairs: {mode}"
-            found.skipped.append({**named, "reason": reason})
+            reason = f"kv_reuse_max_pairs: {most}" if edge in beyond else f"kv_reuse_pairs: {mode}"
+            topology.skipped.append({**names, "reason": reason})
     if chosen:
-        found.notes += _untouched(cluster, prefill, decode, present, chosen)
+        topology.notes += _untouched(cluster, prefill, decode, present, chosen)
 
 
-def _cut_off(hosts: list[dict]) -> list[str]:
+def _cut_off(hosts: list[Host]) -> list[str]:
     """Says that a run judges only a part of what its inventory has."""
-    engines = [h for h in hosts if set(h["roles"]) & {"prefill", "decode"}]
-    left = [h for h in engines if h["in_play"]]
+    engines = [host for host in hosts if {"prefill", "decode"} & {*host["roles"]}]
+    left = [host for host in engines if host["in_play"]]
     if not left or len(left) == len(engines):
         return []
     return [f"only {len(left)} of {len(engines)} engines are in this run (--limit); it judges no others"]
@@ -108,19 +121,21 @@ def _more(count: int) -> list[str]:
     return [f"{count} more notes like these on other clusters, see not_probed in verdict.json"] if count > 0 else []
 
 
-def _untouched(cluster: str, prefill: list[str], decode: list[str], present: dict, chosen: set[tuple]) -> list[str]:
+def _untouched(
+    cluster: str, prefill: list[str], decode: list[str], present: dict[str, bool], chosen: set[Edge]
+) -> list[str]:
     """Nodes of this run that no pair touches in one of their roles, which nobody should take for proven."""
-    found = []
+    notes = []
     for role, names, at in (("holder", prefill, 0), ("receiver", decode, 1)):
-        used = {pair[at] for pair in chosen}
+        used = {edge[at] for edge in chosen}
         left = [name for name in names if present[name] and name not in used]
         if left:
             more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-            found.append(f"cluster {cluster}: no pair has {', '.join(left[:NAMED])}{more} as {role}: not proven there")
-    return found
+            notes.append(f"cluster {cluster}: no pair has {', '.join(left[:NAMED])}{more} as {role}: not proven there")
+    return notes
 
 
-def _cover(usable: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _cover(usable: list[Edge]) -> list[Edge]:
     """The fewest pairs in which every holder and every receiver takes part that can.
 
     A largest matching, which serves two new nodes a pair, and one pair for each node left over, with the partner
@@ -170,7 +185,7 @@ def _match(start: str, partners: dict[str, list[str]], taken: dict[str, str]) ->
     return False
 
 
-def _why_no_pair(hosts: list[dict], skipped: list[dict]) -> str:
+def _why_no_pair(hosts: list[Host], skipped: list[SkippedPair]) -> str:
     """One sentence: why nothing can be judged, and what to do."""
     if skipped:
         first = skipped[0]
@@ -178,7 +193,7 @@ def _why_no_pair(hosts: list[dict], skipped: list[dict]) -> str:
             f"no pair is left to judge: {first['reason']}; name both nodes of a pair in --limit "
             f"(for example {first['holder']},{first['receiver']})"
         )
-    engines = [h for h in hosts if set(h["roles"]) & {"prefill", "decode"}]
+    engines = [host for host in hosts if {"prefill", "decode"} & {*host["roles"]}]
     if not engines:
         return (
             "no engine in the inventory: put prefill nodes into the group kv_prefill and decode nodes into kv_decode, "
