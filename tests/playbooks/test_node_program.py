@@ -20,7 +20,7 @@ pytest.importorskip("ansible")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "action_plugins"))
 
-import kv_reuse_evidence
+import lmcache_node_info
 
 
 def run(program: bytes, python: str = sys.executable) -> subprocess.CompletedProcess:
@@ -57,7 +57,7 @@ def test_an_old_python_says_so():
     assert run(program).returncode == nodeprogram.TOO_OLD
 
 
-class Action(kv_reuse_evidence.ActionModule):
+class Action(lmcache_node_info.ActionModule):
     """The action without Ansible around it: a host that answers a command with `answer`."""
 
     def __init__(self, answer: dict, pipelining: bool | None = False, become: object = None):
@@ -103,12 +103,12 @@ def test_which_python_it_is_piped_into(task_vars, command):
     assert (action.commands, action.modules) == ([command], [])
 
 
-@pytest.mark.parametrize("code", [kv_reuse_evidence.NOT_FOUND, nodeprogram.TOO_OLD])
+@pytest.mark.parametrize("code", [lmcache_node_info.NOT_FOUND, nodeprogram.TOO_OLD])
 def test_a_host_whose_python_is_elsewhere_is_left_to_ansible(code):
     action = Action({"rc": code})
     assert action.ask({}) == BY_MODULE
     told = Action({"rc": code, "stderr": "sh: not found\n"}).ask({"ansible_python_interpreter": "/opt/python"})
-    why = {kv_reuse_evidence.NOT_FOUND: "sh: not found", nodeprogram.TOO_OLD: "it is older than 3.8"}[code]
+    why = {lmcache_node_info.NOT_FOUND: "sh: not found", nodeprogram.TOO_OLD: "it is older than 3.8"}[code]
     assert told == {"said": {}, "problems": [f"/opt/python ended with {code}: {why} {ADVICE}"]}
 
 

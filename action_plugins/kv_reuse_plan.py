@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         args, task_vars = self._task.args, task_vars or {}
         unknown = set(args) - self._VALID_ARGS
         if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_pairs: unknown argument {', '.join(sorted(unknown))}")
+            return dict(result, failed=True, msg=f"kv_reuse_plan: unknown argument {', '.join(sorted(unknown))}")
         inconclusive = str(args.get("inconclusive") or "fail")
         if inconclusive not in ("fail", "warn"):
             return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
