@@ -12,29 +12,18 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-try:
-    from ..module_utils.kvproof.diagnose import conclude as diagnose
-    from ..module_utils.kvproof.diagnose import read
-    from ..module_utils.kvproof.report import bundle, views
-    from ..module_utils.kvproof.report import document as report
-    from ..module_utils.kvproof.report import files as reportfiles
-    from ..module_utils.kvproof.report.views import console, diagnosis
-    from ..plugin_utils import screen
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    ROOT = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
-    from kvproof.diagnose import conclude as diagnose
-    from kvproof.diagnose import read
-    from kvproof.report import bundle, views
-    from kvproof.report import document as report
-    from kvproof.report import files as reportfiles
-    from kvproof.report.views import console, diagnosis
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.diagnose import conclude, read
+from kvproof.report import bundle, document, files, views
+from kvproof.report.views import console, diagnosis
 
-    from plugin_utils import screen
+from plugin_utils import screen
+from plugin_utils.base import ControllerAction, Refused
 
 # What can be pasted.  The names say whose it is, as far as that is known, and what it is.
 MATERIAL = (
@@ -57,55 +46,35 @@ NOTHING = (
 )
 
 
-class Refused(Exception):
-    """One sentence on what was given."""
+class ActionModule(ControllerAction):
+    SPEC: ClassVar = {name: {"type": "str"} for name in ("bundle", "reports_dir", *MATERIAL)}
 
-
-class ActionModule(ActionBase):
-    """Runs on the controller alone."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _VALID_ARGS = frozenset(("bundle", "reports_dir", *MATERIAL))
-
-    def run(self, tmp=None, task_vars=None):
-        result = dict(super().run(tmp, task_vars), changed=False)
-        args = {name: str(value) for name, value in self._task.args.items() if value}
-        unknown = set(self._task.args) - self._VALID_ARGS
-        if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_diagnose: unknown argument {', '.join(sorted(unknown))}")
-        try:
-            return {**result, **self._answer(args)}
-        except Refused as refusal:
-            return dict(result, failed=True, msg=str(refusal))
-
-    def _answer(self, args: dict) -> dict:
-        pasted = {name: args[name] for name in MATERIAL if name in args}
-        if not pasted and "bundle" not in args:
+    def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        pasted = {name: args[name] for name in MATERIAL if args[name]}
+        if not pasted and not args["bundle"]:
             raise Refused(NOTHING)
-        if pasted and "bundle" in args:
+        if pasted and args["bundle"]:
             raise Refused(f"kv_reuse: give either a bundle or pasted material ({', '.join(pasted)}), not both.")
-        folder = Path(args.get("reports_dir") or "reports/diagnosis").expanduser().absolute()
+        folder = Path(args["reports_dir"] or "reports/diagnosis").expanduser().absolute()
         return self._judge_bundle(Path(args["bundle"]), folder) if not pasted else self._diagnose(pasted, folder)
 
     def _judge_bundle(self, path: Path, folder: Path) -> dict:
         try:
-            document = bundle.unpack(_content(path, MAX_BYTES))
-            doc = bundle.judge_again(document)
+            saved = bundle.unpack(_content(path, MAX_BYTES))
+            doc = bundle.judge_again(saved)
         except bundle.Unreadable as error:
             raise Refused(f"kv_reuse: {path} cannot be judged: {error}.") from error
-        same = bundle.is_same(document, views.verdict(doc))
+        same = bundle.is_same(saved, views.verdict(doc))
         how = "the same verdict.json as the run's, byte for byte"
         if not same:
-            then = f"kvproof {document.get('tool')} judged {document.get('verdict')} then"
+            then = f"kvproof {saved.get('tool')} judged {saved.get('verdict')} then"
             how = f"not the run's verdict.json byte for byte: {then}"
-        places = [*self._written(folder, lambda: reportfiles.write(folder, doc)), f"judged again from {path}: {how}"]
+        places = [*self._written(folder, lambda: files.write(folder, doc)), f"judged again from {path}: {how}"]
         screen.show(Display(), lambda width: console.lines(doc, places, width))
-        failing = [one for one in report.all_pairs(doc) if report.pair_fails(one, doc["inconclusive"])]
+        failing = [pair for pair in document.all_pairs(doc) if document.pair_fails(pair, doc["inconclusive"])]
         failed = doc["run_fails"] or bool(doc["exit_code"])
-        told = [report.headline(pair) for pair in failing] or doc["problems"]
-        why = "; ".join(told) or f"the run ended with code {doc['exit_code']}"
+        reasons = [document.headline(pair) for pair in failing] or doc["problems"]
+        why = "; ".join(reasons) or f"the run ended with code {doc['exit_code']}"
         return {"failed": failed, "msg": why if failed else f"PASS, {how}", "kv_reuse_same_verdict": same}
 
     def _diagnose(self, pasted: dict[str, str], folder: Path) -> dict:
@@ -114,9 +83,9 @@ class ActionModule(ActionBase):
             texts[name] = _content(Path(path), read.MAX_TEXT).decode("utf-8", "replace")
             if not texts[name].strip():
                 raise Refused(f"kv_reuse: {name}: {path} is empty; give the text that was pasted.")
-        doc = diagnose.diagnose(texts)
-        files = {"diagnosis.json": json.dumps(doc, indent=2) + "\n", "diagnosis.md": diagnosis.page(doc)}
-        places = self._written(folder, lambda: reportfiles.write_texts(folder, files))
+        doc = conclude.diagnose(texts)
+        pages = {"diagnosis.json": json.dumps(doc, indent=2) + "\n", "diagnosis.md": diagnosis.page(doc)}
+        places = self._written(folder, lambda: files.write_texts(folder, pages))
         screen.show(Display(), lambda width: diagnosis.lines(doc, places, width))
         # what was pasted has no controls: it can name a cause, and never proves that KV is reused
         return {"failed": True, "msg": diagnosis.headline(doc), "kv_reuse_cause_class": doc["class"]}

@@ -8,51 +8,41 @@ import glob
 import json
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.plan import topology
+from kvproof.report import document, views
+from kvproof.report import files as report_files
+from kvproof.report.merge import Source, merge
 
-try:
-    from ..module_utils.kvproof.plan import topology
-    from ..module_utils.kvproof.report import document as report
-    from ..module_utils.kvproof.report import files as reportfiles
-    from ..module_utils.kvproof.report import views
-    from ..module_utils.kvproof.report.merge import Source, merge
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof.plan import topology
-    from kvproof.report import document as report
-    from kvproof.report import files as reportfiles
-    from kvproof.report import views
-    from kvproof.report.merge import Source, merge
+from plugin_utils.base import ControllerAction, Refused
 
 ENGINES = [group for group, role in topology.GROUPS.items() if role != "controller"]
 
 
-class ActionModule(ActionBase):
-    """Runs on the controller, reads the files named and writes the reports."""
+class ActionModule(ControllerAction):
+    """Reads the files named and writes the reports."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _VALID_ARGS = frozenset(("reports", "expect", "inconclusive", "reports_dir"))
+    SPEC: ClassVar = {
+        "reports": {"type": "raw", "required": True},
+        "expect": {"type": "raw"},
+        "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+        "reports_dir": {"type": "str", "default": "reports/merged"},
+    }
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        args, task_vars = self._task.args, task_vars or {}
-        unknown = set(args) - self._VALID_ARGS
-        if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_merge: unknown argument {', '.join(sorted(unknown))}")
-        inconclusive = str(args.get("inconclusive") or "fail")
-        if inconclusive not in ("fail", "warn"):
-            return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
-        folder = Path(str(args.get("reports_dir") or "reports/merged")).expanduser().absolute()
-        files = [path for word in _listed(args.get("reports")) for path in _files(word)]
+    def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        folder = Path(args["reports_dir"] or "reports/merged").expanduser().absolute()
+        files = [path for word in _listed(args["reports"]) for path in _files(word)]
         if any(path.absolute() == folder / views.VERDICT for path in files):
-            return dict(result, failed=True, msg=f"kv_reuse_merge: {folder} is both read and written; name another "
-                                                 "folder with kv_reuse_reports_dir")  # fmt: skip
-        expected = _listed(args.get("expect")) or _clusters(task_vars)
-        doc = merge([_read(path) for path in dict.fromkeys(files)], expected, inconclusive)
-        written, problems = ([], []) if self._task.check_mode else reportfiles.write(folder, doc)
-        result.update(changed=False, kv_reuse_merged=doc, kv_reuse_reports=written, kv_reuse_reports_dir=str(folder))
+            raise Refused(
+                f"kv_reuse_merge: {folder} is both read and written; name another folder with kv_reuse_reports_dir"
+            )
+        expected = _listed(args["expect"]) or _clusters(task_vars)
+        doc = merge([_read(path) for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail")
+        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc)
+        result = {"kv_reuse_merged": doc, "kv_reuse_reports": written, "kv_reuse_reports_dir": str(folder)}
         if doc["run_fails"] or problems:
             result.update(failed=True, msg="; ".join([*doc["problems"], *_failing(doc), *problems]))
         return result
@@ -87,10 +77,11 @@ def _clusters(task_vars: dict) -> list[str]:
 
 
 def _failing(doc: dict) -> list[str]:
-    bad = [report.headline(pair) for pair in report.all_pairs(doc) if report.pair_fails(pair, doc["inconclusive"])]
+    pairs = [pair for pair in document.all_pairs(doc) if document.pair_fails(pair, doc["inconclusive"])]
+    bad = [document.headline(pair) for pair in pairs]
     lost = [
-        f"{one['cluster']}: {report.pair_name(one)} not judged: {one['reason']}"
+        f"{pair['cluster']}: {document.pair_name(pair)} not judged: {pair['reason']}"
         for cluster in doc["clusters"]
-        for one in cluster["not_judged"]
+        for pair in cluster["not_judged"]
     ]
     return bad + lost

@@ -4,115 +4,140 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.evidence.assemble import packed
+from kvproof.judge import waivers
+from kvproof.plan import topology
 
-try:
-    from ..module_utils.kvproof.evidence import assemble
-    from ..module_utils.kvproof.judge import waivers
-    from ..module_utils.kvproof.plan import topology
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
-    from kvproof.evidence import assemble
-    from kvproof.judge import waivers
-    from kvproof.plan import topology
+from plugin_utils.base import ControllerAction, Refused
+from plugin_utils.variables import RoleVariables
 
-import datetime
+SERIAL = (
+    "kv_reuse: this play runs on its hosts in batches (serial), and a pair needs all hosts of its cluster: "
+    "leave serial out, or run the play once for each part with --limit"
+)
+LIMITS = ("min_speedup", "max_ttft_ms")
 
 
-class ActionModule(ActionBase):
-    """Runs on the controller, sends nothing anywhere."""
+class ActionModule(ControllerAction):
+    """Checks the variables of every host once for all tasks of the role, and sends nothing anywhere."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _VALID_ARGS = frozenset(
-        ("mode", "max_pairs", "inconclusive", "waive", "reports_dir", "seed_mode", "bundle", "parallel_pairs")
-    )
+    SPEC: ClassVar = {
+        "mode": {"type": "str", "default": "cover"},
+        "max_pairs": {"type": "int", "default": 0},
+        "parallel_pairs": {"type": "int", "default": 1},
+        "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+        "waive": {"type": "raw"},
+        "reports_dir": {"type": "str", "default": "reports"},
+        "bundle": {"type": "bool", "default": False},
+        "seed_mode": {"type": "bool", "default": False},
+    }
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        args, task_vars = self._task.args, task_vars or {}
-        unknown = set(args) - self._VALID_ARGS
-        if unknown:
-            return dict(result, failed=True, msg=f"kv_reuse_plan: unknown argument {', '.join(sorted(unknown))}")
-        inconclusive = str(args.get("inconclusive") or "fail")
-        if inconclusive not in ("fail", "warn"):
-            return dict(result, failed=True, msg=f"kv_reuse_inconclusive is {inconclusive!r}; use fail or warn")
-        try:
-            most = int(args.get("max_pairs") or 0)
-        except (TypeError, ValueError):
-            text = f"kv_reuse_max_pairs is {args['max_pairs']!r}; use 0 for no bound, or a number of pairs"
-            return dict(result, failed=True, msg=text)
-        try:
-            parallel = int(args.get("parallel_pairs") or 1)
-            if parallel < 1:
-                raise ValueError
-        except (TypeError, ValueError):
-            text = f"kv_reuse_parallel_pairs is {args['parallel_pairs']!r}; use a number of pairs, 1 or more"
-            return dict(result, failed=True, msg=text)
-        known = hosts(task_vars)
-        found = topology.plan(known, str(args.get("mode") or "cover"), most)
-        for number, pair in enumerate(found.pairs):
+    def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        in_play, play = task_vars["ansible_play_hosts_all"], self._task.get_play()
+        if play.serial and set(task_vars["ansible_play_batch"]) != set(in_play):
+            raise Refused(SERIAL)
+        parallel = args["parallel_pairs"] or 1
+        if parallel < 1:
+            raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")
+        roles = _roles(task_vars["groups"])
+        options, refused = self._options([host for host in in_play if host in roles], task_vars)
+        hosts = _hosts(roles, options, set(in_play), task_vars["hostvars"])
+        plan = topology.plan(hosts, args["mode"], args["max_pairs"] or 0)
+        for number, pair in enumerate(plan.pairs):
             pair["number"] = number
-        _, ignored = waivers.active(waivers.plain(args.get("waive")), datetime.date.today())
-        result["changed"] = False
-        result["kv_reuse_plan"] = {
-            "mode": "seed" if args.get("seed_mode") else "inventory",
+        _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
+        shown = {
+            "mode": "seed" if args["seed_mode"] else "inventory",
             "run_id": secrets.token_hex(4),
-            "pairs": found.pairs,
-            "skipped": found.skipped,
-            "notes": found.notes + ignored,
-            "reports_dir": str(args.get("reports_dir") or "reports"),
-            "inconclusive": inconclusive,
-            "bundle": bool(args.get("bundle")),
+            "pairs": plan.pairs,
+            "skipped": plan.skipped,
+            "notes": plan.notes + ignored,
+            "reports_dir": args["reports_dir"] or "reports",
+            "inconclusive": args["inconclusive"] or "fail",
+            "bundle": args["bundle"],
         }
-        result["kv_reuse_rounds"] = topology.rounds(found.pairs, parallel)
-        result["kv_reuse_controllers"] = controllers(known)
-        result["kv_reuse_pairs_of"] = by_engine(found.pairs)
-        if found.problem:
-            result.update(failed=True, msg=f"kv_reuse: {found.problem}")
-        return result
+        more = {
+            "rounds": topology.rounds(plan.pairs, parallel),
+            "controllers": _controllers(hosts, options),
+            "refused": refused,
+            "judging": {pair["receiver"]: _judging(options.get(pair["receiver"])) for pair in plan.pairs},
+        }
+        result = {
+            "kv_reuse_plan": shown,
+            "plan": packed({**shown, **more}),
+            "nodes": _nodes(shown, more["controllers"], options),
+        }
+        return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"} if plan.problem else result
+
+    def _options(self, hosts: list[str], task_vars: dict[str, Any]) -> tuple[dict[str, dict], dict[str, str]]:
+        """Host → the role's variables, and host → what is wrong with them."""
+        variables, options, refused = RoleVariables(self, task_vars), {}, {}
+        for host in hosts:
+            try:
+                options[host] = variables.of(host)
+            except Refused as problem:
+                refused[host] = str(problem)
+        return options, refused
 
 
-def by_engine(pairs: list[dict]) -> dict[str, list[dict]]:
-    """Host → the pairs that it takes part in."""
-    found: dict[str, list[dict]] = {}
-    for pair in pairs:
-        for role in ("holder", "receiver"):
-            found.setdefault(pair[role], []).append(pair)
-    return found
-
-
-def controllers(known: list[dict]) -> dict[str, list[str]]:
-    """Cluster → the hosts of its controllers."""
-    found: dict[str, list[str]] = {}
-    for host in known:
-        if "controller" in host["roles"]:
-            found.setdefault(host["cluster"], []).append(host["name"])
-    return found
-
-
-def hosts(task_vars: dict) -> list[dict]:
-    """The kv hosts of the inventory as topology.plan() takes them."""
-    groups, hostvars = task_vars.get("groups") or {}, task_vars.get("hostvars") or {}
-    in_play = set(task_vars.get("ansible_play_hosts_all") or [])
+def _roles(groups: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Host → what it is in its cluster, of all hosts of the validation."""
     roles: dict[str, list[str]] = {}
     for group, role in topology.GROUPS.items():
         for name in groups.get(group) or []:
             roles.setdefault(str(name), []).append(role)
+    return roles
+
+
+def _hosts(roles: dict[str, list[str]], options: dict[str, dict], in_play: set[str], hostvars) -> list[dict]:
+    """As topology.plan() takes them.  Those that are not in the play have no options."""
     return [
         {
             "name": name,
             "roles": mine,
             "in_play": name in in_play,
             "cluster": str(
-                assemble.options(task_vars, name).get("kv_reuse_cluster")
-                or hostvars[name].get("kv_reuse_cluster")  # of hosts that are not in the play
-                or "default"
+                options.get(name, {}).get("kv_reuse_cluster") or hostvars[name].get("kv_reuse_cluster") or "default"
             ),
         }
         for name, mine in roles.items()
     ]
+
+
+def _controllers(hosts: list[dict], options: dict[str, dict]) -> dict[str, list[str]]:
+    """Cluster → the hosts of its controllers, as far as their variables are known."""
+    controllers: dict[str, list[str]] = {}
+    for host in hosts:
+        if "controller" in host["roles"] and host["name"] in options:
+            controllers.setdefault(host["cluster"], []).append(host["name"])
+    return controllers
+
+
+def _judging(options: dict | None) -> dict | None:
+    """What the operator demands of a receiver's pairs and what is accepted; None where its variables are wrong."""
+    if options is None:
+        return None
+    limits = {name: options[f"kv_reuse_{name}"] for name in LIMITS if options[f"kv_reuse_{name}"] > 0}
+    return {"limits": limits, "waive": waivers.plain(options["kv_reuse_waive"])}
+
+
+def _nodes(plan: dict, controllers: dict[str, list[str]], options: dict[str, dict]) -> dict[str, list[str]]:
+    """Host → what is to be looked at there, of the hosts where something is (lmcache_node_info's parts)."""
+    engines = {pair[role] for pair in plan["pairs"] for role in ("holder", "receiver")}
+    at_controllers = {host for hosts in controllers.values() for host in hosts}
+    nodes = {}
+    for host, its in options.items():
+        has_log = any(its["kv_reuse_log"].values())
+        parts = ["engine"] if plan["mode"] == "inventory" else ["log"] * has_log
+        found = parts * (host in engines) + ["controller"] * (host in at_controllers)
+        if found and its["kv_reuse_nodes"]:
+            nodes[host] = found
+    return nodes

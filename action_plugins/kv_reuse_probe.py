@@ -1,37 +1,166 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module of the same name.  Where it is to reach a host through SSH, says how Ansible would log in there."""
+"""Probes one pair, with the module of the same name, or all pairs of a plan, without a task for each.
+
+Of a plan as many clusters side by side as Ansible has forks, each in a process, so that no cluster's times have
+another's Python in them.  What keeps a pair from being probed is said of that pair; the others are probed all the same.
+"""
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
+from ansible import constants as C
+from ansible import context
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
 
-try:
-    from ..plugin_utils.ssh_login import login
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    ROOT = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
-    from plugin_utils.ssh_login import login
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.evidence.assemble import packed, requests_of
+from kvproof.plan.pair import names_of
+from kvproof.probe import rounds as probing
+
+from plugin_utils import reporter
+from plugin_utils.base import Action, Refused
+from plugin_utils.ssh_login import login
+from plugin_utils.variables import RoleVariables
 
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
+class ActionModule(Action):
+    def arguments(self) -> dict[str, Any]:
+        if "plan" in self._task.args:
+            return self.validate_argument_spec({"plan": {"type": "json", "required": True}})[1]
+        return dict(self._task.args)  # the module checks its own
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        args, task_vars = dict(self._task.args), task_vars or {}
-        context = task_vars.get("hostvars") or {}, self._task, self._play_context.password
+    def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if "plan" in args:
+            return PlannedProbes(self, json.loads(args["plan"]), task_vars).result()
         try:
-            for side in ("holder", "receiver"):
-                if isinstance(args.get(side), dict) and args[side].get("ssh"):
-                    args[side] = {**args[side], "ssh": login(args[side]["ssh"], *context)}
-            if args.get("controller_ssh"):
-                args["controller_ssh"] = login(args["controller_ssh"], *context)
+            self.fill_in_logins(args, task_vars)
         except AnsibleError as exc:
-            return dict(result, failed=True, msg=str(exc))
-        result.update(self._execute_module(module_args=args, task_vars=task_vars))
-        return result
+            raise Refused(str(exc)) from exc
+        return self._execute_module(module_args=args, task_vars=task_vars)
+
+    def fill_in_logins(self, options: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Where a host is to be reached through SSH, says how Ansible would log in there.  Raises AnsibleError."""
+        context_of_login = task_vars.get("hostvars") or {}, self._task, self._play_context.password
+        for side in ("holder", "receiver"):
+            if isinstance(options.get(side), dict) and options[side].get("ssh"):
+                options[side] = {**options[side], "ssh": login(options[side]["ssh"], *context_of_login)}
+        if options.get("controller_ssh"):
+            options["controller_ssh"] = login(options["controller_ssh"], *context_of_login)
+
+
+class PlannedProbes:
+    """The probes of all pairs of a plan (kv_reuse_plan)."""
+
+    def __init__(self, action: ActionModule, plan: dict[str, Any], task_vars: dict[str, Any]):
+        self._action, self._plan, self._task_vars = action, plan, task_vars
+        self._variables = RoleVariables(action, task_vars)
+        self._validator = ArgumentSpecValidator(probing.argument_spec())
+        self._check_mode = action._task.check_mode
+
+    def result(self) -> dict[str, Any]:
+        probes, requests = {}, {}
+        for cluster, answers in self._in_processes():
+            probes[cluster] = packed(answers)
+            requests.update({host: packed(wanted) for host, wanted in requests_of(answers).items()})
+            reporter.tell_probed([answer["pair"] for answer in answers])
+        names = [names_of(pair) for rounds in self._plan["rounds"].values() for pairs in rounds for pair in pairs]
+        return {"kv_reuse_probed_pairs": names, "probes": probes, "requests": requests}
+
+    def _in_processes(self) -> Iterator[tuple[str, list[dict]]]:
+        """(cluster, its answers), each when its last pair is probed."""
+        of_clusters = self._plan["rounds"]
+        forks = min(int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS), len(of_clusters))
+        if forks < 2:
+            for cluster, rounds in of_clusters.items():
+                questions, hidden = self._questions(rounds)
+                answers = probing.probe_rounds(questions, self._check_mode)
+                yield cluster, remove_values(answers, hidden) if hidden else answers
+            return
+        hidden_of: dict[str, set] = {}
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(forks, fork, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+            running: dict[Future, str] = {}
+            for cluster, rounds in of_clusters.items():
+                questions, hidden_of[cluster] = self._questions(rounds)
+                running[pool.submit(probing.probe_rounds, questions, self._check_mode)] = cluster
+            for done in as_completed(running):
+                cluster = running.pop(done)  # a future holds its answers, which are large, as long as it is kept
+                try:
+                    answers = done.result()
+                except Exception as exc:  # the process is gone
+                    problem = f"the process of this cluster's probes ended with {type(exc).__name__}: {exc}"
+                    pairs = [names_of(pair) for pairs in of_clusters[cluster] for pair in pairs]
+                    answers = [{"pair": pair, "probe": None, "problem": problem} for pair in pairs]
+                yield cluster, remove_values(answers, hidden_of[cluster]) if hidden_of[cluster] else answers
+
+    def _questions(self, rounds: list[list[dict]]) -> tuple[list[list[dict]], set[str]]:
+        """What probing.probe_rounds() takes, and the secrets in it."""
+        hidden: set[str] = set()
+        questions = []
+        for pairs in rounds:
+            questions.append([])
+            for pair in pairs:
+                params, problem = self._params(pair, hidden)
+                questions[-1].append({"pair": names_of(pair), "params": params, "problem": problem})
+        return questions, hidden
+
+    def _params(self, pair: dict, hidden: set[str]) -> tuple[dict | None, str | None]:
+        """The parameters of the module kv_reuse_probe for a pair, or a sentence on why there are none."""
+        refused = self._plan["refused"]
+        wrong = [f"{pair[role]}: {refused[pair[role]]}" for role in ("holder", "receiver") if pair[role] in refused]
+        if wrong:
+            return None, "; ".join(wrong)
+        try:
+            checked = self._validator.validate(self._options(pair))
+        except (AnsibleError, Refused) as exc:
+            return None, str(exc)
+        hidden |= probing.secrets(checked._no_log_values)
+        if checked.error_messages:
+            return None, remove_values("; ".join(checked.error_messages), hidden)
+        return checked.validated_parameters, None
+
+    def _options(self, pair: dict) -> dict:
+        of_role = {role: self._variables.of(pair[role]) for role in ("holder", "receiver")}
+        options = {
+            **{role: probing.engine_options(its, pair[role], self._plan["mode"]) for role, its in of_role.items()},
+            **probing.experiment_options(of_role["receiver"]),
+            **probing.controller_options(self._controllers(pair)),
+            "cluster": pair["cluster"],
+            "shares": pair["shares"],
+            "run_id": f"{self._plan['run_id']}p{pair['number']}",
+        }
+        self._action.fill_in_logins(options, self._task_vars)
+        return options
+
+    def _controllers(self, pair: dict) -> dict[str, dict]:
+        """Variables of the hosts that may say where the pair's controller answers."""
+        hosts = [pair["receiver"], *self._plan["controllers"].get(pair["cluster"], [])]
+        return {host: self._variables.of(host) for host in hosts}
+
+
+def _end_with(parent: int) -> None:
+    """A process that probes ends with the task, whatever ended that: nobody would take its answers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # instead of the handlers of Ansible's worker
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,10 +1,10 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads one host after the probe: lmcache_node_info where it is an engine's, lmcache_controller_info where it is the
-controller's, lmcache_log_info where there are only URLs.  One task for all hosts, so that they are read side by side.
+"""Looks at one host: its engine as the module of this name does, its controller as lmcache_controller_info does, its
+log alone as lmcache_log_info does.  One task for all of it and for all hosts, so that they are read side by side.
 
-What these modules do is piped into the node's Python as one program (nodeprogram): one connection and no file on the
-node, also where pipelining is off, and half the CPU there.  Where that cannot be, the modules run as Ansible runs them.
+What these modules do is piped into the node's Python as one program (plugin_utils/node_program): one connection and no
+file on the node, also where pipelining is off, and half the CPU there.  Where that cannot be, Ansible runs the modules.
 """
 
 from __future__ import annotations
@@ -12,63 +12,65 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ansible import constants as C
-from ansible.plugins.action import ActionBase
 
-try:
-    from ..module_utils.kvproof.evidence import assemble
-    from ..plugin_utils import node_program as nodeprogram
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    ROOT = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
-    from kvproof.evidence import assemble
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.evidence.assemble import packed
+from kvproof.node.arguments import NODE
 
-    from plugin_utils import node_program as nodeprogram
+from plugin_utils import node_program
+from plugin_utils.base import Action
 
 NOT_FOUND = 127  # a shell's exit code
+PARTS = {"engine": "lmcache_node_info", "log": "lmcache_log_info", "controller": "lmcache_controller_info"}
+#: Of a run, as the action kv_reuse_probe returns them for a host.
+REQUESTS = ("ids", "since", "peers")
 
 
-class ActionModule(ActionBase):
-    """Returns ``seen``, as JSON (see assemble): what the modules returned (``node``, ``controller``, ``log``).  Fails
-    when one of them failed."""
+class ActionModule(Action):
+    SPEC: ClassVar = {
+        **NODE,
+        "port": {"type": "int"},
+        "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": ["engine"]},
+        "url": {"type": "str"},
+        "requests": {"type": "dict", "options": {name: NODE[name] for name in REQUESTS}},
+        "as_text": {"type": "bool", "default": False},
+    }
 
-    TRANSFERS_FILES = False
+    def arguments(self) -> dict[str, Any]:
+        args = super().arguments()
+        if not any((args["log"] or {}).values()):
+            args["log"] = None
+        args.update({name: value for name, value in (args.pop("requests") or {}).items() if value})
+        return {name: value for name, value in args.items() if value not in (None, "")}
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        host = str(task_vars["inventory_hostname"])
-        options = assemble.options(task_vars, host)
-        if not options:
-            return dict(result, skipped=True, skip_reason="no host of the validation")
-        if not options["kv_reuse_nodes"]:
-            return dict(result, skipped=True, skip_reason="kv_reuse_nodes is false")
-        wanted = questions(task_vars, options, host)
-        if not wanted:
-            return dict(result, skipped=True, skip_reason="no pair of this run has this host")
-        answer = self._by_program(wanted, task_vars) or self._by_modules(wanted, task_vars)
-        result.update(changed=False, seen=assemble.packed(answer["said"]))
-        if answer["problems"]:
-            result.update(failed=True, msg="; ".join(answer["problems"]))
-        return result
+    def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        asked = questions(args)
+        answer = self._by_program(asked, task_vars) or self._by_modules(asked, task_vars)
+        result = {"seen": packed(answer["said"])} if args["as_text"] else dict(answer["said"])
+        return {**result, "failed": True, "msg": "; ".join(answer["problems"])} if answer["problems"] else result
 
-    def _by_program(self, wanted: dict[str, dict], task_vars: dict) -> dict | None:
-        """What answers.answer_all() returns on the host; None where the program cannot be run there."""
+    def _by_program(self, asked: dict[str, dict], task_vars: dict) -> dict | None:
+        """What modules.answer_all() returns on the host; None where the program cannot be run there."""
         if not self._takes_programs():
             return None
         python, is_known = self._python(task_vars)
+        self._display.vvv(f"{', '.join(asked)} piped into {python}", host=task_vars.get("inventory_hostname"))
         command = f"{self._compute_environment_string()} {python} -".strip()
-        done = self._low_level_execute_command(command, in_data=nodeprogram.build(wanted))
-        if not is_known and done["rc"] in (NOT_FOUND, nodeprogram.TOO_OLD):
+        done = self._low_level_execute_command(command, in_data=node_program.build(asked))
+        if not is_known and done["rc"] in (NOT_FOUND, node_program.TOO_OLD):
             return None
-        # a login shell may say something before it, and after it
-        told = [line for line in done["stdout"].splitlines() if line.startswith(nodeprogram.BEGINS)]
+        # a login shell may print something before it, and after it
+        answers = [line for line in done["stdout"].splitlines() if line.startswith(node_program.BEGINS)]
         try:
-            return json.loads(told[-1])
+            return json.loads(answers[-1])
         except (ValueError, IndexError):
             why = " ".join((done["stderr"] or done["stdout"]).strip().splitlines()[-1:])
-            if done["rc"] == nodeprogram.TOO_OLD:
+            if done["rc"] == node_program.TOO_OLD:
                 why = "it is older than 3.8"
             advice = "set ansible_python_interpreter to a Python 3.8 or later of this host"
             return {"said": {}, "problems": [f"{python} ended with {done['rc']}: {why or 'no answer'} ({advice})"]}
@@ -89,56 +91,38 @@ class ActionModule(ActionBase):
 
     def _python(self, task_vars: dict) -> tuple[str, bool]:
         """The host's Python, and whether somebody said that it is this one."""
-        given = {name: self._templar.template(task_vars[name]) for name in ("ansible_python_interpreter",)
-                 if name in task_vars}  # fmt: skip
+        name = "ansible_python_interpreter"
+        given = {name: self._templar.template(task_vars[name])} if name in task_vars else {}
         python = str(C.config.get_config_value("INTERPRETER_PYTHON", variables=given))
         if python.startswith("auto"):
             python = (task_vars.get("ansible_facts") or {}).get("discovered_interpreter_python")
         return (python, True) if python else ("python3", False)
 
-    def _by_modules(self, wanted: dict[str, dict], task_vars: dict) -> dict:
+    def _by_modules(self, asked: dict[str, dict], task_vars: dict) -> dict:
         said, problems = {}, []
-        for module, module_args in wanted.items():
-            answer = self._execute_module(module_name=module, module_args=module_args, task_vars=task_vars)
+        for module, module_args in asked.items():
+            answer = self._execute_module(
+                module_name=self._full_name(module), module_args=module_args, task_vars=task_vars
+            )
             said.update({part: answer[part] for part in ("node", "controller", "log") if part in answer})
             if answer.get("failed"):
                 problems.append(str(answer.get("msg") or f"{module} failed"))
         return {"said": said, "problems": problems}
 
-
-def questions(task_vars: dict, options: dict, host: str) -> dict[str, dict]:
-    """Module → its arguments, for those that this host can answer."""
-    wanted: dict[str, dict] = {}
-    gate = task_vars["kv_reuse_gate"]
-    plan, pairs = gate["kv_reuse_plan"], gate["kv_reuse_pairs_of"].get(host)
-    log = {name: value for name, value in options["kv_reuse_log"].items() if value}
-    if pairs:
-        this_run = {"log": log or None, "run_marker": f"kvp-{plan['run_id']}", **_asked(pairs, host, task_vars)}
-        peers = this_run.pop("peers")
-        if plan["mode"] == "inventory":
-            url = urlsplit(options["kv_reuse_url"])
-            wanted["lmcache_node_info"] = {
-                **this_run,
-                "peers": peers,
-                "host": url.hostname,
-                "port": options["kv_reuse_port"] or url.port or (443 if url.scheme == "https" else 80),
-                **{name: options[f"kv_reuse_{name}"] for name in ("config_file", "internal_api_url", "controller_url")},
-            }
-        elif log:
-            wanted["lmcache_log_info"] = this_run
-    if any(host in names for names in gate["kv_reuse_controllers"].values()):
-        wanted["lmcache_controller_info"] = {"url": options["kv_reuse_controller_url"]}
-    return {module: {k: v for k, v in given.items() if v not in (None, "")} for module, given in wanted.items()}
+    def _full_name(self, module: str) -> str:
+        """With the collection's name where the task names this action so."""
+        return ".".join([*self._task.action.split(".")[:-1], module])
 
 
-def _asked(pairs: list[dict], host: str, task_vars: dict) -> dict:
-    """The request ids that this host's log should show, since when, and the peers it should reach."""
-    probed = assemble.probed(pairs, task_vars)
-    told = [(pair, probed.get(assemble.key_of(pair), {}).get("probe")) for pair in pairs]
-    seen = [("holder" if pair["holder"] == host else "receiver", probe) for pair, probe in told if probe]
-    began = [probe["started_at"] for _, probe in seen]
-    return {
-        "ids": [one for role, probe in seen for one in assemble.wanted_ids([probe], role)],
-        "peers": assemble.peers_listed([probe for _, probe in seen]),
-        "since": min(began) if began else None,
-    }
+def questions(args: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Module → its arguments, for the parts that are asked for."""
+    asked = {}
+    if "engine" in args["parts"]:
+        url = urlsplit(args.get("url", ""))
+        place = {"host": url.hostname, "port": url.port or (443 if url.scheme == "https" else 80)} if url.netloc else {}
+        asked[PARTS["engine"]] = {**place, **{name: args[name] for name in NODE if name in args}}
+    elif "log" in args["parts"]:
+        asked[PARTS["log"]] = {name: args[name] for name in ("log", "run_marker", "ids", "since") if name in args}
+    if "controller" in args["parts"]:
+        asked[PARTS["controller"]] = {"url": args["controller_url"]} if "controller_url" in args else {}
+    return asked

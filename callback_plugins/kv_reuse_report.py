@@ -58,23 +58,14 @@ from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
 
-try:
-    from ..module_utils.kvproof.plan.pair import key_of
-    from ..module_utils.kvproof.report import bundle, progress, views
-    from ..module_utils.kvproof.report import files as reportfiles
-    from ..module_utils.kvproof.report.run import Run
-    from ..module_utils.kvproof.report.views import console
-    from ..plugin_utils import screen
-except ImportError:  # in place the tree is no package: the core lies beside this folder
-    ROOT = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
-    from kvproof.plan.pair import key_of
-    from kvproof.report import bundle, progress, views
-    from kvproof.report import files as reportfiles
-    from kvproof.report.run import Run
-    from kvproof.report.views import console
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+from kvproof.plan.pair import key_of
+from kvproof.report import bundle, files, progress, views
+from kvproof.report.run import Run
+from kvproof.report.views import console
 
-    from plugin_utils import screen
+from plugin_utils import reporter, screen
 
 ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
 GROUPS = ("kv_prefill", "kv_decode", "kv_controller")
@@ -99,8 +90,7 @@ class CallbackModule(CallbackBase):
         self._merged: tuple[dict, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
 
     def v2_playbook_on_start(self, playbook):
-        # Found beside a playbook and enabled by its collection name, the plugin is loaded twice: one of them reports.
-        self.disabled = vars(self._display).setdefault("_kv_reuse_report", self) is not self
+        self.disabled = not reporter.claim(self)
         self._run, self._folder = Run(_now()), None
         self._begin_progress()
         self._uses_role = any(role.get_name() in ROLES for play in playbook.get_plays() for role in play.get_roles())
@@ -115,7 +105,7 @@ class CallbackModule(CallbackBase):
             self._report_into(None)
 
     def probed(self, pairs: list[dict]):
-        """These pairs have been probed.  The task that probes says so while it runs, to its process's copy of this."""
+        """These pairs have been probed (plugin_utils/reporter)."""
         for pair in pairs:
             self._progress.probed(key_of(pair))
         self._tell_progress()
@@ -153,7 +143,7 @@ class CallbackModule(CallbackBase):
             self._progress.planned(len(plan.get("pairs") or []), time.monotonic())
             self._report_into(self._run.reports_dir)
             if self._run.bundle:  # an earlier run's must not stand beside this one's reports
-                reportfiles.discard(self._folder / bundle.NAME)
+                files.discard(self._folder / bundle.NAME)
         if "kv_reuse_probed_pairs" in found:
             self.probed(_plain(found["kv_reuse_probed_pairs"]))
         if "kv_reuse_judged" in found:
@@ -193,12 +183,12 @@ class CallbackModule(CallbackBase):
         if folder == self._folder:
             return
         if self._folder:
-            reportfiles.remove(self._folder)
+            files.remove(self._folder)
         self._folder = folder
         self._write(self._run.document("incomplete"))
 
     def _write(self, doc: dict) -> list[str]:
-        written, problems = reportfiles.write(self._folder, doc)
+        written, problems = files.write(self._folder, doc)
         if problems and doc["status"] == "complete":
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             self._display.warning(
@@ -208,7 +198,7 @@ class CallbackModule(CallbackBase):
         return written
 
     def _write_bundle(self, doc: dict) -> list[str]:
-        problem = reportfiles.write_bytes(self._folder / bundle.NAME, bundle.pack(self._run, doc, views.verdict(doc)))
+        problem = files.write_bytes(self._folder / bundle.NAME, bundle.pack(self._run, doc, views.verdict(doc)))
         if problem:
             self._display.warning(f"kv_reuse_report: {problem}")
         return [] if problem else [bundle.NAME]

@@ -43,10 +43,15 @@ notes:
     node. Which keys, known hosts and jump hosts count is what C(ssh -G) says of the arguments.
   - Proxies in the environment are ignored. Redirects are not followed, so the key never leaves its host.
 options:
+  plan:
+    description:
+      - What M(kvproof.cluster.kv_reuse_plan) returned as C(plan). All its pairs are probed on the controller, as many
+        clusters side by side as Ansible has forks, with the variables of the role C(kv_reuse) of their hosts.
+      - Instead of all other options.
+    type: json
   holder:
-    description: The engine that computes and stores the KV cache (prefill node).
+    description: The engine that computes and stores the KV cache (prefill node). Required without O(plan).
     type: dict
-    required: true
     suboptions: &engine
       name:
         description: Name of the engine in the evidence, usually its inventory name.
@@ -108,9 +113,8 @@ options:
             description: Password, where no key is accepted.
             type: str
   receiver:
-    description: The engine that should reuse it (decode node).
+    description: The engine that should reuse it (decode node). Required without O(plan).
     type: dict
-    required: true
     suboptions: *engine
   controller_url:
     description: URL of the LMCache controller's HTTP server.
@@ -187,6 +191,13 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: result
 
+- name: Probe all pairs of a plan
+  kvproof.cluster.kv_reuse_probe:
+    plan: "{{ planned.plan }}"
+  register: probed
+  run_once: true
+  delegate_to: localhost
+
 - name: Probe engines behind TLS with a key, once
   kvproof.cluster.kv_reuse_probe:
     holder: &engine
@@ -209,9 +220,29 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+kv_reuse_probed_pairs:
+  description: The pairs that were probed.
+  returned: with O(plan)
+  type: list
+  elements: dict
+  sample: [{cluster: demo, holder: prefill-1, receiver: decode-1}]
+probes:
+  description: >-
+    Cluster to JSON text, a list with the pair, and either its probe or the problem that kept it from being probed, of
+    each pair.
+  returned: with O(plan)
+  type: dict
+  sample: {demo: '[{"pair": {}, "probe": {}, "problem": null}]'}
+requests:
+  description: >-
+    Host to JSON text, the request ids that its log should show, since when, and the peers that it should reach, as
+    O(kvproof.cluster.lmcache_node_info#module:requests) takes them.
+  returned: with O(plan)
+  type: dict
+  sample: {prefill-1: '{"ids": ["kvp-k3f9a1c2b-0-seed"], "since": 1795487060.1, "peers": []}'}
 probe:
   description: What was sent and seen, a C(kvproof.probe/1) document (docs/evidence.md).
-  returned: always
+  returned: without O(plan)
   type: dict
   contains:
     schema:

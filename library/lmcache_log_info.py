@@ -21,8 +21,8 @@ options:
     required: true
     suboptions:
       file:
-        description: Path of the log file. Its rotated siblings are looked at, too.
-        type: path
+        description: Path of the log file on the node. Its rotated siblings are looked at, too.
+        type: str
       unit:
         description: Name of the systemd unit whose journal has the log.
         type: str

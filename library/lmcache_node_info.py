@@ -19,11 +19,24 @@ description:
     Otherwise a small reader of its own takes the flat C(key=value) style of these files,
     and reports V(invalid) for anything it does not understand.
   - LMCache's internal API is asked with GET for C(/conf), C(/meta), C(/lmc_version) and C(/backends) only.
+  - Its arguments are checked on the controller, and what is looked for is piped into the node's Python as one program
+    where a pipe leads there, so that no file is written on the node.
 options:
+  parts:
+    description:
+      - What is looked at. V(log) reads O(log) alone, as M(kvproof.cluster.lmcache_log_info) does, and is part of
+        V(engine). V(controller) looks at the controller's process on this node, as
+        M(kvproof.cluster.lmcache_controller_info) does.
+    type: list
+    elements: str
+    choices: [engine, log, controller]
+    default: [engine]
+  url:
+    description: URL of the engine's OpenAI API, which tells O(host) and O(port) where they are not given.
+    type: str
   port:
-    description: Port of the engine's OpenAI API on this node.
+    description: Port of the engine's OpenAI API on this node. V(8000) where no O(url) tells it.
     type: int
-    default: 8000
   host:
     description:
       - Address or name under which clients reach the engine.
@@ -33,12 +46,13 @@ options:
   log:
     description:
       - Where the engine's log is. Exactly one of the suboptions.
-      - Unset means the file or journal that the engine's process writes to, where that can be seen.
+      - Unset, or without a value, means the file or journal that the engine's process writes to, where that can be
+        seen.
     type: dict
     suboptions:
       file:
-        description: Path of the log file. Its rotated siblings are looked at, too.
-        type: path
+        description: Path of the log file on the node. Its rotated siblings are looked at, too.
+        type: str
       unit:
         description: Name of the systemd unit whose journal has the log.
         type: str
@@ -52,7 +66,7 @@ options:
     description:
       - Path of LMCache's configuration file.
         Unset means the one that the engine's environment or log names.
-    type: path
+    type: str
   internal_api_url:
     description:
       - URL of LMCache's internal API, the scheduler's or a worker's.
@@ -86,6 +100,40 @@ options:
         type: str
         choices: [peer-init, peer-lookup]
         default: peer-init
+  requests:
+    description:
+      - O(ids), O(since) and O(peers) of a run together, as M(kvproof.cluster.kv_reuse_probe) returns them for a host.
+        They count before those.
+    type: dict
+    suboptions:
+      ids:
+        description: As O(ids).
+        type: list
+        elements: str
+        default: []
+      since:
+        description: As O(since).
+        type: float
+      peers:
+        description: As O(peers).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          to:
+            description: Address and port as V(host:port).
+            type: str
+            required: true
+          why:
+            description: Which of the peer's two P2P ports this is.
+            type: str
+            choices: [peer-init, peer-lookup]
+            default: peer-init
+  as_text:
+    description:
+      - Return everything as one JSON text, RV(seen). As variables of every host it takes a tenth of the memory.
+    type: bool
+    default: false
   controller_url:
     description: URL of the LMCache controller, to see whether it can be reached from here.
     type: str
@@ -158,9 +206,24 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+seen:
+  description: RV(node), RV(log) and RV(controller), as far as they were looked at, as JSON text.
+  returned: with O(as_text)
+  type: str
+  sample: '{"node": {"schema": "kvproof.node/1"}}'
+log:
+  description: What M(kvproof.cluster.lmcache_log_info) returns.
+  returned: with V(log) among O(parts) and without V(engine)
+  type: dict
+  sample: {state: ok, detail: null}
+controller:
+  description: What M(kvproof.cluster.lmcache_controller_info) returns.
+  returned: with V(controller) among O(parts)
+  type: dict
+  sample: {url: "http://127.0.0.5:9000"}
 node:
   description: What was seen, C(kvproof.node/1). Every field is described in docs/evidence.md.
-  returned: success
+  returned: with V(engine) among O(parts)
   type: dict
   contains:
     engine:

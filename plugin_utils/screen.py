@@ -10,11 +10,7 @@ from collections.abc import Callable
 
 from ansible import constants as C
 from ansible.utils.color import stringc
-
-try:
-    from ..module_utils.kvproof.report.views import console
-except ImportError:  # in place the tree is no package: whoever imports this has put the core on the path
-    from kvproof.report.views import console
+from kvproof.report.views import console
 
 COLORS = {"good": "COLOR_OK", "bad": "COLOR_ERROR", "doubt": "COLOR_WARN", "faint": "COLOR_SKIP"}
 

@@ -73,8 +73,8 @@ def _node(cluster: Cluster, role: str, run: str, probe: dict[str, Any]) -> dict[
     asked = {
         "port": 8000, "host": cluster.addresses[name],
         "log": told.get("kv_reuse_log", {"file": str(cluster.folder / f"{name}.log")}),
-        "ids": assemble.wanted_ids([probe], role), "run_marker": f"kvp-{run}", "since": probe["started_at"],
-        "peers": assemble.peers_listed([probe]), "controller_url": cluster.controller_url,
+        "ids": assemble.wanted_ids(probe, role), "run_marker": f"kvp-{run}", "since": probe["started_at"],
+        "peers": assemble.peers_listed(probe), "controller_url": cluster.controller_url,
     }  # fmt: skip
     return _as_another_user(asked) if "ssh_user" in cluster.plan else node_document(**asked)
 

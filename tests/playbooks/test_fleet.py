@@ -119,7 +119,7 @@ def test_a_run_that_is_interrupted_sends_no_more_prompts(up, tmp_path):
         text=True,
     )
     try:
-        next(line for line in run.stdout if "Send fresh prompts" in line)
+        next(line for line in run.stdout if "Send the prefill and decode requests" in line)
         assert _until(lambda: len(_processes(tmp_path)) >= 2 + CLUSTERS)  # ansible-playbook, its worker, the probing
     finally:
         os.killpg(run.pid, signal.SIGINT)

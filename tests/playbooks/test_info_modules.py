@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -13,12 +14,12 @@ from threading import Thread
 
 import pytest
 from kvproof.node import modules as answers
+from kvproof.probe import rounds as probing
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "logs" / "healthy_decode.log"
 BIN = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 PLAYBOOK, DOC = (shutil.which(name, path=BIN) for name in ("ansible-playbook", "ansible-doc"))
-MODULES = ("lmcache_node_info", "lmcache_log_info", "lmcache_controller_info")
 LOG = {"log": {"file": str(FIXTURE)}, "ids": ["probe-mwbbucwy-B"], "run_marker": "probe-"}
 NODE = {"port": 1, "host": "127.0.0.1", "log": {"file": str(FIXTURE)}, "dial_timeout": 0.1, "api_timeout": 0.1}
 BAD = {
@@ -144,28 +145,50 @@ def test_bad_input_gets_one_sentence(results, label):
     assert "\n" not in results[label]["msg"]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_the_documentation_fits_the_module(tmp_path, module):
+ACTIONS = {path.stem for path in (ROOT / "action_plugins").glob("*.py")}
+
+
+def arguments(name: str) -> dict:
+    """Ansible's argument spec of a module, or of the action of its name, which then counts."""
+    if name == "kv_reuse_probe":  # the action checks one of them, the module the others
+        spec = probing.argument_spec()
+        return {**spec, "plan": {"type": "json"}}
+    if name not in ACTIONS:
+        return answers.MODULES[name][0]
+    return importlib.import_module(f"action_plugins.{name}").ActionModule.SPEC
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "library").glob("*.py")))
+def test_the_documentation_fits_the_arguments(tmp_path, name):
     done = subprocess.run(
-        [DOC, "-M", str(ROOT / "library"), "-j", module],
+        [DOC, "-M", str(ROOT / "library"), "-j", name],
         capture_output=True,
         text=True,
         env=dict(os.environ, ANSIBLE_HOME=str(tmp_path)),
         timeout=60,
         check=True,
     )
-    described = json.loads(done.stdout)[module]
+    described = json.loads(done.stdout)[name]
     assert described["doc"]["attributes"]["check_mode"]["support"] == "full"
-    assert f"kvproof.cluster.{module}:" in described["examples"]
+    assert f"kvproof.cluster.{name}:" in described["examples"]
     assert described["return"]
-    assert _told(described["doc"]["options"]) == _told(answers.MODULES[module][0])
+    assert _told(described["doc"]["options"]) == _told(arguments(name))
+
+
+def test_every_action_has_a_page():
+    assert {path.stem for path in (ROOT / "library").glob("*.py")} >= ACTIONS
 
 
 def _told(options: dict) -> dict:
-    """Type, default and suboptions of each option, of a documentation or of an argument spec."""
+    """Type, default, choices and suboptions of each option, of a documentation or of an argument spec."""
     return {
-        name: (one["type"], one.get("default"), _told(one.get("suboptions") or one.get("options") or {}))
-        for name, one in options.items()
+        name: (
+            option["type"],
+            option.get("default"),
+            option.get("choices"),
+            _told(option.get("suboptions") or option.get("options") or {}),
+        )
+        for name, option in options.items()
     }
 
 

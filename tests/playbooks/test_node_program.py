@@ -63,6 +63,8 @@ class Action(lmcache_node_info.ActionModule):
     def __init__(self, answer: dict, pipelining: bool | None = False, become: object = None):
         options = {} if pipelining is None else {"pipelining": pipelining}
         self._connection = SimpleNamespace(has_pipelining=True, become=become, get_option=options.__getitem__)
+        self._display = SimpleNamespace(vvv=lambda *_args, **_more: None)
+        self._task = SimpleNamespace(action="lmcache_node_info")
         self._templar = SimpleNamespace(template=lambda value: value.replace("{{ here }}", "/opt"))
         self.answer, self.commands, self.modules = {"rc": 0, "stdout": "", "stderr": "", **answer}, [], []
 

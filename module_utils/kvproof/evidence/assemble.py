@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts what the tasks of a run registered together into one evidence document per pair.
+"""Puts what the tasks of a run returned together into one evidence document per pair.
 
 Evidence goes from task to task as JSON text: as Ansible's own containers it would take ten times the memory, for every
 host until the end of the run, and each look at it would search every string for templates.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 
 from .. import __version__
-from ..plan.pair import key_of
 
 
 def pair_evidence(
@@ -37,37 +36,15 @@ def pair_evidence(
     }
 
 
-def probed(pairs: list[dict], task_vars: dict) -> dict[tuple, dict]:
-    """Key of a pair → {"pair", "probe", "problem"}, of all pairs of their clusters, as kv_reuse_rounds found it."""
-    answers = (task_vars.get("kv_reuse_probed") or {}).get("answers") or {}
-    clusters = dict.fromkeys(pair["cluster"] for pair in pairs)
-    return {key_of(one["pair"]): one for name in clusters for one in json.loads(answers.get(name) or "[]")}
-
-
-def packed(said: object) -> str:
+def packed(evidence: object) -> str:
     """JSON text of evidence, in plain types (Ansible hands over lazy, tagged containers)."""
-    return json.dumps(said, default=str, separators=(",", ":"))
+    return json.dumps(evidence, default=str, separators=(",", ":"))
 
 
-def options(task_vars: dict, host: str) -> dict:
-    """The role's variables of a host, as kv_reuse_options checked them; {} where it found them wrong, or never ran."""
-    return json.loads(_checked(task_vars, "options").get(host) or "{}")
-
-
-def refused(task_vars: dict) -> dict[str, str]:
-    """Host → what is wrong with its variables."""
-    return dict(_checked(task_vars, "refused"))
-
-
-def seen(hostvars, host: str) -> dict:
-    """What kv_reuse_evidence saw on a host: ``node``, ``controller``, ``log``, or how it failed; {} where it was
-    skipped or never ran."""
-    result = hostvars.raw_get(host).get("kv_reuse_seen") or {}  # not templated: results hold no templates
+def seen(result: dict) -> dict:
+    """What lmcache_node_info saw on a host, of its registered result: ``node``, ``controller``, ``log``, or how it
+    failed; {} where it was skipped or never ran."""
     return {} if result.get("skipped") else {**result, **json.loads(result.get("seen") or "{}")}
-
-
-def _checked(task_vars: dict, what: str) -> dict[str, str]:
-    return (task_vars.get("kv_reuse_options") or {}).get(what) or {}
 
 
 def node_of(result: dict) -> dict | None:
@@ -91,25 +68,32 @@ def _lost(result: dict) -> str | None:
     return "unreachable" if result.get("unreachable") else "failed" if result.get("failed") else None
 
 
-def wanted_ids(probes: list[dict], role: str) -> list[str]:
+def requests_of(answers: list[dict]) -> dict[str, dict]:
+    """Host → the request ids that its log should show, since when, and the peers that it should reach.
+
+    answers: {"pair", "probe", "problem"} of the pairs of one cluster; those without a probe tell nothing.
+    """
+    requests: dict[str, dict] = {}
+    for pair, probe in ((answer["pair"], answer["probe"]) for answer in answers if answer["probe"]):
+        for role in ("holder", "receiver"):
+            known = requests.setdefault(pair[role], {"ids": [], "since": probe["started_at"], "peers": []})
+            known["ids"] += wanted_ids(probe, role)
+            known["since"] = min(known["since"], probe["started_at"])
+            known["peers"] += [peer for peer in peers_listed(probe) if peer not in known["peers"]]
+    return requests
+
+
+def wanted_ids(probe: dict, role: str) -> list[str]:
     """Response ids that the log of a holder or receiver should show."""
-    found = []
-    for probe in probes:
-        for trial in (probe or {}).get("trials") or []:
-            request = trial.get("seed" if role == "holder" else "reuse") or {}
-            if request.get("response_id"):
-                found.append(request["response_id"])
-    return found
+    sent = [trial.get("seed" if role == "holder" else "reuse") or {} for trial in probe.get("trials") or []]
+    return [request["response_id"] for request in sent if request.get("response_id")]
 
 
-def peers_listed(probes: list[dict]) -> list[dict]:
+def peers_listed(probe: dict) -> list[dict]:
     """Addresses of peers that the controller lists, as lmcache_node_info dials them."""
-    found = {}
-    for probe in probes:
-        for worker in ((probe or {}).get("controller") or {}).get("workers") or []:
-            if worker.get("peer_init_url"):
-                found[worker["peer_init_url"]] = {"to": worker["peer_init_url"], "why": "peer-init"}
-    return list(found.values())
+    workers = (probe.get("controller") or {}).get("workers") or []
+    addresses = dict.fromkeys(worker["peer_init_url"] for worker in workers if worker.get("peer_init_url"))
+    return [{"to": address, "why": "peer-init"} for address in addresses]
 
 
 def _sentence(text) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 _LOG = {
-    "file": {"type": "path"},
+    "file": {"type": "str"},  # expanded on the node
     "unit": {"type": "str"},
     "command": {"type": "list", "elements": "str"},
 }
@@ -18,7 +18,7 @@ NODE = {
     "port": {"type": "int", "default": 8000},
     "host": {"type": "str"},
     "log": {"type": "dict", "options": _LOG},
-    "config_file": {"type": "path"},
+    "config_file": {"type": "str"},
     "internal_api_url": {"type": "str"},
     **_THIS_RUN,
     "peers": {

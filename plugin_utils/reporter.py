@@ -1,0 +1,24 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which callback reports.
+
+Found beside a playbook and enabled by its collection name, the callback is loaded twice, and this module
+once.  A worker is a fork of Ansible's own process, so an action finds its process's copy of the callback here.
+"""
+
+from __future__ import annotations
+
+_reporting = None
+
+
+def claim(callback: object) -> bool:
+    """Whether this callback is the one that reports: the first that asks."""
+    global _reporting  # noqa: PLW0603
+    _reporting = _reporting or callback
+    return _reporting is callback
+
+
+def tell_probed(pairs: list[dict]) -> None:
+    """These pairs have been probed, says the task that probes, while it runs."""
+    if _reporting:
+        _reporting.probed(pairs)
