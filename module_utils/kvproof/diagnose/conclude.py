@@ -14,7 +14,7 @@ from ..judge.pasted import HINT, PROOF, SETTING, Sign
 from ..judge.verdict import doc_page
 from . import live
 from .classes import CLASSES
-from .read import ROLES, Material, Told
+from .read import ROLES, Material, Node
 
 SCHEMA = "kvproof.diagnosis/1"
 CAUSE, INCONCLUSIVE = "cause", "inconclusive"
@@ -25,17 +25,17 @@ _STRENGTHS = (PROOF, SETTING, HINT)  # the strongest first
 def diagnose(texts: dict[str, str]) -> dict:
     """The diagnosis of texts, by name: ``paste``, or ``<role>_log``, ``<role>_config``, ``<role>_metrics``."""
     material = read(texts)
-    causes = sorted(_seen(material), key=lambda one: (one["strength"] != PROOF, _RANK.index(one["class"])))
-    named = [one for one in causes if _is_concluded(one, causes, material)]
-    hints = [one for one in causes if one not in named]
+    causes = sorted(_seen(material), key=lambda cause: (cause["strength"] != PROOF, _RANK.index(cause["class"])))
+    named = [cause for cause in causes if _is_concluded(cause, causes, material)]
+    hints = [cause for cause in causes if cause not in named]
     return {
         "schema": SCHEMA,
         "tool": __version__,
         "verdict": CAUSE if named else INCONCLUSIVE,
         "class": named[0]["class"] if named else None,
         "given": sorted(texts),
-        "read": [_read(told) for told in material.told],
-        "problems": [problem for told in material.told for problem in told.problems],
+        "read": [_read(node) for node in material.nodes],
+        "problems": [problem for node in material.nodes for problem in node.problems],
         "causes": named,
         "possible": hints,
         "seen": _facts(material),
@@ -45,12 +45,12 @@ def diagnose(texts: dict[str, str]) -> dict:
 
 def read(texts: dict[str, str]) -> Material:
     """The facts in texts, by node.  A paste that names no node tells of "the engine"."""
-    told = {role: Told(role) for role in ROLES}
+    nodes = {role: Node(role) for role in ROLES}
     for name, text in texts.items():
         role, _, kind = name.partition("_")
-        one = told[role if role in told else "engine"]
-        {"config": one.config, "metrics": one.metrics}.get(kind, one.log)(text)
-    return Material(list(told.values()))
+        node = nodes[role if role in nodes else "engine"]
+        {"config": node.config, "metrics": node.metrics}.get(kind, node.log)(text)
+    return Material(list(nodes.values()))
 
 
 def _seen(material: Material) -> list[dict]:
@@ -87,52 +87,52 @@ def _entry(finding: Finding, signs: list[Sign]) -> dict:
     }
 
 
-def _is_concluded(one: dict, causes: list[dict], material: Material) -> bool:
+def _is_concluded(cause: dict, causes: list[dict], material: Material) -> bool:
     """Whether a sign is more than a hint here.
 
     A setting that cannot work explains a miss.  It does not explain an error, and where another cause is proven it
     may be right beside it.
     """
-    if one["strength"] == HINT:
+    if cause["strength"] == HINT:
         return False
     proven = [other for other in causes if other["strength"] == PROOF]
-    if one["strength"] == PROOF:
+    if cause["strength"] == PROOF:
         return True
-    shown = [sign["text"] for sign in one["seen"]]
+    shown = [sign["text"] for sign in cause["seen"]]
     unexplained = any(line not in shown for line in material.troubles)
     return not proven and (material.misses or not unexplained)
 
 
-def _read(told: Told) -> dict:
+def _read(node: Node) -> dict:
     return {
-        "on": told.role,
-        "lines": len(told.lines),
-        "log_events": len(told.events),
-        "settings": len(told.stated.settings) + len(told.file or {}) + len(told.effective),
-        "effective_configuration": bool(told.effective),
-        "whole_file": told.file is not None,
-        "metrics": bool(told.page),
+        "on": node.role,
+        "lines": len(node.lines),
+        "log_events": len(node.events),
+        "settings": len(node.stated.settings) + len(node.file or {}) + len(node.effective),
+        "effective_configuration": bool(node.effective),
+        "whole_file": node.file is not None,
+        "metrics": bool(node.page),
     }
 
 
 def _facts(material: Material) -> list[str]:
     """Sentences on what was seen, cause or not."""
-    found = []
+    facts = []
     if material.lookups:
         hits = sum(1 for lookup in material.lookups if lookup.hit)
-        found.append(f"{len(material.lookups)} lookups, {hits} of them found tokens in LMCache")
+        facts.append(f"{len(material.lookups)} lookups, {hits} of them found tokens in LMCache")
     if material.peers_found:
-        found.append(
+        facts.append(
             "KV was found at, or fetched by, a peer at least once; no controls were made, so this proves no reuse"
         )
     for product, versions in sorted(material.versions.items()):
-        found.append(f"{product} {', '.join(_release(*one) for one in sorted(versions))}")
-    for told in material.told:
-        values = (told.page or {}).get("values") or {}
+        facts.append(f"{product} {', '.join(_release(*span) for span in sorted(versions))}")
+    for node in material.nodes:
+        values = (node.page or {}).get("values") or {}
         for name in ("vllm:external_prefix_cache_hits_total", "lmcache:num_hit_tokens_total"):
             if name in values:
-                found.append(f"{told.role}: {name} is {values[name]:g} (hits in the node's own cache count as well)")
-    return found
+                facts.append(f"{node.role}: {name} is {values[name]:g} (hits in the node's own cache count as well)")
+    return facts
 
 
 def _release(first: tuple, last: tuple) -> str:
@@ -145,11 +145,11 @@ def _collect(material: Material, named: list[dict]) -> list[str]:
     if named:
         return []
     wanted = []
-    logs = {told.role for told in material.told if told.events}
+    logs = {node.role for node in material.nodes if node.events}
     for role in ("prefill", "decode"):
         if role not in logs:
             wanted.append(f"the {role} node's engine log from its start, unabridged ({role}_log)")
-    if not any(told.effective for told in material.told):
+    if not any(node.effective for node in material.nodes):
         wanted.append(
             "the line “Creating LMCacheEngine with config” of both logs: what is set in a file need not be in force"
         )

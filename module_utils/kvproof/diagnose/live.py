@@ -15,7 +15,7 @@ from ..judge.case import Case
 from ..judge.findings import CERTAIN, LIKELY, Finding, all_findings
 from ..judge.pasted import FORMAT, HINT, P2P, PROOF, SETTING, UNSET, Sign
 from ..stack import lines
-from .read import Material, Told
+from .read import Material, Node
 
 _STRENGTHS = {CERTAIN: PROOF, LIKELY: SETTING, HINT: HINT}
 
@@ -26,7 +26,7 @@ def findings(material: Material) -> Iterator[tuple[Finding, list[Sign]]]:
     if holder is None or receiver is None or material.peers_gave:
         return
     case = Case(evidence.read(_evidence(holder, receiver))[0])
-    p2p = any(told.values("enable_p2p") and told.values("enable_p2p")[0] is True for told in (holder, receiver))
+    p2p = any(node.values("enable_p2p") and node.values("enable_p2p")[0] is True for node in (holder, receiver))
     for finding in all_findings():
         if finding.look is None or finding.compares is None or (finding.compares == P2P and not p2p):
             continue
@@ -44,7 +44,7 @@ def findings(material: Material) -> Iterator[tuple[Finding, list[Sign]]]:
             yield finding, signs
 
 
-def _evidence(holder: Told, receiver: Told) -> dict:
+def _evidence(holder: Node, receiver: Node) -> dict:
     document = {
         "schema": evidence.SCHEMA,
         "cluster": "pasted",
@@ -58,18 +58,18 @@ def _evidence(holder: Told, receiver: Told) -> dict:
     return json.loads(json.dumps(document, default=str))
 
 
-def _node(told: Told) -> dict:
-    stated = told.stated
+def _node(node: Node) -> dict:
+    stated = node.stated
     # what is only quoted stands where an environment does: it may not be all, so nothing has its default by it
     env = {f"LMCACHE_{key.upper()}": values[0] for key, values in stated.settings.items() if _sure(values)}
     env.update({name: values[0] for name, values in stated.env.items() if _sure(values)})
-    head = [event for event in told.events if event["kind"] in lines.STARTUP]
+    head = [event for event in node.events if event["kind"] in lines.STARTUP]
     return {
         "schema": "kvproof.node/1",
         "engine": {"env": env} if env else None,
-        "effective": {"source": "log", "values": told.effective} if told.effective else None,
-        "config_file": {"state": "ok", "values": told.file, "keys_other": told.file_other_keys} if told.file else None,
-        "log": {"state": "ok", "head": head, "events": [event for event in told.events if event not in head]},
+        "effective": {"source": "log", "values": node.effective} if node.effective else None,
+        "config_file": {"state": "ok", "values": node.file, "keys_other": node.file_other_keys} if node.file else None,
+        "log": {"state": "ok", "head": head, "events": [event for event in node.events if event not in head]},
     }
 
 

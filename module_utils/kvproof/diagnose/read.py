@@ -34,14 +34,14 @@ _SEVERAL = re.compile(
 class Lookup:
     """One line of a lookup: tokens of the prompt, computed by vLLM, found by LMCache, to be loaded."""
 
-    total: int | None
-    computed: int | None
-    hit: int
-    need: int | None
     line: str
+    hit: int
+    total: int | None = None
+    computed: int | None = None
+    need: int | None = None
 
 
-class Told:
+class Node:
     """What one node's material tells.  ``file``: its whole LMCache YAML, where one was given."""
 
     def __init__(self, role: str):
@@ -92,11 +92,10 @@ class Told:
             self.problems.append(f"the {self.role} node's metrics: the file {error}")
 
     def _lookup(self, line: str) -> None:
-        found = next(filter(None, (pattern.search(line) for pattern in pasted.LOOKUPS)), None)
-        if found:
-            numbers = {name: None if value is None else int(value) for name, value in found.groupdict().items()}
-            whole = {"total": None, "computed": None, "need": None, **numbers}
-            self.lookups.append(Lookup(**whole, line=quoted(line)))
+        match = next(filter(None, (pattern.search(line) for pattern in pasted.LOOKUPS)), None)
+        if match:
+            numbers = {name: int(value) for name, value in match.groupdict().items() if value is not None}
+            self.lookups.append(Lookup(line=quoted(line), **numbers))
 
     def kinds(self, *kinds: str) -> list[dict]:
         return [event for event in self.events if event["kind"] in kinds]
@@ -128,78 +127,78 @@ class Told:
 class Material:
     """Everything that was given."""
 
-    def __init__(self, told: list[Told]):
-        self.told = [one for one in told if not one.is_empty]
+    def __init__(self, nodes: list[Node]):
+        self.nodes = [node for node in nodes if not node.is_empty]
 
-    def of(self, role: str) -> Told | None:
-        return next((one for one in self.told if one.role == role), None)
+    def of(self, role: str) -> Node | None:
+        return next((node for node in self.nodes if node.role == role), None)
 
     def lines(self, *kinds: str) -> Iterator[tuple[str, str]]:
         """(role, line as quoted): the first line of these kinds of every node that has one."""
-        for told in self.told:
-            numbers = [told.first[kind] for kind in kinds if kind in told.first]
+        for node in self.nodes:
+            numbers = [node.first[kind] for kind in kinds if kind in node.first]
             if numbers:
-                yield told.role, quoted(told.lines[min(numbers)])
+                yield node.role, quoted(node.lines[min(numbers)])
 
     def values(self, key: str) -> list:
-        return _distinct(value for one in self.told for value in one.values(key))
+        return _distinct(value for node in self.nodes for value in node.values(key))
 
     def value(self, key: str):
         """The one value that all of the material gives a setting; None where it gives none, or several."""
-        found = self.values(key)
-        return found[0] if len(found) == 1 and found[0] != UNSET else None
+        values = self.values(key)
+        return values[0] if len(values) == 1 and values[0] != UNSET else None
 
     def is_on(self, key: str) -> bool:
         """Whether a boolean setting is true wherever it is given, and given somewhere."""
-        found = self.values(key)
-        return bool(found) and all(value != UNSET and as_bool(value) for value in found)
+        values = self.values(key)
+        return bool(values) and all(value != UNSET and as_bool(value) for value in values)
 
     def is_off(self, key: str) -> bool:
         """Whether a boolean setting is given, and never as true."""
-        found = self.values(key)
-        return bool(found) and not any(value != UNSET and as_bool(value) for value in found)
+        values = self.values(key)
+        return bool(values) and not any(value != UNSET and as_bool(value) for value in values)
 
     def env(self, name: str) -> str | None:
-        found = _distinct(value for one in self.told for value in one.stated.env.get(name, []))
-        return found[0] if len(found) == 1 else None
+        values = _distinct(value for node in self.nodes for value in node.stated.env.get(name, []))
+        return values[0] if len(values) == 1 else None
 
     def option(self, name: str):
-        found = _distinct(value for one in self.told for value in one.stated.options.get(name, []))
-        return found[0] if len(found) == 1 else None
+        values = _distinct(value for node in self.nodes for value in node.stated.options.get(name, []))
+        return values[0] if len(values) == 1 else None
 
     def degree(self, name: str) -> int | None:
         """A parallel size as a number; None where it is not known, or differs.  ">1" is at least 2."""
-        found = _distinct(number(value) for one in self.told for value in one.stated.options.get(name, []))
-        return found[0] if len(found) == 1 else None
+        values = _distinct(number(value) for node in self.nodes for value in node.stated.options.get(name, []))
+        return values[0] if len(values) == 1 else None
 
     @cached_property
     def versions(self) -> dict[str, set[tuple[tuple, tuple]]]:
-        found: dict[str, set[tuple[tuple, tuple]]] = {}
-        for one in self.told:
-            for name, versions in one.stated.versions.items():
-                found.setdefault(name, set()).update(versions)
-            for event in one.kinds("initialized"):
+        releases: dict[str, set[tuple[tuple, tuple]]] = {}
+        for node in self.nodes:
+            for name, versions in node.stated.versions.items():
+                releases.setdefault(name, set()).update(versions)
+            for event in node.kinds("initialized"):
                 for name in ("lmcache", "vllm"):
                     numbers = re.match(r"\d+(?:\.\d+)+", event.get(name) or "")
                     if numbers:
-                        one_release = tuple(int(part) for part in numbers[0].split("."))
-                        found.setdefault(name, set()).add((one_release, one_release))
-        return found
+                        release = tuple(int(part) for part in numbers[0].split("."))
+                        releases.setdefault(name, set()).add((release, release))
+        return releases
 
     def version_within(self, product: str, least: tuple, below: tuple) -> bool | None:
         """Whether the versions given of a product lie in a range: all, none (False), or not known (None)."""
-        found = self.versions.get(product) or ()
-        if found and all(least <= first and last < below for first, last in found):
+        releases = self.versions.get(product) or ()
+        if releases and all(least <= first and last < below for first, last in releases):
             return True
-        return False if found and all(last < least or below <= first for first, last in found) else None
+        return False if releases and all(last < least or below <= first for first, last in releases) else None
 
     @cached_property
     def text(self) -> str:
-        return "\n".join(line for one in self.told for line in one.lines)
+        return "\n".join(line for node in self.nodes for line in node.lines)
 
     @property
     def lookups(self) -> list[Lookup]:
-        return [lookup for one in self.told for lookup in one.lookups]
+        return [lookup for node in self.nodes for lookup in node.lookups]
 
     @cached_property
     def misses(self) -> bool:
@@ -211,24 +210,24 @@ class Material:
         """Whether KV was seen to be found at, or asked of, a peer: so both make the same keys."""
         return any(
             event["kind"] == "peer_asked" or (event["kind"] == "layout" and event.get("chunks"))
-            for one in self.told
-            for event in one.events
+            for node in self.nodes
+            for event in node.events
         )
 
     @property
     def peers_gave(self) -> bool:
         """Whether KV was loaded besides.  It may have been the node's own."""
-        return self.peers_found and any(event.get("tokens") for one in self.told for event in one.kinds("retrieved"))
+        return self.peers_found and any(event.get("tokens") for node in self.nodes for event in node.kinds("retrieved"))
 
     @cached_property
     def troubles(self) -> list[str]:
         """Lines that tell of trouble of any kind, understood or not, as quoted."""
-        return [quoted(line) for one in self.told for line in one.lines if _ERROR.search(line)]
+        return [quoted(line) for node in self.nodes for line in node.lines if _ERROR.search(line)]
 
     @property
     def is_shared(self) -> bool:
         """Whether KV is meant to be used by another process than the one that made it."""
-        given = {one.role for one in self.told}
+        given = {node.role for node in self.nodes}
         return (
             {"prefill", "decode"} <= given
             or self.is_on("enable_p2p")
@@ -239,8 +238,8 @@ class Material:
 
 
 def _distinct(values) -> list:
-    found: list = []
+    distinct: list = []
     for value in values:
-        if not any(value == other and type(value) is type(other) for other in found):
-            found.append(value)
-    return found
+        if not any(value == other and type(value) is type(other) for other in distinct):
+            distinct.append(value)
+    return distinct

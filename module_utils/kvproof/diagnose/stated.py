@@ -37,7 +37,7 @@ class Stated:
     """What a text states: ``settings`` key → values in order, ``env`` and ``options`` the same, ``versions`` product →
     (first, last) of tuples of numbers.  Names are those of the allow-lists; anything else is dropped here."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.settings: dict[str, list] = {}
         self.env: dict[str, list] = {}
         self.options: dict[str, list] = {}

@@ -54,9 +54,13 @@ class Node(Protocol):
 class Material(Protocol):
     """Everything that was pasted, of all nodes; diagnose.read makes it."""
 
-    told: list
-    text: str
-    versions: dict
+    nodes: list
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def versions(self) -> dict: ...
 
     def lines(self, *kinds: str) -> Iterator[tuple[str, str]]:
         """(role, line as a report may show it): the first line of these kinds of every node that has one."""

@@ -90,8 +90,8 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
 def _look(case: Case, attempts: list[Attempt]) -> list[_Seen]:
     """Runs every finding's look; one that breaks is told and does not stop the others."""
     seen = []
-    for finding in sorted((f for f in all_findings() if f.look), key=lambda f: f.slug == CHECK_FAILED):
-        if finding.architectures and case.architecture not in finding.architectures:
+    for finding in sorted(all_findings(), key=lambda f: f.slug == CHECK_FAILED):
+        if finding.look is None or (finding.architectures and case.architecture not in finding.architectures):
             continue
         try:
             seen += [_Seen(finding, sighting) for sighting in finding.look(case, attempts)]

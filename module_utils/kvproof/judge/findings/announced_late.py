@@ -39,10 +39,13 @@ def late_rise(case, attempts) -> int | None:
     """
     missed = attempts and all(a.outcome == "missed" and a.announced is False and a.expected for a in attempts)
     chunk = case.chunk_size()
-    counts = [_key_count(c, case.holder.instance_id) for c in (case.probe.get("controller"), _after(case))]
-    if not missed or not chunk or None in counts or case.holder.instance_id == case.receiver.instance_id:
+    before = _key_count(case.probe.get("controller"), case.holder.instance_id)
+    after = _key_count(_after(case), case.holder.instance_id)
+    if before is None or after is None or not missed or not chunk:
         return None
-    rise = counts[1] - counts[0]
+    if case.holder.instance_id == case.receiver.instance_id:
+        return None
+    rise = after - before
     return rise if rise >= sum(a.expected // chunk for a in attempts) else None
 
 

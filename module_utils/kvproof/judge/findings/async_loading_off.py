@@ -47,4 +47,4 @@ def pasted(material):
     affected = material.version_within("lmcache", (0, 3, 7), (99,))
     if affected is not False and not material.values("lookup_url"):
         sure = affected or not material.versions.get("lmcache")
-        yield Sign(material.told[-1].role, "enable_p2p: true, enable_async_loading: false", SETTING if sure else HINT)
+        yield Sign(material.nodes[-1].role, "enable_p2p: true, enable_async_loading: false", SETTING if sure else HINT)

@@ -37,12 +37,12 @@ BEFORE = 15  # lines of a traceback
 
 
 def pasted(material):
-    for told in material.told:
-        for number, line in enumerate(told.lines):
+    for node in material.nodes:
+        for number, line in enumerate(node.lines):
             found = MISSING.search(line)
             if not found or (found["type"] and BUILT_IN.fullmatch(found["type"])):
                 continue
-            around = told.lines[max(0, number - BEFORE) : number + 1]
+            around = node.lines[max(0, number - BEFORE) : number + 1]
             ending = any(TEARDOWN.search(other) for other in around)
-            yield Sign(told.role, quoted(line), HINT if ending else PROOF)
+            yield Sign(node.role, quoted(line), HINT if ending else PROOF)
             break

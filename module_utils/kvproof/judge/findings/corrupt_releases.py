@@ -40,4 +40,4 @@ def pasted(material):
             "vllm", (0, 26), (0, 29)
         )
         text = f"“{complaint[0]}”" + (" with LMCache 0.5.2 to 0.5.4 on vLLM 0.26 to 0.28" if bad else "")
-        yield Sign(material.told[0].role, text, SETTING if bad else HINT)
+        yield Sign(material.nodes[0].role, text, SETTING if bad else HINT)

@@ -31,21 +31,21 @@ COMPLAINT = re.compile(r"hash\(.*None\).*(?:differ|not the same|inconsisten)")  
 
 def pasted(material):
     seen = {}
-    for told in material.told:
-        for line in told.lines:
+    for node in material.nodes:
+        for line in node.lines:
             found = LINE.search(line)
             if found and found["seed"] not in ("None", "random"):
-                seen.setdefault((found["prefix"], found["seed"]), {}).setdefault(found["hash"], told.role)
+                seen.setdefault((found["prefix"], found["seed"]), {}).setdefault(found["hash"], node.role)
             both = re.search(r"PYTHONHASHSEED=(\d+), result_hash=(-?\d+)\S* (?:\(\w+\) )?vs\.? (-?\d+)", line)
             if both and both[2] != both[3]:
-                yield Sign(told.role, quoted(line), PROOF)
+                yield Sign(node.role, quoted(line), PROOF)
     for (prefix, seed), hashes in seen.items():
         if len(hashes) > 1 and len(set(hashes.values())) > 1:
             text = f"prefix_hash={prefix}, PYTHONHASHSEED={seed}: result_hash {' and '.join(hashes)}"
             yield Sign(next(iter(hashes.values())), text, PROOF)
     old = material.version_within("lmcache", (0,), (0, 4, 1))
     builtin = "sha256" not in str(material.value("pre_caching_hash_algorithm"))
-    for told in material.told:
-        line = next(filter(COMPLAINT.search, told.lines), None)
+    for node in material.nodes:
+        line = next(filter(COMPLAINT.search, node.lines), None)
         if line is not None:
-            yield Sign(told.role, quoted(line), PROOF if old and builtin else HINT)
+            yield Sign(node.role, quoted(line), PROOF if old and builtin else HINT)

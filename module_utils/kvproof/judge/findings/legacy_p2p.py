@@ -29,4 +29,4 @@ def pasted(material):
     if not (keys and material.is_on("enable_p2p")):
         return
     newer = material.version_within("lmcache", (0, 3, 7), (99,))
-    yield Sign(material.told[0].role, f"enable_p2p: true with {', '.join(keys)}", SETTING if newer else HINT)
+    yield Sign(material.nodes[0].role, f"enable_p2p: true with {', '.join(keys)}", SETTING if newer else HINT)

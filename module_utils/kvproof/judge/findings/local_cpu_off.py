@@ -40,4 +40,4 @@ def look(case, attempts):
 
 def pasted(material):
     if material.is_on("enable_p2p") and material.is_off("local_cpu") and not material.peers_found:
-        yield Sign(material.told[0].role, "enable_p2p: true, local_cpu: false", SETTING)
+        yield Sign(material.nodes[0].role, "enable_p2p: true, local_cpu: false", SETTING)

@@ -36,8 +36,8 @@ def look(case, attempts):
 
 
 def pasted(material):
-    for told in material.told:
-        if told.page and not told.page["lmcache"]:
-            yield Sign(told.role, "the metrics page has no lmcache: series", HINT)
+    for node in material.nodes:
+        if node.page and not node.page["lmcache"]:
+            yield Sign(node.role, "the metrics page has no lmcache: series", HINT)
     if material.env(FOLDER) == UNSET and not material.misses and not material.is_shared:
-        yield Sign(material.told[0].role, f"{FOLDER} is not set", SETTING)
+        yield Sign(material.nodes[0].role, f"{FOLDER} is not set", SETTING)

@@ -78,15 +78,15 @@ def _why(side, p2p):
 def pasted(material):
     if material.is_on("enable_pd") or is_given(material.values("remote_url")):
         return  # KV is shared in another way
-    for told in material.told:
-        keys, values = [key for key in OF_P2P if is_given(told.values(key))], told.values("enable_p2p")
+    for node in material.nodes:
+        keys, values = [key for key in OF_P2P if is_given(node.values(key))], node.values("enable_p2p")
         if keys and values and all(value in (UNSET, False) or _misread(value) for value in values):
             how = "is not set" if values[0] == UNSET else f"is {values[0]!r}"
-        elif keys and not values and told.whole_configuration:
+        elif keys and not values and node.whole_configuration:
             how = "is not in the configuration"
         else:
             continue
-        yield Sign(told.role, f"{', '.join(keys)} set, but enable_p2p {how}", SETTING)
+        yield Sign(node.role, f"{', '.join(keys)} set, but enable_p2p {how}", SETTING)
 
 
 def _misread(value) -> bool:

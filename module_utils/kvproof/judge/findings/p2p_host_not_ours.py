@@ -77,11 +77,11 @@ def _reach(case, side) -> tuple[str, str]:
 
 
 def pasted(material):
-    for told in material.told:
+    for node in material.nodes:
         for key in (*ADVERTISED, *CONTROLLER_URLS):
-            values = told.values(key)
+            values = node.values(key)
             if key in ADVERTISED and values in (["0.0.0.0"], ["::"]):
-                yield Sign(told.role, f"{key}: {values[0]}", SETTING)
+                yield Sign(node.role, f"{key}: {values[0]}", SETTING)
             for value in values:
                 if str(value).startswith(("localhost", "127.")):
-                    yield Sign(told.role, f"{key}: {value}", HINT)
+                    yield Sign(node.role, f"{key}: {value}", HINT)

@@ -59,8 +59,8 @@ def _missing(values: dict) -> list[str]:
 
 
 def pasted(material):
-    for told in material.told:
-        for event in told.events:
+    for node in material.nodes:
+        for event in node.events:
             if event["kind"] == "config_refused" and event["text"] != BARE:
-                yield Sign(told.role, quoted(event["line"]))
+                yield Sign(node.role, quoted(event["line"]))
                 break

@@ -47,6 +47,6 @@ def pasted(material):
     for role, line in material.lines("pd_p2p_conflict"):
         yield Sign(role, line)
         return
-    for told in material.told:
-        if any(told.values("enable_pd") == told.values("enable_p2p") == [value] for value in (True, "true", "True")):
-            yield Sign(told.role, "enable_pd: true and enable_p2p: true", SETTING)
+    for node in material.nodes:
+        if any(node.values("enable_pd") == node.values("enable_p2p") == [value] for value in (True, "true", "True")):
+            yield Sign(node.role, "enable_pd: true and enable_p2p: true", SETTING)

@@ -36,14 +36,14 @@ def pasted(material):
     for role, line in material.lines("port_index"):
         yield Sign(role, line)
     ranks = material.degree("tensor-parallel-size")
-    for told in material.told:
+    for node in material.nodes:
         for key in KEYS:
-            counts = [_count(value) for value in told.values(key) if value]
+            counts = [_count(value) for value in node.values(key) if value]
             if ranks and counts and None not in counts and max(counts) < ranks:
                 # an engine that answered requests did not fail at start
                 sure = not material.lookups and (not key.startswith("nixl_") or "xpyd" in material.text)
-                text = f"{key}: {told.values(key)[0]}, for {ranks} ranks"
-                yield Sign(told.role, text, SETTING if sure else HINT)
+                text = f"{key}: {node.values(key)[0]}, for {ranks} ranks"
+                yield Sign(node.role, text, SETTING if sure else HINT)
 
 
 def _count(value) -> int | None:

@@ -58,4 +58,4 @@ def pasted(material):
         # up to 0.3.10 save_unfull_chunk was on by default
         whole_only = material.is_off("save_unfull_chunk") or material.version_within("lmcache", (0, 3, 11), (99,))
         strength = SETTING if chunk and whole_only else HINT
-        yield Sign(material.told[0].role, text, strength, remedy="Test with a prompt of several chunks.")
+        yield Sign(material.nodes[0].role, text, strength, remedy="Test with a prompt of several chunks.")

@@ -20,7 +20,7 @@ FINDING = Finding(
 
 
 def pasted(material):
-    for told in material.told:
-        for value in told.stated.settings.get("mp.host", []):
+    for node in material.nodes:
+        for value in node.stated.settings.get("mp.host", []):
             if value != UNSET and not str(value).split("://")[-1].startswith(("localhost", "127.", "0.0.0.0")):
-                yield Sign(told.role, f"lmcache.mp.host: {value}", HINT)
+                yield Sign(node.role, f"lmcache.mp.host: {value}", HINT)

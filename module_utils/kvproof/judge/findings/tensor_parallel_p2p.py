@@ -48,4 +48,4 @@ def pasted(material):
         return
     unknown = affected is None and material.versions.get("lmcache")
     text = f"enable_p2p: true, {ranks} or more ranks"
-    yield Sign(material.told[0].role, text, HINT if unknown else SETTING)
+    yield Sign(material.nodes[0].role, text, HINT if unknown else SETTING)

@@ -27,7 +27,7 @@ def pasted(material):
     for role, line in material.lines("unsupported_channel"):
         yield Sign(role, line)
         return
-    for told in material.told:
-        for value in told.values("transfer_channel"):
+    for node in material.nodes:
+        for value in node.values("transfer_channel"):
             if value and str(value).lower() in ("tcp", "ucx", "rdma", "socket", "zmq"):
-                yield Sign(told.role, f"transfer_channel: {value}", SETTING)
+                yield Sign(node.role, f"transfer_channel: {value}", SETTING)
