@@ -62,8 +62,8 @@ def variables(page: str) -> dict[str, str]:
     """Default cell by variable, in the order of the tables."""
     table = {}
     for first, default, *_rest in rows(page):
-        if first.startswith("`kv_reuse_") and first.strip("`") not in modules():
-            names = re.findall(r"`(\w+)`", first)
+        names = re.findall(r"`(\w+)`", first)
+        if first.startswith("`kv_reuse_") and not modules() & set(names):
             defaults = default.split(",") if "," in default else [default] * len(names)
             table.update(zip(names, (cell.strip() for cell in defaults)))
     return table
@@ -71,7 +71,7 @@ def variables(page: str) -> dict[str, str]:
 
 def modules() -> set[str]:
     """Of the role, the callback and the modules that can be used ad hoc."""
-    return {path.stem for path in (ROOT / "library").glob("*.py")} | {"kv_reuse", "kv_reuse_report"}
+    return {path.stem for path in (ROOT / "library").glob("[a-z]*")} | {"kv_reuse", "kv_reuse_report"}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -117,7 +117,7 @@ def test_the_exit_codes_are_explained_as_the_report_does(page):
 
 @pytest.mark.parametrize("page", READMES)
 def test_what_is_run_by_name_is_named(page):
-    named = {row[0].strip("`") for row in rows(page)}
+    named = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
     assert modules() <= named
     assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", text(page))) >= SEED
 
