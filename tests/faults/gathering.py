@@ -15,7 +15,7 @@ from kvproof.evidence import assemble
 from kvproof.node.controller import gather as controller_document
 from kvproof.node.engine import gather as node_document
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.experiment import Experiment, Settings, new_run_id
+from kvproof.probe.inprocess_p2p import Experiment, Settings, new_run_id
 
 if TYPE_CHECKING:
     from lab.cluster.cluster import Cluster

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 
 from fake_engine import CHUNK, Server
-from kvproof.probe import experiment
+from kvproof.probe import inprocess_p2p as experiment
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.experiment import Experiment, Settings
+from kvproof.probe.inprocess_p2p import Experiment, Settings
 
 
 def run(cluster, settings=None, controller=True, holder=None, receiver=None):

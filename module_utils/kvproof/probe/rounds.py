@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..transport import http as httpclient
 from ..transport.ssh_route import RouteError, SshSettings, words
-from . import experiment, metrics
+from . import inprocess_p2p as experiment
+from . import metrics
 from .engine import EngineSettings
 
 SHORTEST_SECRET = 4

@@ -21,7 +21,7 @@ from certificates import self_signed
 from fake_engine import CHUNK, FakeCluster, Server
 from kvproof.judge.verdict import judge
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.experiment import Experiment, Settings
+from kvproof.probe.inprocess_p2p import Experiment, Settings
 from kvproof.probe.store_watch import read_controller
 from kvproof.transport.http import Deadline, HttpClient, RequestFailed, UrlError
 from kvproof.transport.ssh_route import RouteError, SshSettings, route
