@@ -37,7 +37,8 @@ import itertools
 
 import outcome
 from kvproof.probe import prompts
-from kvproof.probe.completions import CompletionClient, knockout_fields
+from kvproof.probe.completions import CompletionClient
+from kvproof.probe.inprocess_p2p import knockout_fields
 from kvproof.transport.http import Deadline, HttpClient
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -31,8 +31,9 @@ sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT)]
 import outcome
 from kvproof.probe import prompts
 from kvproof.probe.completions import CompletionClient
+from kvproof.probe.controller import controller_client, instance_of, read_workers
 from kvproof.probe.engine import Engine, EngineSettings
-from kvproof.probe.store_watch import StoreWatch, controller_client, instance_of, read_workers
+from kvproof.probe.store_watch import StoreWatch
 from kvproof.transport.http import Deadline
 
 from lab.cluster.cluster import Cluster

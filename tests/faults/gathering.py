@@ -15,7 +15,8 @@ from kvproof.evidence import assemble
 from kvproof.node.controller import gather as controller_document
 from kvproof.node.engine import gather as node_document
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.inprocess_p2p import Experiment, Settings, new_run_id
+from kvproof.probe.inprocess_p2p import InProcessP2P
+from kvproof.probe.options import Settings, new_run_id
 
 if TYPE_CHECKING:
     from lab.cluster.cluster import Cluster
@@ -44,7 +45,7 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
     run = new_run_id()
     engines = {role: _engine(cluster, role) for role in ROLES}
-    probe = Experiment(Settings(run_id=run, **settings), engines["holder"], engines["receiver"],
+    probe = InProcessP2P(Settings(run_id=run, **settings), engines["holder"], engines["receiver"],
                        cluster.controller_url).run()  # fmt: skip
     nodes: dict[str, Any] = {role: {} for role in ROLES}
     if told.get("kv_reuse_nodes", True):

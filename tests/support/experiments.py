@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 
 from fake_engine import CHUNK, Server
-from kvproof.probe import inprocess_p2p as experiment
+from kvproof.probe.document import empty_probe
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.inprocess_p2p import Experiment, Settings
+from kvproof.probe.inprocess_p2p import InProcessP2P
+from kvproof.probe.options import Settings
 
 
 def run(cluster, settings=None, controller=True, holder=None, receiver=None):
@@ -21,7 +22,7 @@ def run(cluster, settings=None, controller=True, holder=None, receiver=None):
         "deadline_s": 20.0,
         **(settings or {}),
     }
-    pair = Experiment(
+    pair = InProcessP2P(
         Settings(**wanted),
         EngineSettings("holder", "p1", **{"url": cluster.prefill.url, **(holder or {})}),
         EngineSettings("receiver", "d1", **{"url": cluster.decode.url, **(receiver or {})}),
@@ -29,7 +30,7 @@ def run(cluster, settings=None, controller=True, holder=None, receiver=None):
     )
     probe = pair.run()
     json.dumps(probe, allow_nan=False)
-    assert set(probe) == set(experiment.empty_probe(pair.settings, pair.holder.settings, pair.receiver.settings))
+    assert set(probe) == set(empty_probe(pair.settings, pair.holder.settings, pair.receiver.settings))
     return probe
 
 

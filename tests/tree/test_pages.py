@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kvproof.judge.link import NAMES
-from kvproof.probe import inprocess_p2p as experiment
+from kvproof.probe import experiment
 from kvproof.report import document, views
 
 ROOT = Path(__file__).resolve().parents[2]

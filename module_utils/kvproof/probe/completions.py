@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import secrets
 import statistics
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..transport.http import HttpClient, Reply, RequestFailed, not_json_text
+from .document import empty_request
 
 TEXT_LIMIT = 400
 GAPS = 256  # times between tokens that are kept
@@ -217,38 +217,6 @@ class CompletionClient:
             text=reader.text[:TEXT_LIMIT],
             logprobs=reader.logprobs[:LOGPROB_TOKENS] or None,
         )
-
-
-def knockout_fields() -> dict[str, Any]:
-    """Makes a prompt miss and leave nothing: a tag enters LMCache's key, a salt vLLM's own.  Values are strings:
-    LMCache 0.5.6 stalls on a JSON true."""
-    nonce = secrets.token_hex(16)
-    return {
-        "kv_transfer_params": {"lmcache.tag.kvproof": nonce, "lmcache.skip_save": "true"},
-        "cache_salt": nonce,
-    }
-
-
-def empty_request(role: str, engine: str, request_id: str) -> dict[str, Any]:
-    """REQUEST before anything is known."""
-    return {
-        "role": role,
-        "engine": engine,
-        "request_id": request_id,
-        "response_id": None,
-        "sent_at": None,
-        "ttft_s": None,
-        "total_s": None,
-        "itl_s": None,
-        "tpot_s": None,
-        "prompt_tokens": None,
-        "cached_tokens": None,
-        "completion_tokens": None,
-        "finish_reason": None,
-        "text": "",
-        "logprobs": None,
-        "error": None,
-    }
 
 
 def _logprobs(found: Any) -> list[dict[str, Any]]:

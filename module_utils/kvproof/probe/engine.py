@@ -14,6 +14,7 @@ from ..stack.settings import lmcache_config, lmcache_meta
 from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
 from ..transport.ssh_route import SshSettings
 from . import metrics
+from .document import empty_engine
 
 CONTACT_TIMEOUT_S = 10.0
 INTERNAL_TIMEOUT_S = 2.0
@@ -153,26 +154,6 @@ def open_tunnel(ssh: SshSettings | None, deadline: Deadline) -> Any:
     from ..transport.ssh_tunnel import Tunnel  # and with it paramiko, which takes its time to load
 
     return Tunnel(ssh, deadline)
-
-
-def empty_engine(settings: EngineSettings) -> dict[str, Any]:
-    """ENGINE before anything is known; ``reachable`` None: not tried."""
-    return {
-        "name": settings.name,
-        "url": settings.url,
-        "reachable": None,
-        "error": None,
-        "health": None,
-        "models": [],
-        "model": None,
-        "model_root": None,
-        "max_model_len": None,
-        "version": None,
-        "tokenize": False,
-        "metrics": {"before": None, "after": None},
-        "internal": None,
-        "tunnel": None,
-    }
 
 
 def read_internal(http: HttpClient) -> dict[str, Any]:

@@ -8,20 +8,17 @@ What does not fit is skipped with a reason, and so is what failed on the way: no
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..transport.http import Deadline
 from . import prompts, sizing
-from .completions import CompletionClient, knockout_fields
+from .completions import CompletionClient
+from .document import skipped_length
 from .store_watch import StoreWatch
 
 NEW_TOKENS = 2  # only the first one is timed
-
-
-def skipped(asked: int, why: str) -> dict[str, Any]:
-    """LENGTH that was not measured."""
-    return {"asked": asked, "tokens": None, "skipped": why, "trials": []}
 
 
 @dataclass
@@ -36,18 +33,19 @@ class LengthProbe:
     material: prompts.Material
     clients: dict[str, CompletionClient]
     watch: StoreWatch
+    knockout_fields: Callable[[], dict[str, Any]]
     left_bytes: float | None
 
     def measure(self, asked: int) -> dict[str, Any]:
         """LENGTH of a common prefix of so many tokens, rounded down to whole chunks."""
         chunks = asked // self.bounds.chunk_size
         if chunks == 0:
-            return skipped(asked, f"shorter than a chunk of {self.bounds.chunk_size} tokens")
+            return skipped_length(asked, f"shorter than a chunk of {self.bounds.chunk_size} tokens")
         prefix = chunks * self.bounds.chunk_size + prompts.SLACK_TOKENS
         pair = prompts.build(self.material, prefix)
         why = sizing.length_refusal(self.bounds, pair, NEW_TOKENS, self.left_bytes)
         if why:
-            return skipped(asked, why)
+            return skipped_length(asked, why)
         length = {"asked": asked, "tokens": pair.tokens, "skipped": None, "trials": []}
         for number in range(self.trials):
             one = pair.most_tokens * (self.bounds.kv_bytes_per_token or 0)
@@ -84,5 +82,5 @@ class LengthProbe:
         return trial
 
     def _ask(self, engine: str, role: str, prompt: Any, name: str) -> dict[str, Any]:
-        extra = knockout_fields() if role == "knockout" else None
+        extra = self.knockout_fields() if role == "knockout" else None
         return self.clients[engine].ask(role, prompt, f"kvp-{self.run_id}-{name}-{role}", NEW_TOKENS, extra)

@@ -19,72 +19,12 @@ from typing import Any
 
 from ..transport.http import HttpClient, RequestFailed
 
-WORDS = [
-    "apple",
-    "river",
-    "stone",
-    "lamp",
-    "cloud",
-    "maple",
-    "tiger",
-    "window",
-    "garden",
-    "silver",
-    "paper",
-    "bridge",
-    "candle",
-    "forest",
-    "mirror",
-    "ocean",
-    "pepper",
-    "rabbit",
-    "saddle",
-    "temple",
-    "basket",
-    "button",
-    "copper",
-    "dragon",
-    "engine",
-    "feather",
-    "ginger",
-    "hammer",
-    "island",
-    "jacket",
-    "kettle",
-    "ladder",
-    "marble",
-    "needle",
-    "orange",
-    "pencil",
-    "quartz",
-    "ribbon",
-    "shadow",
-    "timber",
-    "velvet",
-    "walnut",
-    "yellow",
-    "zebra",
-    "anchor",
-    "barrel",
-    "castle",
-    "desert",
-    "falcon",
-    "harbor",
-    "insect",
-    "jungle",
-    "lemon",
-    "monkey",
-    "napkin",
-    "oyster",
-    "pillow",
-    "rocket",
-    "spider",
-    "tunnel",
-    "violin",
-    "whistle",
-    "butter",
-    "canyon",
-]
+WORDS = """
+    apple river stone lamp cloud maple tiger window garden silver paper bridge candle forest mirror ocean pepper
+    rabbit saddle temple basket button copper dragon engine feather ginger hammer island jacket kettle ladder marble
+    needle orange pencil quartz ribbon shadow timber velvet walnut yellow zebra anchor barrel castle desert falcon
+    harbor insect jungle lemon monkey napkin oyster pillow rocket spider tunnel violin whistle butter canyon
+""".split()
 OPENING = "Words:"  # short: the nonce behind it has to differ within the first block of 16 tokens
 ENDING = "\nThe same words again, from a place in the middle:"
 SEPARATOR = " |"
@@ -145,9 +85,9 @@ def material_from_ids(ids: list[int], pieces: int, source: str) -> Material:
 def tokenize_with_server(http: HttpClient, model: str) -> Material:
     """Material by POST /tokenize (vLLM), special tokens of the model included.  Raises RequestFailed."""
     text, pieces = material_text()
-    said = http.post_json("/tokenize", {"model": model, "prompt": text})
-    ids = said.get("tokens") if isinstance(said, dict) else None
-    if not isinstance(ids, list) or len(ids) < pieces or not all(type(one) is int for one in ids):
+    answer = http.post_json("/tokenize", {"model": model, "prompt": text})
+    ids = answer.get("tokens") if isinstance(answer, dict) else None
+    if not isinstance(ids, list) or len(ids) < pieces or not all(type(token) is int for token in ids):
         raise RequestFailed("json", f"{http.base}/tokenize gave no token ids")
     material = material_from_ids(ids, pieces, "tokenize")
     if len({tuple(word) for word in material.words}) < len(WORDS) // 2:

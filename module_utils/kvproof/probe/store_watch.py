@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a seed's KV has been stored where a peer can find it: the document VISIBLE, and CONTROLLER's HTTP half.
+"""When a seed's KV has been stored where a peer can find it: the document VISIBLE.
 
 Witnesses, best first: the controller's key_count of the holder, the holder's log line for this very request,
 the holder's hot-cache gauge.  Whichever says so first ends the wait.
@@ -9,75 +9,19 @@ the holder's hot-cache gauge.  Whichever says so first ends the wait.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..stack import lines, workers
-from ..transport.http import Deadline, HttpClient, RequestFailed, check_url
-from ..transport.ssh_route import SshSettings
-from .engine import Engine, open_tunnel
+from ..stack import lines
+from ..transport.http import HttpClient, RequestFailed
+from .controller import instance_of, read_workers
+from .engine import Engine
 
 POLL_S = 0.02
 POLL_METRICS_S = 0.1  # a metrics page costs the engine more than a controller's answer
-POLL_TIMEOUT_S = 2.0
 MAX_LOG_BYTES = 8 * 1024 * 1024  # written while one seed runs
 GAUGE = "lmcache:local_cpu_hot_cache_count"
-_HTTP_STATES = {
-    "connect": "refused",
-    "timeout": "timeout",
-    "deadline": "timeout",
-    "json": "not-json",
-    "ssh": "no-tunnel",
-}
-
-
-def controller_client(url: str | None, deadline: Deadline, ssh: SshSettings | None = None) -> HttpClient | None:
-    """A client for the controller's HTTP server; None without URL."""
-    if not url:
-        return None
-    return HttpClient(check_url(url, "controller_url"), deadline, tunnel=open_tunnel(ssh, deadline))
-
-
-def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
-    """CONTROLLER as far as HTTP shows it (GET /controller/workers, LMCache 0.3.7 and later); None without URL."""
-    if http is None:
-        return None
-    state: dict[str, Any] = {"state": "ok", "status": 200, "text": None}
-    registered = None
-    try:
-        registered = read_workers(http)
-    except RequestFailed as exc:
-        state = {
-            "state": _HTTP_STATES.get(exc.error["kind"], "error"),
-            "status": exc.error["status"],
-            "text": exc.error["text"],
-        }
-    return {
-        "schema": "kvproof.controller/1",
-        "name": None,
-        "ssh": "not-used",
-        "url": http.base,
-        "http": state,
-        "workers": registered,
-        "process": {"running": None, "pid": None, "user": None, "found_by": None, "unseen": ["process"]},
-        "options": None,
-        "listening": None,
-    }
-
-
-def read_workers(http: HttpClient) -> list[dict[str, Any]]:
-    """The controller's registered workers.  Raises RequestFailed."""
-    registered = workers.listed(http.get_json(workers.PATH, POLL_TIMEOUT_S))
-    if registered is None:
-        raise RequestFailed(
-            "json",
-            f"{http.base}{workers.PATH} names no workers; "
-            "see that kv_reuse_controller_url is that of lmcache_controller",
-        )
-    return registered
 
 
 class StoreWatch:
@@ -207,37 +151,8 @@ class LogFollower:
         return self._tokens
 
 
-def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:
-    """The engine's instance id at the controller: from its own configuration, else by its address."""
-    own = engine.conf("lmcache_instance_id")
-    names = {str(worker["instance_id"]) for worker in workers}
-    if own in names:
-        return own
-    addresses = _addresses(urlsplit(engine.settings.url).hostname or "")
-    if engine.tunnel:  # the URL is as the node sees it: its loopback addresses are not this machine's, nor a peer's
-        addresses = {one for one in addresses if not one.startswith("127.")} | _addresses(engine.tunnel.host() or "")
-    found = {
-        str(worker["instance_id"])
-        for worker in workers
-        if addresses & {str(worker["ip"]), str(worker["peer_init_url"]).rpartition(":")[0]}
-    }
-    return found.pop() if len(found) == 1 else None
-
-
-def _addresses(host: str) -> set[str]:
-    try:
-        return {host, *(str(info[4][0]) for info in socket.getaddrinfo(host, None))}
-    except OSError:
-        return {host}
-
-
 def _readable(path: str | None) -> bool:
     return bool(path) and os.path.isfile(path) and os.access(path, os.R_OK)
-
-
-def not_waited() -> dict[str, Any]:
-    """VISIBLE of a seed that failed."""
-    return {"how": None, "reached": False, "waited_s": 0.0, "limit_s": 0.0}
 
 
 def _visible(how: str | None, reached: bool, started: float, limit: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ NO, ACCEPT_NEW, YES = "no", "accept-new", "yes"  # StrictHostKeyChecking; "ask" 
 _STRICT = {"no": NO, "off": NO, "false": NO, "accept-new": ACCEPT_NEW}
 
 
-class RouteError(Exception):
+class RouteError(ValueError):
     """No way can be told; the message is one sentence that says what to do."""
 
 

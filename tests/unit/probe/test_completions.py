@@ -9,7 +9,8 @@ import time
 
 import pytest
 from fake_engine import Server
-from kvproof.probe.completions import CompletionClient, StreamReader, empty_request
+from kvproof.probe.completions import CompletionClient, StreamReader
+from kvproof.probe.document import empty_request
 from kvproof.transport.http import Deadline, HttpClient
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from experiments import internal_api, run
 from fake_engine import CHUNK, FakeCluster, digest
-from kvproof.probe import inprocess_p2p as experiment
+from kvproof.probe import experiment
 from kvproof.probe.store_watch import LogFollower
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from experiments import internal_api, run
 from fake_engine import CHUNK, FakeCluster
-from kvproof.probe import inprocess_p2p as experiment
+from kvproof.probe import experiment
 
 
 @pytest.fixture

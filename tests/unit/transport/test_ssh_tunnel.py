@@ -20,9 +20,10 @@ import sshd
 from certificates import self_signed
 from fake_engine import CHUNK, FakeCluster, Server
 from kvproof.judge.verdict import judge
+from kvproof.probe.controller import read_controller
 from kvproof.probe.engine import EngineSettings
-from kvproof.probe.inprocess_p2p import Experiment, Settings
-from kvproof.probe.store_watch import read_controller
+from kvproof.probe.inprocess_p2p import InProcessP2P
+from kvproof.probe.options import Settings
 from kvproof.transport.http import Deadline, HttpClient, RequestFailed, UrlError
 from kvproof.transport.ssh_route import RouteError, SshSettings, route
 
@@ -87,7 +88,7 @@ def error(http: HttpClient, path: str = "/x") -> dict:
 
 def experiment(cluster, holder: SshSettings, receiver: SshSettings, **settings) -> dict:
     wanted = {"run_id": "kabc12345", "trials": 1, "chunk_size": CHUNK, "wait_s": 2.0, "deadline_s": 30.0, **settings}
-    return Experiment(
+    return InProcessP2P(
         Settings(**wanted, controller_ssh=holder),
         EngineSettings("holder", "p1", cluster.prefill.url, ssh=holder),
         EngineSettings("receiver", "d1", cluster.decode.url, ssh=receiver),

@@ -1,0 +1,265 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every experiment of a pair has: two engines under one deadline, fresh prompts that fit them, their metrics
+before and after, and the document PROBE that all ends in.
+
+An architecture's experiment is a class in a file of its own (inprocess_p2p.py) that says who is asked what: the
+warm-up, the trials, the controls, and what makes a request miss.  A bad cluster never raises.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..transport.http import Deadline, RequestFailed
+from . import prompts, sizing
+from .completions import CompletionClient
+from .controller import controller_client, read_controller
+from .document import empty_probe, skipped_length
+from .engine import Engine, EngineSettings, side_by_side
+from .lengths import LengthProbe
+from .options import Settings
+from .store_watch import StoreWatch
+
+FEW_TOKENS = 8  # what every request generates but those of the first trial; the first token tells most
+WARMUP_TOKENS = 2
+FLUSH_S = 11.0  # LMCache flushes its counters every 10 s
+
+
+class TokenizerError(ValueError):
+    """The tokenizer given cannot be loaded; the message is one sentence."""
+
+
+class Experiment:
+    """One pair's experiment; ``run()`` returns PROBE.
+
+    Raises ImportError where a tokenizer path is wanted and transformers is missing, and TokenizerError where
+    the path holds no tokenizer: both are the operator's to mend.
+    """
+
+    def __init__(
+        self, settings: Settings, holder: EngineSettings, receiver: EngineSettings, controller_url: str | None = None
+    ):
+        self.settings, self.deadline = settings, Deadline(settings.deadline_s)
+        self.probe = empty_probe(settings, holder, receiver)
+        self.holder = Engine(holder, self.deadline, self.note)
+        self.receiver = Engine(receiver, self.deadline, self.note)
+        self.probe["engines"] = {"holder": self.holder.document, "receiver": self.receiver.document}
+        self.controller = controller_client(controller_url, self.deadline, settings.controller_ssh)
+        self.longest_wait = settings.wait_s  # less once waiting has proved to be of no use
+        self.ended = time.monotonic()  # of the last request
+
+    def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        self._contact()
+        try:
+            if self._prepare():
+                side_by_side(*self._scrapes("before"))
+                self.watch.learn_gauge()
+                self.trials()
+                self.controls()
+        except RequestFailed as exc:
+            self.note("experiment", exc.error)
+        self._finish()
+        self._lengths()
+        self.probe["duration_s"] = round(time.monotonic() - started, 3)
+        return self.probe
+
+    # ---- what an architecture's experiment says
+
+    def warm_up(self) -> int | None:
+        """Takes first times out of the trials; PROBE.warmup.
+
+        Returns the status with which an engine refused the prompt, None when both took it.
+        Raises RequestFailed where an engine gave no answer at all.
+        """
+        raise NotImplementedError
+
+    def trials(self) -> None:
+        """PROBE.trials."""
+        raise NotImplementedError
+
+    def controls(self) -> None:
+        """PROBE.never_seen, recompute and reference."""
+        raise NotImplementedError
+
+    @staticmethod
+    def knockout_fields() -> dict[str, Any]:
+        """What makes a request miss and leave nothing, beside its prompt."""
+        raise NotImplementedError
+
+    # ---- what it has to say it with
+
+    def note(self, where: str, error: dict[str, Any]) -> None:
+        self.probe["errors"].append({"where": where, **error})
+
+    def ask(
+        self,
+        engine: str,
+        role: str,
+        prompt: Any,
+        label: str,
+        *,
+        max_tokens: int = FEW_TOKENS,
+        extra: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        request_id = f"kvp-{self.settings.run_id}-{label}"
+        request = self.clients[engine].ask(role, prompt, request_id, max_tokens, extra)
+        self.ended = time.monotonic()
+        if request["error"]:
+            self.note(f"{engine}.{role}", request["error"])
+        return request
+
+    def build(self, prefix_tokens: int | None = None) -> prompts.PromptPair:
+        return prompts.build(self.material, prefix_tokens or self.bounds.prefix_tokens())
+
+    def wait_for(
+        self, mark: dict[str, Any], seed: dict[str, Any], pair: prompts.PromptPair, since: float | None = None
+    ) -> dict[str, Any]:
+        limit = max(0.0, min(self.longest_wait, self.deadline.left()))
+        return self.watch.wait(
+            mark,
+            seed["response_id"] or seed["request_id"],
+            pair.seed_tokens // self.bounds.chunk_size,
+            limit=limit,
+            since=self.ended if since is None else since,
+        )
+
+    def gave_up(self) -> bool:
+        """After a request that hung or found nobody, or two failed trials in a row, nothing more can be learned."""
+        errors = [(one["seed"]["error"] or (one["reuse"] or {}).get("error")) for one in self.probe["trials"][-2:]]
+        gone = errors[-1] is not None and errors[-1]["kind"] in ("timeout", "deadline", "connect")
+        return gone or (len(errors) == 2 and all(errors))
+
+    def kv_left(self, more: int) -> float | None:
+        """Bytes that the bound on probe KV leaves on an engine after so many more prompts; None: not known."""
+        bounds = self.bounds
+        if bounds.kv_bytes_per_token is None or bounds.max_probe_bytes is None:
+            return None
+        sent = len(self.probe["trials"]) + 2 + more  # with warm-up and never-seen
+        return bounds.max_probe_bytes - sent * self.probe["prompt"]["tokens"] * bounds.kv_bytes_per_token
+
+    # ---- before the trials
+
+    def _contact(self) -> None:
+        def controller() -> None:
+            self.probe["controller"] = read_controller(self.controller)
+
+        side_by_side(self.holder.contact, self.receiver.contact, controller)
+        self.clients = {
+            engine.settings.role: CompletionClient(engine.http, engine.settings.role, engine.document["model"] or "")
+            for engine in (self.holder, self.receiver)
+        }
+
+    def _prepare(self) -> bool:
+        """Material, sizes, warm-up; False where no trial can be made."""
+        if self.holder.lacks() or self.receiver.lacks():
+            return False
+        self.material = self._tokenize()
+        self.bounds, self.chunk_source = sizing.bounds(
+            self.settings, (self.holder, self.receiver), max(self.settings.max_tokens, FEW_TOKENS)
+        )
+        self.watch = StoreWatch(
+            self.holder,
+            self.receiver,
+            self.bounds.chunk_size,
+            controller=self.controller,
+            workers=(self.probe["controller"] or {}).get("workers"),
+        )
+        if not self._size_up():
+            return False
+        refused = self.warm_up()
+        if refused and self.material.source != "text":
+            self.note(
+                "prompt",
+                {
+                    "kind": "http",
+                    "status": refused,
+                    "text": "prompts as token ids are refused, so text is sent and counts are estimates",
+                },
+            )
+            self.material = prompts.Material("text")
+            return self._size_up() and not self.warm_up()
+        return not refused
+
+    def _tokenize(self) -> prompts.Material:
+        """Token ids by the server, else by a tokenizer given, else text."""
+        found = []
+        for engine in (self.holder, self.receiver):
+            try:
+                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"]))
+                engine.document["tokenize"] = True
+            except RequestFailed as exc:
+                self.note(f"{engine.settings.role}.tokenize", exc.error)
+        if found:
+            return found[0]
+        path = self.holder.settings.tokenizer or self.receiver.settings.tokenizer
+        if not path:
+            return prompts.Material("text")
+        try:
+            return prompts.tokenize_with_transformers(path)
+        except (OSError, ValueError) as exc:
+            raise TokenizerError(
+                f"tokenizer {path} cannot be loaded ({str(exc).splitlines()[0][:160]}): give the "
+                "folder of the model's tokenizer, or leave it out"
+            ) from exc
+
+    def _size_up(self) -> bool:
+        """PROMPT, from a first pair that is not sent; False where it must not be."""
+        pair = self.build()
+        self.probe["prompt"] = {
+            "source": self.material.source,
+            "estimated": self.material.source == "text",
+            "tokens": pair.tokens,
+            "prefix_tokens": pair.prefix_tokens,
+            "chunk_size": self.bounds.chunk_size,
+            "chunk_size_source": self.chunk_source,
+            "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
+            "shortened": sizing.shortened(self.bounds),
+            "refused": sizing.refusal(self.bounds, pair),
+        }
+        return self.probe["prompt"]["refused"] is None
+
+    # ---- after them
+
+    def _finish(self) -> None:
+        """The closing scrape; without any trial it is also the opening one."""
+        if self.settings.wait_for_flush and self.probe["trials"]:
+            pause = min(max(0.0, self.ended + FLUSH_S - time.monotonic()), max(0.0, self.deadline.left() - 2))
+            time.sleep(pause)
+            self.probe["settings"]["flush_waited_s"] = round(pause, 3)
+        side_by_side(*self._scrapes("after"))
+        for engine in (self.holder, self.receiver):
+            pages = engine.document["metrics"]
+            pages["before"] = pages["before"] or pages["after"]
+            engine.close()
+
+    def _scrapes(self, when: str) -> list[Callable[[], None]]:
+        def scrape(engine: Engine) -> None:
+            engine.document["metrics"][when] = engine.scrape()
+
+        return [lambda: scrape(self.holder), lambda: scrape(self.receiver)]
+
+    def _lengths(self) -> None:
+        """LENGTH of every length asked for, where the trials showed that there is a reuse to measure."""
+        asked = self.settings.lengths
+        if asked and any((one["reuse"] or {}).get("cached_tokens") for one in self.probe["trials"]):
+            left = self.kv_left(0)
+            probe = LengthProbe(
+                self.settings.run_id,
+                self.settings.trials,
+                self.longest_wait,
+                self.deadline,
+                self.bounds,
+                self.material,
+                self.clients,
+                self.watch,
+                self.knockout_fields,
+                left,
+            )
+            self.probe["lengths"] = [probe.measure(length) for length in asked]
+        else:
+            why = "no reuse was seen, so there was nothing to measure"
+            self.probe["lengths"] = [skipped_length(length, why) for length in asked]

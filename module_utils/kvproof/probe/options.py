@@ -1,0 +1,191 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a probe may be asked: the options' types and defaults, what is wrong with values, and the role's variables."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from ..transport.ssh_route import SshSettings, words
+from .engine import EngineSettings
+
+SHORTEST_SECRET = 4
+LEAST = {
+    "trials": 1,
+    "extra_attempts": 0,
+    "chunks": 1,
+    "chunk_size": 1,
+    "max_tokens": 1,
+    "max_probe_mb": 1,
+    "shares": 1,
+}
+_OF_AN_ENGINE = "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url tokenizer".split()
+_OF_AN_EXPERIMENT = "trials extra_attempts chunks wait deadline max_tokens max_probe_mb lengths wait_for_flush".split()
+#: Options of the experiment: Ansible's argument spec, and the only place of their defaults in the core.
+EXPERIMENT = {
+    "trials": {"type": "int", "default": 3},
+    "extra_attempts": {"type": "int", "default": 2},
+    "chunks": {"type": "int", "default": 4},
+    "chunk_size": {"type": "int"},
+    "wait": {"type": "float", "default": 5.0},
+    "deadline": {"type": "float", "default": 120.0},
+    "max_tokens": {"type": "int", "default": 32},
+    "max_probe_mb": {"type": "int", "default": 4096},
+    "shares": {"type": "int", "default": 1},
+    "lengths": {"type": "list", "elements": "int", "default": []},
+    "wait_for_flush": {"type": "bool", "default": False},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do; times in seconds.  ``chunk_size`` None: as the internal API says, else LMCache's default."""
+
+    run_id: str
+    trials: int = EXPERIMENT["trials"]["default"]
+    extra_attempts: int = EXPERIMENT["extra_attempts"]["default"]
+    chunks: int = EXPERIMENT["chunks"]["default"]
+    chunk_size: int | None = None
+    wait_s: float = EXPERIMENT["wait"]["default"]
+    deadline_s: float = EXPERIMENT["deadline"]["default"]
+    max_tokens: int = EXPERIMENT["max_tokens"]["default"]
+    max_probe_mb: float | None = None
+    shares: int = EXPERIMENT["shares"]["default"]
+    lengths: tuple[int, ...] = ()
+    wait_for_flush: bool = False
+    controller_ssh: Any = None  # ssh_route.SshSettings: reach the controller through this host
+
+
+def _ssh_options() -> dict:
+    return {
+        "inventory_host": {"type": "str"},  # the action plugins have put the others in its place
+        "host": {"type": "str"},
+        "args": {"type": "str", "default": ""},
+        "password": {"type": "str", "no_log": True},
+    }
+
+
+def _engine_options() -> dict:
+    return {
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "metrics_url": {"type": "str"},
+        "model": {"type": "str"},
+        "api_key": {"type": "str", "no_log": True},
+        "ca_cert": {"type": "path"},
+        "verify_tls": {"type": "bool", "default": True},
+        "headers": {"type": "dict", "default": {}, "no_log": True},
+        "proxy": {"type": "str"},
+        "internal_api_url": {"type": "str"},
+        "log_file": {"type": "path"},
+        "tokenizer": {"type": "path", "no_log": False},
+        "ssh": {"type": "dict", "options": _ssh_options()},
+    }
+
+
+def argument_spec() -> dict:
+    """Ansible's argument spec of the options, which the module kv_reuse_probe documents."""
+    return {
+        "holder": {"type": "dict", "required": True, "options": _engine_options()},
+        "receiver": {"type": "dict", "required": True, "options": _engine_options()},
+        "controller_url": {"type": "str"},
+        "controller_ssh": {"type": "dict", "options": _ssh_options()},
+        "cluster": {"type": "str"},
+        "run_id": {"type": "str"},
+        **EXPERIMENT,
+    }
+
+
+def engine_options(options: dict, name: str, mode: str) -> dict:
+    """An engine's options from the role's variables of its host (roles/kv_reuse/meta/argument_specs.yml)."""
+    found = {
+        "name": name,
+        "log_file": options["kv_reuse_log"].get("file") if mode == "seed" else None,
+        "ssh": {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None,
+        **{option: options[f"kv_reuse_{option}"] for option in _OF_AN_ENGINE},
+    }
+    return {option: value for option, value in found.items() if value not in (None, "")}
+
+
+def experiment_options(options: dict) -> dict:
+    """Those of the experiment, from the role's variables of the receiver's host."""
+    return {**{option: options[f"kv_reuse_{option}"] for option in _OF_AN_EXPERIMENT},
+            "chunk_size": options["kv_reuse_chunk_size"] or None}  # fmt: skip
+
+
+def controller_options(hosts: dict[str, dict]) -> dict:
+    """Where the controller answers, from the role's variables of the first host that says, which leads there, too."""
+    for name, options in hosts.items():
+        if options.get("kv_reuse_controller_url"):
+            ssh = {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None
+            return {"controller_url": options["kv_reuse_controller_url"], "controller_ssh": ssh}
+    return {}
+
+
+def secrets(no_log_values: set[str]) -> set[str]:
+    """Those that are to be hidden: a header such as "X-Shard: 1" is no secret, and hiding every 1 would destroy
+    the evidence."""
+    return {value for value in no_log_values if len(value) >= SHORTEST_SECRET}
+
+
+def settings(params: dict) -> Settings:
+    """Raises ValueError with one clear sentence."""
+    for name, lowest in LEAST.items():
+        if params[name] is not None and params[name] < lowest:
+            raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
+    if any(length < 1 for length in params["lengths"]):
+        raise ValueError(f"lengths has {min(params['lengths'])}: give numbers of tokens, 1 or more")
+    if not 0 <= params["wait"] < float("inf"):
+        raise ValueError(f"wait is {params['wait']}: give a number of seconds, 0 or more")
+    if not 0 < params["deadline"] < float("inf"):
+        raise ValueError(f"deadline is {params['deadline']}: give a number of seconds above 0")
+    run_id = params["run_id"] or new_run_id()
+    if not re.fullmatch(r"[A-Za-z0-9]{4,40}", run_id):
+        raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
+    return Settings(
+        run_id=run_id,
+        trials=params["trials"],
+        extra_attempts=params["extra_attempts"],
+        chunks=params["chunks"],
+        chunk_size=params["chunk_size"],
+        wait_s=params["wait"],
+        deadline_s=params["deadline"],
+        max_tokens=params["max_tokens"],
+        max_probe_mb=params["max_probe_mb"],
+        shares=params["shares"],
+        lengths=tuple(sorted(set(params["lengths"]))),
+        wait_for_flush=params["wait_for_flush"],
+        controller_ssh=_ssh("controller_ssh", params["controller_ssh"]),
+    )
+
+
+def _ssh(what: str, given: dict | None) -> SshSettings | None:
+    """How to log in somewhere, None where that is not wanted.  Raises ValueError with one clear sentence."""
+    if given is None:
+        return None
+    if not given["host"]:
+        raise ValueError(f"{what}.host is empty: give the name or address of an SSH server, or leave {what} out")
+    return SshSettings(given["host"], tuple(words(given["args"], f"{what}.args")), given["password"])
+
+
+def engine(role: str, given: dict) -> EngineSettings:
+    """One side of the pair.  Raises ValueError with one clear sentence."""
+    if given["ca_cert"] and not os.path.isfile(given["ca_cert"]):
+        raise ValueError(f"{role}.ca_cert {given['ca_cert']} is no file on this machine: give the CA's PEM file")
+    headers = {str(name): str(value) for name, value in given["headers"].items()}
+    for name, value in [*headers.items(), ("Authorization", given["api_key"] or "")]:
+        if re.search(r"[^\x20-\x7e]", name + value):
+            raise ValueError(
+                f"{role} has a header or key ({name!r}) with line breaks or other characters that "
+                "HTTP does not allow: correct it"
+            )
+    return EngineSettings(role, **{**given, "headers": headers, "ssh": _ssh(f"{role}.ssh", given["ssh"])})
+
+
+def new_run_id() -> str:
+    """A short random id, part of every request id of a run."""
+    return "k" + token_hex(4)
