@@ -127,16 +127,11 @@ def bare_request(base: str, prompt: list[int], extra: dict) -> tuple[float, floa
 
 def measure(slots: Slots, parameters: dict[str, float], requests: int, folder: Path) -> list[dict]:
     env = {f"REHEARSAL_{name.upper()}": value for name, value in parameters.items()}
-    with slots.one() as slot:
-        cluster = Cluster(slot, {"all": {"env": env}}, folder)
-        try:
-            cluster.start()
-            bench = Bench(cluster, parameters)
-            for number in range(2):  # first logprobs, first contact of the peers
-                bench.one(-1 - number, reused=True, bare=False)
-            return [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(requests)]
-        finally:
-            cluster.close()
+    with slots.one() as slot, Cluster(slot.lab(folder), {"all": {"env": env}}) as cluster:
+        bench = Bench(cluster, parameters)
+        for number in range(2):  # first logprobs, first contact of the peers
+            bench.one(-1 - number, reused=True, bare=False)
+        return [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(requests)]
 
 
 def row(name: str, seen: list[dict], what: str, truth: str, beyond: float = 0.0) -> dict | None:

@@ -55,13 +55,8 @@ def follow(address: str, instance: str, wanted: int, seen) -> None:
 
 
 def measure(seeds: int, folder: Path) -> list[dict]:
-    with Slots().one() as slot:
-        cluster = Cluster(slot, {}, folder)
-        try:
-            cluster.start()
-            return list(_seeds(cluster, seeds))
-        finally:
-            cluster.close()
+    with Slots().one() as slot, Cluster(slot.lab(folder)) as cluster:
+        return list(_seeds(cluster, seeds))
 
 
 def _seeds(cluster: Cluster, seeds: int):

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
 """A fleet on one machine: many rehearsal clusters of two nodes, reachable over SSH, with their inventory.
@@ -19,20 +18,20 @@ is no engine's by its command line: the inventory names log and LMCache file ins
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from . import ssh, supervise
+from .fault import FAULTS, changes, filled_in, load
+from .lab import is_root, me
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTERS_PER_PROCESS = 25
@@ -44,27 +43,12 @@ PORTS_A_NODE = 2
 READY_S = 300.0
 # the default of OpenSSH 9.0 to 9.8 (sntrup761) takes 0.1 s of CPU at each end of a connection, this one 0.01 s
 KEX = "curve25519-sha256"
-SSHD = """\
-{listen}
-HostKey {host_key}
-AuthorizedKeysFile {authorized_keys}
-AuthenticationMethods publickey
-StrictModes no
-UsePAM {pam}
-PidFile none
-PrintMotd no
+MORE_SSHD = """\
 LogLevel ERROR
-AllowTcpForwarding local
 MaxStartups 200
-MaxSessions 30
 # a bash that takes itself for nested does not read ~/.bashrc, which is no part of a node here
 SetEnv SHLVL=1
-{kex}
 """
-
-
-class FleetError(Exception):
-    """The fleet did not come up; one sentence."""
 
 
 def address(cluster: int, role: str) -> str:
@@ -78,22 +62,23 @@ def name(cluster: int, role: str = "") -> str:
 
 def plantable() -> dict[str, dict[str, Any]]:
     """Faults that are nothing but other settings of nodes, and let every node start and register."""
-    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
-             for path in sorted((ROOT / "lab" / "faults").glob("*.yml"))}  # fmt: skip
-    told, changed = {"title", "broken", "expect", "only"}, {"lmcache", "env", "arguments"}
-    return {slug: fault for slug, fault in found.items()
-            if all(key in told or (key in ("all", "prefill", "decode") and set(part) <= changed)
-                   for key, part in fault.items())}  # fmt: skip
+    texts, settings = {"title", "broken", "expect", "only"}, {"lmcache", "env", "arguments"}
+
+    def is_plantable(fault: dict[str, Any]) -> bool:
+        parts = {key: part for key, part in fault.items() if key not in texts}
+        return set(parts) <= {"all", "prefill", "decode"} and all(set(part) <= settings for part in parts.values())
+
+    faults = {path.stem: load(path.stem) for path in sorted(FAULTS.glob("*.yml"))}
+    return {slug: fault for slug, fault in faults.items() if is_plantable(fault)}
 
 
 class Fleet:
-    """Starts it, writes the inventory, and ends it."""
+    """Starts it, writes the inventory, and ends it.  Raises supervise.Failure where it does not come up."""
 
     def __init__(self, folder: Path, clusters: int, planted: dict[int, str] | None = None, kex: str = KEX):
         self.folder, self.clusters, self.planted, self._kex = folder, clusters, planted or {}, kex
         self.inventory = folder / "inventory.yml"
         self._faults = plantable()
-        self._processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> Fleet:
         try:
@@ -107,107 +92,86 @@ class Fleet:
         self.close()
 
     def close(self) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self._processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes = []
+        supervise.stop(sorted(self.folder.glob("*.pid")))
 
     def _start(self) -> None:
+        self.close()  # what an interrupted run may have left
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
         self._write_keys()
-        groups = [range(at, min(at + CLUSTERS_PER_PROCESS, self.clusters))
-                  for at in range(0, self.clusters, CLUSTERS_PER_PROCESS)]  # fmt: skip
-        engines = [self._engines(number, group) for number, group in enumerate(groups)]
+        starts = range(0, self.clusters, CLUSTERS_PER_PROCESS)
+        specs = [
+            self._engines(number, range(first, min(first + CLUSTERS_PER_PROCESS, self.clusters)))
+            for number, first in enumerate(starts)
+        ]
         addresses = [address(cluster, role) for cluster in range(self.clusters) for role in HOSTS]
-        for number, at in enumerate(range(0, len(addresses), SSH_ADDRESSES)):
-            self._sshd(number, addresses[at : at + SSH_ADDRESSES])
+        for number, first in enumerate(range(0, len(addresses), SSH_ADDRESSES)):
+            specs.append(self._sshd(number, addresses[first : first + SSH_ADDRESSES]))
         self.inventory.write_text(yaml.safe_dump(self._hosts(), sort_keys=False), encoding="utf-8")
-        told = {name(cluster): slug for cluster, slug in self.planted.items()}
-        (self.folder / "planted.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        for log, process in engines:
-            self._wait(log, process)
+        planted = {name(cluster): slug for cluster, slug in self.planted.items()}
+        (self.folder / "planted.json").write_text(json.dumps(planted, indent=1) + "\n", encoding="utf-8")
+        supervise.up(specs, READY_S)
+        supervise.wait(specs, READY_S)
 
     def _write_keys(self) -> None:
         for key in ("client_key", "host_key"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / key], check=True)
+            ssh.make_key(self.folder / key)
         public = (self.folder / "host_key.pub").read_text(encoding="utf-8").split()[:2]
-        lines = [f"[127.*]:{SSH_PORT} {' '.join(public)}\n"]
-        (self.folder / "known_hosts").write_text("".join(lines), encoding="utf-8")
+        (self.folder / "known_hosts").write_text(f"[127.*]:{SSH_PORT} {' '.join(public)}\n", encoding="utf-8")
 
     # ---- engines
 
-    def _engines(self, number: int, clusters: range) -> tuple[Path, subprocess.Popen]:
-        folder = self.folder / f"engines-{number}"
-        spec = {
-            "folder": str(folder),
+    def _engines(self, number: int, clusters: range) -> dict[str, Any]:
+        members = {
+            "folder": str(self.folder / f"engines-{number}"),
             "worker_ports": WORKER_PORTS + number * CLUSTERS_PER_PROCESS * 2 * PORTS_A_NODE,
             "ports_a_node": PORTS_A_NODE,
-            "controllers": [{"name": name(one, "controller"), "host": address(one, "controller"), "port": 9000,
-                             "pull": 8300, "reply": 8400} for one in clusters],
-            "nodes": [self._node(one, role) for one in clusters for role in ("prefill", "decode")],
-        }  # fmt: skip
+            "controllers": [self._controller(cluster) for cluster in clusters],
+            "nodes": [self._node(cluster, role) for cluster in clusters for role in ("prefill", "decode")],
+        }
         path = self.folder / f"engines-{number}.yml"
-        path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
-        words = [sys.executable, "-m", "lab.rehearsal", "fleet", str(path)]
-        return self._run(f"engines-{number}", words, cwd=ROOT)
+        path.write_text(yaml.safe_dump(members, sort_keys=False), encoding="utf-8")
+        words = [sys.executable, "-m", "lab.cluster.members", str(path)]
+        return self._process(f"engines-{number}", words, env=dict(os.environ), cwd=str(ROOT), ready_log='"ready"')
+
+    @staticmethod
+    def _controller(cluster: int) -> dict[str, Any]:
+        own, at = name(cluster, "controller"), address(cluster, "controller")
+        return {"name": own, "host": at, "port": 9000, "pull": 8300, "reply": 8400}
 
     def _node(self, cluster: int, role: str) -> dict[str, Any]:
-        node: dict[str, Any] = {
-            "name": name(cluster, role),
-            "address": address(cluster, role),
-            "controller": name(cluster, "controller"),
-            "arguments": ["--dtype", "float32"],
-        }
+        addresses = {role: address(cluster, role) for role in HOSTS}
         fault = self._faults[self.planted[cluster]] if cluster in self.planted else {}
-        for part in (fault.get("all") or {}, fault.get(role) or {}):
-            for key, value in self._filled_in(cluster, part).items():
-                node[key] = {**node.get(key, {}), **value} if isinstance(value, dict) else [*node.get(key, []), *value]
-        return node
-
-    def _filled_in(self, cluster: int, part: dict[str, Any]) -> dict[str, Any]:
-        """The fault's changes with its {{ names }} replaced."""
-        names = {f"kv_lab__address.{role}": address(cluster, role) for role in HOSTS}
-        names |= {"kv_lab_controller.address": address(cluster, "controller"),
-                  "kv_lab_dir": str(self.folder / name(cluster))}  # fmt: skip
-        return json.loads(re.sub(r"\{\{ ([\w.]+) \}\}", lambda found: names[found[1]], json.dumps(part)))
+        changed = changes(filled_in(fault, addresses, self.folder / name(cluster)), role)
+        return {
+            "name": name(cluster, role),
+            "address": addresses[role],
+            "controller": name(cluster, "controller"),
+            **{key: changed[key] for key in ("arguments", "env", "lmcache")},
+        }
 
     # ---- SSH
 
-    def _sshd(self, number: int, addresses: list[str]) -> None:
+    def _sshd(self, number: int, addresses: list[str]) -> dict[str, Any]:
         path = self.folder / f"sshd-{number}.conf"
-        listen = "\n".join(f"ListenAddress {one}:{SSH_PORT}" for one in addresses)
-        path.write_text(SSHD.format(listen=listen, host_key=self.folder / "host_key",
-                                    authorized_keys=self.folder / "client_key.pub",
-                                    kex=f"KexAlgorithms {self._kex}" if self._kex else "",
-                                    pam="yes" if _locked() else "no"),
-                        encoding="utf-8")  # fmt: skip
+        text = ssh.config(
+            [f"{at}:{SSH_PORT}" for at in addresses],
+            host_key=self.folder / "host_key",
+            authorized_keys=self.folder / "client_key.pub",
+            login=me(),
+        )
+        more = MORE_SSHD + (f"KexAlgorithms {self._kex}\n" if self._kex else "")
+        path.write_text(text + more, encoding="utf-8")
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         if not sshd:
-            raise FleetError("sshd is missing: install OpenSSH's server (make up does, as root)")
-        if os.geteuid() == 0:
+            raise supervise.Failure("sshd is missing: install OpenSSH's server (make up does, as root)")
+        if is_root():
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self._run(f"sshd-{number}", [sshd, "-D", "-e", "-f", str(path)])
+        places = [f"tcp://{at}:{SSH_PORT}" for at in addresses]
+        return self._process(f"sshd-{number}", [sshd, "-D", "-e", "-f", str(path)], ready_urls=places)
 
-    def _run(self, what: str, words: list[str], **how: Any) -> tuple[Path, subprocess.Popen]:
-        path = self.folder / f"{what}.log"
-        with open(path, "wb") as log:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **how)
-        self._processes.append(process)
-        return path, process
-
-    @staticmethod
-    def _wait(log: Path, process: subprocess.Popen) -> None:
-        deadline = time.monotonic() + READY_S
-        while b'"ready"' not in log.read_bytes():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise FleetError(f"the engines did not come up, see {log}: {log.read_text(errors='replace')[-300:]}")
-            time.sleep(0.1)
+    def _process(self, what: str, words: list[str], **more: Any) -> dict[str, Any]:
+        return supervise.spec(what, words, self.folder, self.folder, **more)
 
     # ---- the operator's side
 
@@ -216,7 +180,7 @@ class Fleet:
         groups: dict[str, Any] = {f"kv_{role}": {"hosts": dict(self._group(role))} for role in HOSTS}
         variables = {
             "ansible_port": SSH_PORT,
-            "ansible_user": getpass.getuser(),
+            "ansible_user": me(),
             "ansible_ssh_private_key_file": str(self.folder / "client_key"),
             "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={known_hosts}",
             "ansible_python_interpreter": "/usr/bin/python3",
@@ -237,14 +201,6 @@ class Fleet:
             yield own, host
 
 
-def _locked() -> bool:
-    """Whether sshd refuses this account unless PAM is asked."""
-    try:
-        return f"\n{getpass.getuser()}:!" in "\n" + Path("/etc/shadow").read_text(encoding="utf-8")
-    except OSError:
-        return False
-
-
 def spread(slugs: list[str], clusters: int) -> dict[int, str]:
     """Clusters, evenly far apart, and the fault of each."""
     return {number * clusters // len(slugs): slug for number, slug in enumerate(slugs)}
@@ -260,9 +216,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/kvproof-fleet"))
     args = parser.parse_args()
     unknown = sorted(set(args.faults) - set(plantable()))
-    if unknown or not 0 < max(args.clusters, 1) <= 1000 or len(args.faults) > args.clusters:
-        parser.error(f"cannot plant {', '.join(unknown)}; known: {', '.join(plantable())}" if unknown
-                     else "give 1 to 1000 clusters, and no more faults than clusters")  # fmt: skip
+    if unknown:
+        parser.error(f"cannot plant {', '.join(unknown)}; known: {', '.join(plantable())}")
+    if not 0 < args.clusters <= 1000 or len(args.faults) > args.clusters:
+        parser.error("give 1 to 1000 clusters, and no more faults than clusters")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Fleet(args.folder, args.clusters, spread(args.faults, args.clusters), args.kex) as fleet:
@@ -271,7 +228,7 @@ def main() -> int:
                 signal.pause()
     except KeyboardInterrupt:
         return 0
-    except FleetError as exc:
+    except supervise.Failure as exc:
         print(exc, file=sys.stderr)
         return 1
 

@@ -2,7 +2,9 @@
 # Copyright: the kvproof authors
 """Many nodes in one process, each on a loopback address of its own, with its own log and LMCache file.
 
-A fleet's spec (YAML):
+    python -m lab.cluster.members SPEC.yml
+
+The spec:
 
     folder: /tmp/fleet             # <name>.log and <name>.yaml go here
     worker_ports: 21000            # default: the first of LMCache's worker ports, which have to differ
@@ -38,8 +40,10 @@ import yaml
 
 from ..rehearsal.controller import Controller
 from ..rehearsal.engine import Engine, EngineExit
+from ..rehearsal.run import until_told
+from . import healthy, lab
+from .fault import applied
 
-P2P_PORTS = (8200, 8201)
 INTERNAL_PORT = 6999
 FIRST_WORKER_PORT = 21000  # workers listen on every address
 PORTS_A_NODE = 8  # worker ports set aside, one for each rank
@@ -49,15 +53,15 @@ class SpecError(ValueError):
     """A spec that cannot be used; the message is one sentence."""
 
 
-class Fleet:
-    """Members by name; a member that is stopped can be started again, as after a restart of its process."""
+class Members:
+    """Engines and controllers by name; one that is stopped can be started again, as after a restart of its process."""
 
     def __init__(self, spec: dict[str, Any]):
-        self._spec = spec
+        self.spec = spec
         self.folder = Path(spec["folder"])
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._controllers = {one["name"]: one for one in spec.get("controllers", [])}
-        self._nodes = {one["name"]: one for one in spec.get("nodes", [])}
+        self._controllers = {controller["name"]: controller for controller in spec.get("controllers", [])}
+        self._nodes = {node["name"]: node for node in spec.get("nodes", [])}
         self._running: dict[str, tuple[Any, IO[str]]] = {}
         self.gave_up: set[str] = set()
 
@@ -73,7 +77,7 @@ class Fleet:
     async def start_member(self, name: str) -> None:
         """Raises SpecError for an unknown name and for an address that is taken."""
         if name not in self._controllers and name not in self._nodes:
-            raise SpecError(f"the fleet has no member {name}")
+            raise SpecError(f"there is no member {name}")
         stream = open(self.folder / f"{name}.log", "a", encoding="utf-8")  # noqa: SIM115 (lives with the member)
         member = self._controller(name, stream) if name in self._controllers else self._engine(name, stream)
         self._running[name] = (member, stream)
@@ -93,56 +97,48 @@ class Fleet:
             stream.close()
 
     def _controller(self, name: str, stream: IO[str]) -> Controller:
-        one = self._controllers[name]
-        ports = {port: one[port] for port in ("pull", "reply", "heartbeat") if one.get(port)}
-        arguments = ["--host", one["host"], "--port", str(one["port"]), "--monitor-ports", json.dumps(ports),
-                     *one.get("arguments", [])]  # fmt: skip
-        return Controller(arguments, _environment({"PYTHONHASHSEED": "0"}, one.get("env")), stream)
+        spec = self._controllers[name]
+        ports = {port: spec[port] for port in ("pull", "reply", "heartbeat") if spec.get(port)}
+        arguments = healthy.controller_arguments(spec["host"], spec["port"], ports)
+        env = _environment(healthy.CONTROLLER_ENVIRONMENT, spec.get("env", {}))
+        return Controller([*arguments, *spec.get("arguments", [])], env, stream)
 
     def _engine(self, name: str, stream: IO[str]) -> Engine:
-        node = self._nodes[name]
-        path = self.folder / f"{name}.yaml"
+        spec = self._nodes[name]
+        path, metrics = self.folder / f"{name}.yaml", self.folder / f"{name}.prometheus"
         path.write_text(yaml.safe_dump(self.settings(name), sort_keys=False), encoding="utf-8")
-        env = _environment({
-            "LMCACHE_CONFIG_FILE": str(path), "PYTHONHASHSEED": "0", "LAB_NODE_ADDRESS": node["address"],
-            "PROMETHEUS_MULTIPROC_DIR": str(self.folder / f"{name}.prometheus"), "LMCACHE_LOG_LEVEL": "INFO",
-        }, node.get("env"))  # fmt: skip
-        arguments = [
-            "--model", node.get("model", "rehearsal-model"), "--served-model-name", node.get("served", "tiny"),
-            "--host", node["address"], "--port", str(node.get("port", 8000)), "--max-model-len", "4096",
-            "--no-enable-prefix-caching", "--enable-prompt-tokens-details", "--kv-transfer-config",
-            json.dumps({"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}), *node.get("arguments", []),
-        ]  # fmt: skip
-        given = {**self._spec.get("parameters", {}), **node.get("parameters", {})}
-        return Engine(arguments, env, stream, given)
+        env = healthy.engine_environment(spec["address"], settings=path, metrics=metrics)
+        arguments = healthy.engine_arguments(
+            self._node(name),
+            model=spec.get("model", "rehearsal-model"),
+            served=spec.get("served", "tiny"),
+            connector={},
+        )
+        parameters = {**self.spec.get("parameters", {}), **spec.get("parameters", {})}
+        arguments += spec.get("arguments", [])
+        return Engine(arguments, _environment(env, spec.get("env", {})), stream, parameters)
+
+    def _node(self, name: str) -> lab.Node:
+        spec = self._nodes[name]
+        number = list(self._nodes).index(name)
+        worker_port = self.spec.get("worker_ports", FIRST_WORKER_PORT)
+        worker_port += self.spec.get("ports_a_node", PORTS_A_NODE) * number
+        return lab.Node(name, "", spec["address"], spec.get("port", 8000), worker_port, INTERNAL_PORT)
 
     def settings(self, name: str) -> dict[str, Any]:
         """A node's LMCache settings: healthy ones, changed as its spec says."""
-        node = self._nodes[name]
-        controller = self._controllers.get(node.get("controller", next(iter(self._controllers), "")))
-        urls = {key: f"{controller['host']}:{controller[port]}" for key, port in
-                (("controller_pull_url", "pull"), ("controller_reply_url", "reply"))} if controller else {}  # fmt: skip
-        number = list(self._nodes).index(name)
-        healthy = {
-            "chunk_size": 256, "local_cpu": True, "max_local_cpu_size": 0.5, "enable_async_loading": True,
-            "enable_p2p": True, "p2p_host": node["address"], "p2p_init_ports": P2P_PORTS[0],
-            "p2p_lookup_ports": P2P_PORTS[1], "transfer_channel": "nixl", "nixl_backends": ["UCX"],
-            "enable_controller": True, "lmcache_instance_id": name, **urls,
-            "lmcache_worker_ports": self._spec.get("worker_ports", FIRST_WORKER_PORT)
-            + self._spec.get("ports_a_node", PORTS_A_NODE) * number,
-            "internal_api_server_enabled": True, "internal_api_server_host": node["address"],
-            "internal_api_server_port_start": INTERNAL_PORT,
-        }  # fmt: skip
-        merged = {**healthy, **node.get("lmcache", {})}
-        return {key: value for key, value in merged.items() if value is not None}
+        spec = self._nodes[name]
+        at = self._controllers.get(spec.get("controller", next(iter(self._controllers), "")))
+        controller = lab.Controller(at["name"], at["host"], at["port"], at["pull"], at["reply"]) if at else None
+        settings = healthy.lmcache_settings(self._node(name), controller)
+        return applied(settings, {"internal_api_server_host": spec["address"]}, spec.get("lmcache", {}))
 
 
-def _environment(healthy: dict[str, str], changes: dict[str, Any] | None) -> dict[str, str]:
-    merged = {**healthy, **(changes or {})}
-    return {name: str(value) for name, value in merged.items() if value is not None}
+def _environment(usual: dict[str, str], changes: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in applied(usual, changes).items()}
 
 
-async def obey(fleet: Fleet) -> None:
+async def obey(members: Members) -> None:
     """Carries out the lines on standard input until it ends."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -152,7 +148,27 @@ async def obey(fleet: Fleet) -> None:
         try:
             if len(words) != 2 or words[0] not in ("start", "stop"):
                 raise SpecError("say start NAME or stop NAME")
-            await (fleet.start_member if words[0] == "start" else fleet.stop_member)(words[1])
+            await (members.start_member if words[0] == "start" else members.stop_member)(words[1])
         except SpecError as exc:
             answer = {"ok": False, "error": str(exc)}
         print(json.dumps(answer), flush=True)
+
+
+async def main(path: str) -> int:
+    members = Members(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    try:
+        await members.start()
+        print(json.dumps({"ready": True, "gave_up": sorted(members.gave_up)}), flush=True)
+        obeying = asyncio.create_task(obey(members))
+        await until_told()
+        obeying.cancel()
+    except SpecError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    finally:
+        await members.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1])) if len(sys.argv) == 2 else __doc__)

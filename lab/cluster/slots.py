@@ -5,21 +5,41 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from .lab import Controller, Lab, Node
+
+START_S = 120.0  # many at once on few cores start slowly
 
 
 @dataclass(frozen=True)
 class Slot:
     """Loopback addresses and ports that one cluster at a time has for itself.
 
-    LMCache's workers listen on every address and its internal API on 127.0.0.1, so ports have to differ, too.
+    LMCache's workers listen on every address and its internal API on 127.0.0.1, so ports have to differ, too: of 20
+    from ``first_port`` on, ranks take every tenth (healthy.PORTS_BETWEEN_RANKS), and the internal API those between.
     """
 
     net: str
     first_port: int
+
+    def lab(self, folder: Path) -> Lab:
+        """A rehearsal cluster of two nodes and a controller in a new folder, without SSH servers."""
+        shutil.rmtree(folder, ignore_errors=True)
+        nodes = [
+            Node(f"{role}-1", role, f"{self.net}.{last}", 8000, self.first_port + number, self.first_port + api)
+            for number, (role, last, api) in enumerate((("prefill", 13, 2), ("decode", 97, 6)))
+        ]
+        controller = Controller("controller-1", f"{self.net}.5")
+        lab = Lab(folder, nodes, controller, folder / "sockets", start_timeout=START_S)
+        for name in (lab.model.name, f"{lab.model.name}-copy"):
+            (folder / name).mkdir(parents=True)
+        return lab
 
 
 class Slots:
@@ -36,8 +56,10 @@ class Slots:
                 claim.close()
                 continue
             self._claim = claim
-            self._free = [Slot(f"127.{2 + run}.{number}", 20_000 + (run * self.OF_A_RUN + number) * self.PORTS)
-                          for number in range(self.OF_A_RUN)]  # fmt: skip
+            first = 20_000 + run * self.OF_A_RUN * self.PORTS
+            self._free = [
+                Slot(f"127.{2 + run}.{number}", first + number * self.PORTS) for number in range(self.OF_A_RUN)
+            ]
             self._lock = threading.Lock()
             return
         raise OSError(f"{self.RUNS} other runs have all the addresses")

@@ -1,27 +1,20 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""Start, watch and stop the lab's processes without any system service.
+"""Start, watch and stop a cluster's processes without any system service.
 
-    supervise.py up   SPECS.json [NAME ...] [--stdin] [--alone] [--wait]   start what does not run as its spec says;
-                                                     --stdin: write standard input to SPECS.json first;
-                                                     --alone: stop what else has a record beside SPECS.json
-    supervise.py wait SPECS.json [NAME ...] [--exit NAME ...]   until they are ready, these until they have ended
-    supervise.py down RECORD.pid ... [--remove PATH ...]   stop what these records name, and nothing else;
-                                                     then remove these folders
-
-SPECS.json is a list of objects:
+A process is described by a spec, a dict:
 
     name      what the process is called
     unit      those of one unit are started anew together
     record    where its record goes: {"pid", "start_ticks", "boot_id", "digest", "log"}
     files     {"path", "content", "mode"} written before it starts, again when they were changed; the user's own
-    argv, env, cwd, user        env is complete (nothing is inherited); user is null for the caller's own
+    argv, env, cwd, user        env is complete (nothing is inherited); user is None for the caller's own
     log, log_mode               stdout and stderr; started anew with the process
     fresh_dirs                  emptied before every start and given to the user
     ports                       "address:port" that have to be free before it starts
     first       optional; those after it are started once it is ready
     ready_urls                  all answer 200 when it is ready; "tcp://address:port": accepts a connection
+    ready_log   optional; a text that its log has when it is ready
     watch                       more files the process depends on
 
 When one of a unit is not running, or was started from another spec, `up` stops and starts the whole unit. For a
@@ -29,12 +22,11 @@ cluster of caches that is on purpose: a controller keeps what a restarted engine
 connections to agents that are gone.
 
 A process is only ever signalled when its pid, its start time and the boot id are those of the record; its
-session's other members are found by session id. Prints one JSON object; exit 1 with a sentence on failure.
+session's other members are found by session id.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -43,17 +35,38 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 STOP_SECONDS = 15.0
 
 
 class Failure(Exception):
     """Something the caller has to hear about, in one sentence."""
+
+
+def spec(name: str, argv: list[str], records: Path, logs: Path, **more: Any) -> dict[str, Any]:
+    """A process that has what it is given and needs nothing else."""
+    return {
+        "name": name,
+        "unit": "cluster",
+        "record": str(records / f"{name}.pid"),
+        "argv": argv,
+        "env": {},
+        "cwd": "/",
+        "user": None,
+        "log": str(logs / f"{name}.log"),
+        "log_mode": "0644",
+        "fresh_dirs": [],
+        "files": [],
+        "ports": [],
+        "ready_urls": [],
+        "watch": [],
+        **more,
+    }
 
 
 def boot_id() -> str:
@@ -174,8 +187,15 @@ def start(spec: dict) -> None:
         os.fchown(descriptor, account.pw_uid, account.pw_gid)
         os.fchmod(descriptor, int(spec["log_mode"], 8))
         child = subprocess.Popen(
-            spec["argv"], env=spec["env"], cwd=spec["cwd"], stdin=subprocess.DEVNULL, stdout=descriptor,
-            stderr=subprocess.STDOUT, start_new_session=True, close_fds=True, **switch)  # fmt: skip
+            spec["argv"],
+            env=spec["env"],
+            cwd=spec["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **switch,
+        )
     except OSError as error:
         raise Failure(f"cannot start {spec['name']}: {error}") from error
     finally:
@@ -213,9 +233,12 @@ def demand_free(spec: dict) -> None:
 
 
 def up(specs: list[dict], seconds: float) -> dict:
+    """Starts what does not run as its spec says, with its unit.  seconds: for one that has to be ready ``first``.
+
+    differ: the names of those that did not; changed: whether there are any, or a file was written again.
+    """
     records = {spec["name"]: read_record(Path(spec["record"])) for spec in specs}
-    differ = [s for s in specs
-              if not is_running(records[s["name"]]) or records[s["name"]]["digest"] != digest(s)]  # fmt: skip
+    differ = [s for s in specs if not is_running(records[s["name"]]) or records[s["name"]]["digest"] != digest(s)]
     units = {spec["unit"] for spec in differ}
     anew = [spec for spec in specs if spec["unit"] in units]
     if anew:
@@ -226,7 +249,7 @@ def up(specs: list[dict], seconds: float) -> dict:
     for spec in anew:
         start(spec)
         if spec.get("first"):
-            wait([spec], seconds, until_exit=False)
+            wait([spec], seconds)
     return {"changed": bool(differ) or any(written), "differ": [spec["name"] for spec in differ]}
 
 
@@ -258,12 +281,18 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def wait(specs: list[dict], seconds: float, until_exit: bool) -> None:
+def is_ready(spec: dict) -> bool:
+    said = spec.get("ready_log", "")
+    return said in Path(spec["log"]).read_text(errors="replace") and all(map(answers, spec["ready_urls"]))
+
+
+def wait(specs: list[dict], seconds: float, *, until_exit: bool = False) -> None:
+    """Until they are ready, or have ended.  Raises Failure, with the end of a log, after so many seconds."""
     started = time.monotonic()
     pending = list(specs)
     while pending:
         for spec in list(pending):
-            ready = not until_exit and all(answers(url) for url in spec["ready_urls"])
+            ready = not until_exit and is_ready(spec)
             alive = is_running(read_record(Path(spec["record"])))  # asked last: another's answer is not ours
             if until_exit:
                 done = not alive
@@ -280,49 +309,3 @@ def wait(specs: list[dict], seconds: float, until_exit: bool) -> None:
             raise Failure(f"{pending[0]['name']} {what} after {seconds:g} s. The end of {log}:\n{tail(log)}")
         if pending:
             time.sleep(0.1)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["up", "wait", "down"])
-    parser.add_argument("arguments", nargs="*")
-    parser.add_argument("--timeout", type=float, default=240.0, metavar="SECONDS")
-    parser.add_argument("--stdin", action="store_true", help="the specs come by standard input")
-    parser.add_argument("--alone", action="store_true", help="stop what else has a record beside SPECS.json")
-    parser.add_argument("--wait", action="store_true", help="after up, until they are ready")
-    parser.add_argument("--exit", action="append", default=[], metavar="NAME", help="wait until this one has ended")
-    parser.add_argument("--remove", action="append", default=[], metavar="PATH", help="folder to remove")
-    options = parser.parse_intermixed_args()
-    os.umask(0o022)  # the lab's other users have to get at their files
-    try:
-        if options.action == "down":
-            stopped = stop([Path(argument) for argument in options.arguments])
-            removed = [folder for folder in options.remove if Path(folder).is_dir()]
-            for folder in removed:
-                shutil.rmtree(folder)
-            answer = {"changed": bool(stopped or removed), "stopped": stopped}
-        else:
-            path, *names = options.arguments
-            if options.stdin:
-                write_private(Path(path), sys.stdin.read())
-            every = json.loads(Path(path).read_text())
-            specs = [spec for spec in every if not names or spec["name"] in names]
-            strangers = []
-            if options.alone:
-                named = {Path(spec["record"]) for spec in every}
-                strangers = stop([record for record in Path(path).parent.glob("*.pid") if record not in named])
-            answer = up(specs, options.timeout) if options.action == "up" else {"changed": False}
-            answer["changed"] |= bool(strangers)
-            if options.action == "wait" or options.wait:
-                ending = [spec for spec in specs if spec["name"] in options.exit]
-                wait(ending, options.timeout, until_exit=True)
-                wait([spec for spec in specs if spec not in ending], options.timeout, until_exit=False)
-    except (Failure, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(answer))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -39,8 +39,9 @@ import loglines
 import pages
 import surfaces
 
-from lab.cluster.cluster import Cluster, ClusterError
+from lab.cluster.cluster import Cluster
 from lab.cluster.slots import Slots
+from lab.cluster.supervise import Failure
 
 FLUSH_S = 11.0  # LMCache publishes its counters every 10 s
 SIDES = ("holder", "receiver", "controller")
@@ -87,22 +88,19 @@ def drifts(real: dict[str, Any], rehearsal: dict[str, Any]) -> list[str]:
 def described(cluster: Cluster) -> dict[str, Any]:
     """The cluster file of a rehearsal cluster."""
     found: dict[str, Any] = {
-        side: {"url": f"http://{cluster.addresses[name]}:8000", "log": str(cluster.folder / f"{name}.log")}
+        side: {"url": f"http://{cluster.addresses[name]}:8000", "log": str(cluster.log(name))}
         for side, name in (("holder", "prefill"), ("receiver", "decode"))
     }
-    first = cluster.settings("decode")["internal_api_server_port_start"]
+    first = next(node.internal_api_port for node in cluster.lab.nodes if node.role == "decode")
     found["receiver"] |= {"scheduler": f"http://127.0.0.1:{first}", "worker": f"http://127.0.0.1:{first + 1}"}
     return {**found, "controller": {"url": cluster.controller_url}}
 
 
 @contextlib.contextmanager
-def rehearsal_cluster(plan: dict[str, Any] | None = None):
-    """One of its own, healthy unless the plan says otherwise."""
-    with tempfile.TemporaryDirectory(prefix="kvc-") as folder, Slots().one() as slot:
-        cluster = Cluster(slot, plan or {}, Path(folder) / "cluster")
-        with contextlib.closing(cluster):
-            cluster.start()
-            yield described(cluster)
+def rehearsal_cluster(fault: dict[str, Any] | None = None):
+    """One of its own, healthy unless broken by a fault."""
+    with tempfile.TemporaryDirectory() as folder, Slots().one() as slot, Cluster(slot.lab(Path(folder)), fault) as one:
+        yield described(one)
 
 
 def captured(path: Path | None) -> dict[str, Any]:
@@ -122,7 +120,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         both = {name: captured(getattr(options, name)) for name in ("real", "rehearsal")}
-    except (OSError, ValueError, KeyError, ClusterError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, Failure, yaml.YAMLError) as error:
         print(f"cannot compare: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     if options.keep:

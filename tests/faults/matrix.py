@@ -10,7 +10,6 @@ nothing may be presented as a cause that the file does not name.  Exit 1 when a 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import variants
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
@@ -32,9 +30,9 @@ from gathering import evidence
 from kvproof.judge.verdict import judge
 
 from lab.cluster.cluster import Cluster
+from lab.cluster.fault import FAULTS, load
 from lab.cluster.slots import Slots
 
-FAULTS = ROOT / "lab" / "faults"
 WIDTH = 46  # of the longest name
 ASIDE = ("note", "warning")
 
@@ -50,27 +48,25 @@ class Row:
     wrong: str | None
 
 
-def plans(names: list[str], healthy: int) -> dict[str, dict[str, Any]]:
+def faults(names: list[str], healthy: int) -> dict[str, dict[str, Any]]:
     """Faults by their names or the paths of their files, and so many healthy clusters."""
     paths = [Path(name) if name.endswith(".yml") else FAULTS / f"{name}.yml" for name in names]
-    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
-    return {**found, **{f"healthy-{number}": variants.healthy(number) for number in range(healthy)}}
+    broken = {path.stem: load(path.stem, path.parent) for path in paths}
+    return {**broken, **{f"healthy-{number}": variants.healthy(number) for number in range(healthy)}}
 
 
-def run(slots: Slots, name: str, plan: dict[str, Any], folder: Path) -> Row:
+def run(slots: Slots, name: str, fault: dict[str, Any], folder: Path) -> Row:
     """Starts the cluster, breaks it, judges it and takes it down."""
     began = time.monotonic()
     try:
-        with slots.one() as slot, contextlib.closing(Cluster(slot, plan, folder / name)) as cluster:
-            cluster.start()
-            cluster.after_start()
+        with slots.one() as slot, Cluster(slot.lab(folder / name), fault) as cluster:
             document = evidence(cluster)
         (folder / name / "evidence.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         judged = judge(document)
     except Exception as exc:  # one row must not take the others down
         return Row(name, "-", [], time.monotonic() - began, f"{type(exc).__name__}: {exc}")
     findings = [(one["role"], one["slug"]) for one in judged["findings"]]
-    return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, plan["expect"]))
+    return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, fault["expect"]))
 
 
 def wrong(judged: dict[str, Any], expect: dict[str, Any]) -> str | None:
@@ -92,11 +88,11 @@ def wrong(judged: dict[str, Any], expect: dict[str, Any]) -> str | None:
 
 def show(row: Row, console: Console) -> None:
     """One line of the table; findings that are no cause stand in brackets."""
-    found = ", ".join(dict.fromkeys(slug if role not in ASIDE else f"({slug})" for role, slug in row.findings))
+    slugs = ", ".join(dict.fromkeys(slug if role not in ASIDE else f"({slug})" for role, slug in row.findings))
     mark, style = ("BAD", "red") if row.wrong else ("ok ", "green")
-    line = f" {row.name:{WIDTH}} {row.verdict:12} {row.seconds:5.1f} s  {found}"
-    console.print(f"[{style}]{mark}[/]", escape(line), *([f"[red]<- {escape(row.wrong)}[/]"] if row.wrong else []),
-                  sep="", soft_wrap=True)  # fmt: skip
+    line = f" {row.name:{WIDTH}} {row.verdict:12} {row.seconds:5.1f} s  {slugs}"
+    wrong = [f"[red]<- {escape(row.wrong)}[/]"] if row.wrong else []
+    console.print(f"[{style}]{mark}[/]", escape(line), *wrong, sep="", soft_wrap=True)
 
 
 def main() -> int:
@@ -108,7 +104,7 @@ def main() -> int:
     options = parser.parse_args()
     healthy = options.healthy if options.healthy is not None else int(not options.faults)
     names = options.faults or sorted(path.stem for path in FAULTS.glob("*.yml"))
-    todo = plans([name for name in names if name != "none"], healthy)
+    todo = faults([name for name in names if name != "none"], healthy)
     console, slots, bad, began = Console(highlight=False), Slots(), 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kvm-") as temporary, ThreadPoolExecutor(options.jobs) as pool:
         folder = options.keep or Path(temporary)

@@ -23,7 +23,7 @@ JOBS = 2
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     """By name; two clusters at a time."""
-    todo, slots, folder = matrix.plans(FAULTS, healthy=2), Slots(), tmp_path_factory.mktemp("clusters")
+    todo, slots, folder = matrix.faults(FAULTS, healthy=2), Slots(), tmp_path_factory.mktemp("clusters")
     with ThreadPoolExecutor(JOBS) as pool:
         return {row.name: row for row in pool.map(lambda name: matrix.run(slots, name, todo[name], folder), todo)}
 

@@ -21,8 +21,8 @@ def healthy(number: int) -> dict[str, Any]:
     beat = draw.random() < 0.5
     settings = {
         "chunk_size": chunk, "p2p_init_ports": ports[0], "p2p_lookup_ports": ports[1],
-        "controller_pull_url": "{{ kv_lab_controller.address }}:" + str(pull),
-        "controller_reply_url": "{{ kv_lab_controller.address }}:" + str(reply),
+        "controller_pull_url": "{{ address.controller }}:" + str(pull),
+        "controller_reply_url": "{{ address.controller }}:" + str(reply),
         "pre_caching_hash_algorithm": draw.choice(["builtin", "builtin", "sha256_cbor"]),
         "max_local_cpu_size": draw.choice([0.5, 1.0, 5.0]), "save_decode_cache": draw.random() < 0.5,
         "internal_api_server_enabled": draw.random() < 0.7,

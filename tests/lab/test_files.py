@@ -63,8 +63,6 @@ def test_fault_is_well_formed(path):
     assert named <= {finding.slug for finding in all_findings()}
     assert expect["first"] not in expect["also"]
     sections = [fault.get(name, {}) for name in ("all", "prefill", "decode")]
-    if "after_start" in fault:
-        assert (ROLE / "tasks" / f"after_{fault['after_start']}.yml").is_file()
     if "only" not in fault:  # nothing that the rehearsal engines alone obey makes it
         names = {name for section in sections for name in section.get("env", {})}
         assert not {name for name in names if name.startswith("REHEARSAL_")} - HARMLESS

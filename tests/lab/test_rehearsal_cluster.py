@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""Hits follow from the configuration: small stories on a fleet of two nodes and a controller."""
+"""Hits follow from the configuration: small stories on a cluster of two nodes and a controller."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_what_is_not_kept_is_not_announced(tmp_path):
 
 
 def test_a_full_pool_evicts_and_says_so(tmp_path):
-    three_chunks = {"lmcache": {"max_local_cpu_size": 3 * 2**20 / 2**30}}  # a chunk of the rehearsal model has 1 MiB
+    three_chunks = {"lmcache": {"max_local_cpu_size": 3 * 2**21 / 2**30}}  # a chunk of the rehearsal model has 2 MiB
 
     async def story(stage):
         await stage.registered()
@@ -166,7 +166,7 @@ def test_pd_and_p2p_end_the_engine(tmp_path):
     pd = {"enable_pd": True, "pd_role": "sender", "pd_buffer_size": 1, "pd_buffer_device": "cpu"}
 
     async def story(stage):
-        return set(stage.fleet.gave_up), stage.kinds("p")
+        return set(stage.members.gave_up), stage.kinds("p")
 
     gave_up, kinds = play(tmp_path, story, {"p": {"lmcache": pd}})
     assert gave_up == {"p"}
@@ -240,8 +240,8 @@ def test_a_restarted_engine_keeps_its_old_registration(tmp_path):
         await stage.registered()
         await stage.ask("p", prompt(1), "seed")
         await stage.announced("p", 2)
-        await stage.fleet.stop_member("p")
-        await stage.fleet.start_member("p")
+        await stage.members.stop_member("p")
+        await stage.members.start_member("p")
         await asyncio.sleep(0.2)
         first = await reuse(stage, seed=2)
         return cached(first), stage.kinds("p"), (tmp_path / "c.log").read_text()
@@ -256,8 +256,8 @@ def test_a_restarted_holder_does_not_know_its_peers(tmp_path):
     async def story(stage):
         await stage.registered()
         await reuse(stage, seed=1)
-        await stage.fleet.stop_member("p")
-        await stage.fleet.start_member("p")
+        await stage.members.stop_member("p")
+        await stage.members.start_member("p")
         await asyncio.sleep(0.2)
         answer = await reuse(stage, seed=2)
         return cached(answer), stage.kinds("p")
@@ -270,8 +270,8 @@ def test_a_restarted_holder_does_not_know_its_peers(tmp_path):
 def test_a_controller_that_came_back_has_forgotten_everybody(tmp_path):
     async def story(stage):
         await stage.registered()
-        await stage.fleet.stop_member("c")
-        await stage.fleet.start_member("c")
+        await stage.members.stop_member("c")
+        await stage.members.start_member("c")
         answer = await reuse(stage, wait=0)
         _status, workers = await stage.get("c", "/controller/workers", 9000)
         return cached(answer), workers["total_count"]
@@ -286,8 +286,8 @@ def test_with_heartbeats_workers_come_back(tmp_path):
         await stage.registered()
         await stage.ask("p", prompt(1), "seed")
         await stage.announced("p", 2)
-        await stage.fleet.stop_member("c")
-        await stage.fleet.start_member("c")
+        await stage.members.stop_member("c")
+        await stage.members.start_member("c")
         for _ in range(60):
             _status, workers = await stage.get("c", "/controller/workers", 9000)
             if workers["total_count"] == 2 and max(one["key_count"] for one in workers["workers"]) == 2:

@@ -30,17 +30,12 @@ def verdict(tmp_path_factory):
     """A pair that is slow to transfer: not worth it for a short prompt, worth it for a long one."""
     names = {"PREFILL_TOKEN_S": PREFILL_S, "DECODE_TOKEN_S": DECODE_S, "TRANSFER_LATENCY_S": LATENCY_S}
     names["TRANSFER_GB_S"] = GB_S
-    plan = {
+    fault = {
         "all": {"env": {f"REHEARSAL_{name}": value for name, value in names.items()}},
         "validate": {"kv_reuse_trials": 1, "kv_reuse_lengths": [1024, 3072, 8192]},
     }
-    with Slots().one() as slot:
-        cluster = Cluster(slot, plan, tmp_path_factory.mktemp("cluster"))
-        try:
-            cluster.start()
-            yield judge(evidence(cluster))
-        finally:
-            cluster.close()
+    with Slots().one() as slot, Cluster(slot.lab(tmp_path_factory.mktemp("cluster")), fault) as cluster:
+        yield judge(evidence(cluster))
 
 
 def test_it_passes_and_says_that_reuse_is_slower_here(verdict):

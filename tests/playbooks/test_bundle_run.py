@@ -52,10 +52,10 @@ def run(tmp_path):
     def validate(changes: dict, *words: str) -> subprocess.CompletedProcess:
         stage = Stage(tmp_path / "fleet", changes)
         spec = tmp_path / "fleet.yml"
-        spec.write_text(yaml.safe_dump(stage.fleet._spec))
+        spec.write_text(yaml.safe_dump(stage.members.spec))
         (tmp_path / "hosts.json").write_text(json.dumps(inventory(stage)))
         fleet = subprocess.Popen(
-            [sys.executable, "-m", "lab.rehearsal", "fleet", str(spec)],
+            [sys.executable, "-m", "lab.cluster.members", str(spec)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

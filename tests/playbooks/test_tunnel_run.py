@@ -32,13 +32,12 @@ def stage(tmp_path_factory):
     """A cluster and a server beside each of its members."""
     folder = tmp_path_factory.mktemp("stage")
     with Slots().one() as slot:
-        cluster = Cluster(slot, {}, folder / "cluster")
-        servers = {name: sshd.Sshd(folder / name, address=at) for name, at in cluster.addresses.items()}
+        lab = slot.lab(folder / "cluster")
+        servers = {name: sshd.Sshd(folder / name, address=at) for name, at in lab.addresses.items()}
         try:
-            cluster.start()
-            yield cluster, servers
+            with Cluster(lab) as cluster:
+                yield cluster, servers
         finally:
-            cluster.close()
             for server in servers.values():
                 server.close()
 
@@ -56,7 +55,7 @@ def inventory(cluster: Cluster, servers: dict[str, sshd.Sshd]) -> dict:
         }
         return {"hosts": {f"{name}-1": {**known, **variables}}}
 
-    log = "{{ " + repr(str(cluster.folder)) + " ~ '/' ~ inventory_hostname[:-2] ~ '.log' }}"
+    log = str(cluster.lab.log("{{ inventory_hostname }}"))
     return {
         "kv_prefill": host("prefill"),
         "kv_decode": host("decode"),

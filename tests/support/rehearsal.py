@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""Puts a small rehearsal fleet under a test: starts it in this process, asks its engines, reads its logs."""
+"""Puts a small rehearsal cluster under a test: starts it in this process, asks its engines, reads its logs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ pytest.importorskip("cbor2", reason="the rehearsal's requirements are not instal
 import aiohttp
 from kvproof.stack import lines
 
-from lab.cluster.members import Fleet
+from lab.cluster.members import Members
 
 #: nothing has to be waited for
-FAST = {"prefill_base_s": 0.0, "prefill_token_s": 0.0, "decode_token_s": 0.0, "first_logprobs_s": 0.0,
-        "handshake_s": 0.0, "transfer_latency_s": 0.0, "flush_s": 0.05, "register_limit_s": 1.0}  # fmt: skip
+TIMES = ("prefill_base_s", "prefill_token_s", "decode_token_s", "first_logprobs_s", "handshake_s", "transfer_latency_s")
+FAST = {**dict.fromkeys(TIMES, 0.0), "flush_s": 0.05, "register_limit_s": 1.0}
 _NUMBER = itertools.count(1)
 
 
@@ -38,19 +38,29 @@ def prompt(seed: int, tokens: int = 600) -> list[int]:
 
 
 class Stage:
-    """A fleet with controller c and nodes p (holder) and d (receiver), unless told otherwise."""
+    """A cluster with controller c and nodes p (holder) and d (receiver), unless told otherwise."""
 
-    def __init__(self, folder: Path, changes: dict[str, dict[str, Any]], *, controller: bool = True,
-                 parameters: dict[str, Any] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        changes: dict[str, dict[str, Any]],
+        *,
+        controller: bool = True,
+        parameters: dict[str, Any] | None = None,
+    ):
         block = f"127.{100 + os.getpid() % 100}.{next(_NUMBER) % 250}"
         self.addresses = {"c": f"{block}.5", "p": f"{block}.13", "d": f"{block}.97"}
         self.folder = folder
-        self.fleet = Fleet({
-            "folder": str(folder), "worker_ports": _free_ports(), "parameters": {**FAST, **(parameters or {})},
-            "controllers": [{"name": "c", "host": self.addresses["c"], "port": 9000, "pull": 8300, "reply": 8400,
-                             **changes.get("c", {})}] if controller else [],
-            "nodes": [{"name": name, "address": self.addresses[name], **changes.get(name, {})} for name in "pd"],
-        })  # fmt: skip
+        at = {"name": "c", "host": self.addresses["c"], "port": 9000, "pull": 8300, "reply": 8400}
+        self.members = Members(
+            {
+                "folder": str(folder),
+                "worker_ports": _free_ports(),
+                "parameters": {**FAST, **(parameters or {})},
+                "controllers": [{**at, **changes.get("c", {})}] if controller else [],
+                "nodes": [{"name": name, "address": self.addresses[name], **changes.get(name, {})} for name in "pd"],
+            }
+        )
         self.http: aiohttp.ClientSession | None = None
 
     async def get(self, name: str, path: str, port: int = 8000) -> tuple[int, Any]:
@@ -123,17 +133,21 @@ def cached(answer: dict[str, Any]) -> int:
     return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
 
 
-def play(folder: Path, story: Callable[[Stage], Awaitable[Any]], changes: dict[str, dict[str, Any]] | None = None,
-         **stage: Any) -> Any:  # fmt: skip
-    """Runs ``story`` on a fleet that is up and registered (where there is a controller)."""
+def play(
+    folder: Path,
+    story: Callable[[Stage], Awaitable[Any]],
+    changes: dict[str, dict[str, Any]] | None = None,
+    **stage: Any,
+) -> Any:
+    """Runs ``story`` on a cluster that is up and registered (where there is a controller)."""
 
     async def main() -> Any:
         scene = Stage(folder, changes or {}, **stage)
         async with aiohttp.ClientSession() as scene.http:
-            await scene.fleet.start()
+            await scene.members.start()
             try:
                 return await story(scene)
             finally:
-                await scene.fleet.stop()
+                await scene.members.stop()
 
     return asyncio.run(main())

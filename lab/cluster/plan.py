@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""A cluster and its fault → the processes it is made of, and what the validator is told about it.
+
+An architecture is a module with ``processes(lab, fault, edited)``, which returns the specs of its members
+(supervise.py), and a line in ARCHITECTURES.  What every cluster may have stands here: sockets in the members' way, and
+SSH servers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+from . import inprocess_p2p, ssh
+from .fault import Fault, variables
+from .lab import Lab
+
+DISTURB = Path(__file__).with_name("disturb.py")
+LISTENING = "listening"  # said by it once its sockets are there
+ARCHITECTURES: dict[str, Callable[[Lab, Fault, bool], list[dict[str, Any]]]] = {
+    "inprocess_p2p": inprocess_p2p.processes,
+}
+
+
+def processes(lab: Lab, fault: Fault, *, edited: bool = False) -> list[dict[str, Any]]:
+    """Specs of all that runs, in the order in which it is started.
+
+    edited: whether the fault's ``edit`` of a configuration file has been carried out.
+    """
+    members = ARCHITECTURES[lab.architecture](lab, fault, edited)
+    return [*_obstacles(lab, fault), *members, *ssh.servers(lab, fault)]
+
+
+def _obstacles(lab: Lab, fault: Fault) -> list[dict[str, Any]]:
+    """Sockets of nobody that the members find in their way."""
+    if "listen" not in fault:
+        return []
+    places = {"silent": [], "full": [], **fault["listen"]}
+    obstacles = lab.process(
+        "obstacles",
+        [sys.executable, str(DISTURB), "listen", *(f"{how}={place}" for how, some in places.items() for place in some)],
+        first=True,
+        ports=places["silent"] + places["full"],
+        ready_urls=[f"tcp://{place}" for place in places["silent"]],
+        ready_log=LISTENING,
+        watch=[str(DISTURB)],
+    )
+    return [obstacles]
+
+
+def inventory(lab: Lab, fault: Fault) -> str:
+    """What the validator is told about the nodes, as an inventory to be given besides its own."""
+    nodes = [*((node.name, node.role) for node in lab.nodes), (lab.controller.name, "controller")]
+    hosts = "".join(f"    {name}: {json.dumps(variables(fault, role))}\n" for name, role in nodes)
+    head = "# What the validator is told about these nodes besides its inventory, written by kv_lab\n"
+    return f"{head}all:\n  hosts:\n{hosts}"
