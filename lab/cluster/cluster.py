@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from . import inprocess_p2p, plan, ssh, supervise
 from .fault import Fault, filled_in, variables
