@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,12 +14,22 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent / "module_utils")]
 
 import build_findings
 from kvproof.evidence import document
+from kvproof.report import parts
 
 
 def generated() -> dict[Path, str]:
     """Every generated file's text by its path."""
     pages = {build_findings.PAGES / name: text for name, text in build_findings.pages().items()}
-    return {**pages, DOCS / "evidence.schema.json": json.dumps(document.schema(), indent=1) + "\n"}
+    schemas = {"evidence": document.schema(), "verdict": parts.schema()}
+    return {**pages, **{DOCS / f"{name}.schema.json": _json(schema) for name, schema in schemas.items()}}
+
+
+def _json(schema: dict) -> str:
+    """JSON with a line for each part; lists of words stand in one."""
+    return (
+        re.sub(r"\[\s+([^][{}]+?)\s+\]", lambda words: f"[{' '.join(words[1].split())}]", json.dumps(schema, indent=1))
+        + "\n"
+    )
 
 
 def stale(files: dict[Path, str]) -> list[Path]:

@@ -249,8 +249,8 @@ class Object(Shape):
 
     wanted = "an object"
 
-    def __init__(self, name: str, fields: dict[str, Shape], needs: tuple[str, ...], closed: bool):
-        self.name, self.fields, self.needs, self.closed = name, fields, needs, closed
+    def __init__(self, name: str, fields: dict[str, Shape], needs: tuple[str, ...], closed: bool, about: str = ""):
+        self.name, self.fields, self.needs, self.closed, self.about = name, fields, needs, closed, about
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, dict)
@@ -272,7 +272,7 @@ class Object(Shape):
 
     def body(self, defs: dict[str, Any]) -> dict[str, Any]:
         """The schema in its place, not as a definition."""
-        found: dict[str, Any] = {"type": "object"}
+        found: dict[str, Any] = {"type": "object", **({"description": self.about} if self.about else {})}
         if self.closed:
             found["additionalProperties"] = False
         if self.needs:
@@ -317,13 +317,15 @@ def shape_of(kind: Any) -> Shape:
 
 def _object_of(kind: Any) -> Object:
     hints = get_type_hints(kind, include_extras=True)
-    must = (
-        [name for name, hint in hints.items() if get_origin(hint) is Required]
-        if not kind.__total__
-        else [name for name, hint in hints.items() if get_origin(hint) is not NotRequired]
-    )
+    closed = kind.__total__
+    needs = [
+        name
+        for name, hint in hints.items()
+        if get_origin(hint) is Required or (closed and get_origin(hint) is not NotRequired)
+    ]
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-    return Object(name, {name: shape_of(hint) for name, hint in hints.items()}, tuple(must), kind.__total__)
+    fields = {name: shape_of(hint) for name, hint in hints.items()}
+    return Object(name, fields, tuple(needs), closed, " ".join((kind.__doc__ or "").split()))
 
 
 def json_schema(kind: Any, id: str, title: str, description: str) -> dict[str, Any]:

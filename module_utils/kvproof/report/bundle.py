@@ -21,6 +21,7 @@ from .. import __version__
 from ..judge import waivers
 from ..judge.verdict import judge
 from ..stack import redact
+from . import parts
 from .run import Run
 
 NAME = "bundle.json.gz"
@@ -129,9 +130,13 @@ def judge_again(document: dict) -> dict:
         run = Run(document["started_at"])
         for one in document["said"]:
             _replay(run, one)
-        return run.document("complete", document["finished_at"], document["exit_code"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        doc = run.document("complete", document["finished_at"], document["exit_code"])
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unreadable(f"it is damaged ({type(error).__name__} in its parts); copy {NAME} again") from error
+    _, damage = parts.read(doc)
+    if damage:
+        raise Unreadable(f"it is damaged ({damage}); copy {NAME} again")
+    return doc
 
 
 def _replay(run: Run, one: dict) -> None:

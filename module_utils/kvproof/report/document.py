@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
+from .parts import DECISIVE, SCHEMA, Cluster, Pair, Verdict
 
-SCHEMA = "kvproof.verdict/1"
 WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMPLETE"}
 ORDER = (FAIL, INCONCLUSIVE, PASS)
-# Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
-DECISIVE = ("failure", "cause", "validity")
 HOSTS, PLACES = 12, 12  # named and shown of one finding
+# Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
 KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "warning": "warning", "note": "note"}
 
 
@@ -98,35 +97,35 @@ def fails(verdict: str, inconclusive: str = "fail") -> bool:
     return verdict == FAIL or (verdict == INCONCLUSIVE and inconclusive != "warn")
 
 
-def pair_fails(pair: dict, inconclusive: str = "fail") -> bool:
+def pair_fails(pair: Pair, inconclusive: str = "fail") -> bool:
     """Whether this pair makes the run's exit code non-zero."""
     return not pair["waived"] and fails(pair["verdict"], inconclusive)
 
 
-def all_pairs(doc: dict) -> list[dict]:
+def all_pairs(doc: Verdict) -> list[dict]:
     return [pair for cluster in doc["clusters"] for pair in cluster["pairs"]]
 
 
-def decisive(pair: dict) -> list[dict]:
+def decisive(pair: Pair) -> list[dict]:
     return [f for f in pair["findings"] if f["role"] in DECISIVE]
 
 
-def pair_name(pair: dict) -> str:
+def pair_name(pair: Pair) -> str:
     return f"{pair['holder']} → {pair['receiver']}"
 
 
-def headline(pair: dict) -> str:
+def headline(pair: Pair) -> str:
     """One line: the verdict of a pair and its first reason."""
     return f"{WORDS[pair['verdict']]} {pair['cluster']}: {pair_name(pair)}{where(pair)}: {reason(pair)}"
 
 
-def where(pair: dict) -> str:
+def where(pair: Pair) -> str:
     """Where the chain broke, with a space before it; empty when it did not."""
     first = pair.get("first_broken")
     return f" at link {first['link']} ({first['name']})" if first else ""
 
 
-def reason(pair: dict, title: bool = True) -> str:
+def reason(pair: Pair, title: bool = True) -> str:
     """Why the verdict is what it is, in a few words."""
     if pair["verdict"] == PASS:
         return (
@@ -183,7 +182,7 @@ class Group:
         return found.pop() if len(found) == 1 else None
 
 
-def groups(doc: dict) -> list[Group]:
+def groups(doc: Verdict) -> list[Group]:
     """Findings of all pairs, the same told once: decisive ones, then warnings, then notes, each along the chain."""
     found: dict[tuple, Group] = {}
     several = len(doc["clusters"]) > 1
@@ -221,7 +220,7 @@ def several(hosts: list[str], limit: int = HOSTS) -> str:
     return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def exit_meaning(doc: dict) -> str:
+def exit_meaning(doc: Verdict) -> str:
     """What the exit code of ansible-playbook says about this validation."""
     if doc["exit_code"] == 0 and doc["run_fails"]:
         return "no pass: no task failed, but this run proved less than it should"
@@ -232,7 +231,7 @@ def exit_meaning(doc: dict) -> str:
     }.get(doc["exit_code"], "Ansible's own")
 
 
-def chosen(doc: dict, limit: int = 8) -> tuple[list[dict], list[dict]]:
+def chosen(doc: Verdict, limit: int = 8) -> tuple[list[dict], list[dict]]:
     """(pairs to show with their chains, pairs to show in a line): of many, passing ones take a line each.
 
     Passing pairs come first, failing ones last, nearest to where the reader's eye rests.
@@ -245,7 +244,7 @@ def chosen(doc: dict, limit: int = 8) -> tuple[list[dict], list[dict]]:
     return full, [p for p in pairs if id(p) not in shown]
 
 
-def chosen_clusters(doc: dict, limit: int = 8) -> tuple[list[dict], dict | None]:
+def chosen_clusters(doc: Verdict, limit: int = 8) -> tuple[list[dict], dict | None]:
     """(clusters to show in a line, failing ones last; the others as if they were one).
 
     Of many, passing ones are only counted: their names stand with their pairs.
@@ -258,7 +257,7 @@ def chosen_clusters(doc: dict, limit: int = 8) -> tuple[list[dict], dict | None]
     return [c for c in clusters if c["verdict"] != PASS or c["not_judged"]], together
 
 
-def cluster_line(cluster: dict) -> str:
+def cluster_line(cluster: Cluster) -> str:
     """Counts of a cluster in words, and where its first failing pair broke."""
     judged = len(cluster["pairs"]) + len(cluster["not_judged"])
     text = f"{judged} pair{'s' * (judged != 1)}: " + ", ".join(f"{n} {word}" for word, n in cluster["counts"].items())

@@ -9,9 +9,10 @@ import secrets
 from pathlib import Path
 
 from . import views
+from .parts import Verdict
 
 
-def write(folder: Path, doc: dict) -> tuple[list[str], list[str]]:
+def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
     """Writes every view of a document.  Returns (names written, sentences about those that were not).
 
     A view that could not be made loses its file, so that none of an earlier run stays in its place.

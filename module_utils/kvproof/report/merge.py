@@ -11,22 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..plan.pair import key_of, names_of
-from . import document as report
+from ..plan.pair import SkippedPair, key_of, names_of
+from . import document, parts
+from .parts import Pair, Verdict
 
-FAMILY = report.SCHEMA.rpartition("/")[0]
-_PAIR = {
-    "cluster": str, "holder": str, "receiver": str, "verdict": str, "waived": bool, "links": list, "findings": list,
-    "trials": list, "counts": dict, "output": dict, "counters": dict,
-}  # fmt: skip
-_RUN = {"started_at": str, "status": str, "clusters": list, "not_probed": list, "problems": list, "notes": list}
-_CLUSTER = {"pairs": list, "not_judged": list}
-_UNJUDGED = {"cluster": str, "holder": str, "receiver": str, "reason": str}
+FAMILY = parts.SCHEMA.rpartition("/")[0]
 
 
 @dataclass
 class Source:
-    """A report that was read: its name for messages, and its document or why there is none."""
+    """A file that was read: its name for messages, and its JSON or why there is none."""
 
     name: str
     doc: Any = None
@@ -34,35 +28,70 @@ class Source:
 
 
 @dataclass
+class _Report:
+    """A source that holds a run's document."""
+
+    name: str
+    doc: Verdict
+
+    @property
+    def began(self) -> datetime:
+        return datetime.fromisoformat(self.doc["started_at"])
+
+    @property
+    def ended(self) -> datetime:
+        """When the run ended, or began where it has not ended."""
+        return datetime.fromisoformat(self.doc["finished_at"] or self.doc["started_at"])
+
+    def problems(self) -> list[str]:
+        """Why the run is no pass although nothing of it belongs to a pair."""
+        if self.doc["status"] != "complete":
+            return [f"{self.name}: its run had not ended (begun {self.doc['started_at']}): validate again"]
+        anything = any(cluster["pairs"] or cluster["not_judged"] for cluster in self.doc["clusters"])
+        texts = self.doc["problems"] or ([] if anything else ["its run judged no pair"])
+        return [f"{self.name}: {text}" for text in texts]
+
+    def entries(self) -> list[_Entry]:
+        clusters = self.doc["clusters"]
+        judged = [_Entry(self, pair, pair, None) for cluster in clusters for pair in cluster["pairs"]]
+        missing = [pair for cluster in clusters for pair in cluster["not_judged"]]
+        return judged + [_Entry(self, pair, None, {**names_of(pair), "reason": pair["reason"]}) for pair in missing]
+
+
+@dataclass
 class _Entry:
     """What one run says about one pair: its verdict, or why it has none."""
 
-    source: Source
-    pair: dict
-    judged: bool
+    report: _Report
+    pair: Pair | SkippedPair
+    judged: Pair | None
+    missing: SkippedPair | None
 
-    @property
-    def span(self) -> tuple[datetime, datetime]:
-        return _span(self.source.doc)
+    def overlaps(self, other: _Entry) -> bool:
+        """Whether two different runs overlap: then none of them is the later one, and they may be of two clusters."""
+        mine, its = self.report, other.report
+        return mine.doc != its.doc and its.began < mine.ended and mine.began < its.ended
 
     def __str__(self) -> str:
-        word = report.WORDS[self.pair["verdict"]] if self.judged else "not judged"
-        return f"{word} ({self.source.name}, {self.span[1].isoformat(timespec='seconds')})"
+        word = document.WORDS[self.judged["verdict"]] if self.judged else "not judged"
+        return f"{word} ({self.report.name}, {self.report.ended.isoformat(timespec='seconds')})"
 
 
-def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail", now: str | None = None) -> dict:
+def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail", now: str | None = None) -> Verdict:
     """``kvproof.verdict/1`` of all sources.
 
-    Of a pair that several runs judged, the latest verdict counts and the others are told.  expected: clusters that
-    must be there.  now: the time, for a document of nothing.
+    Of a pair that several runs judged, the latest verdict counts and a note names the others.  expected: clusters
+    that must be there.  now: the time, for a document of nothing.
     """
-    problems = [f"{one.name}: {trouble}" for one in sources if (trouble := one.trouble or why_not(one.doc))]
-    good = [one for one in sources if one.trouble is None and why_not(one.doc) is None]
-    for one in good:
-        problems += _unfinished(one)
-    entries, notes = _latest(good, problems)
-    pairs = [entry.pair for entry in entries.values() if entry.judged]
-    missing = [entry.pair for entry in entries.values() if not entry.judged]
+    problems, reports = [], []
+    for source in sources:
+        report, trouble = _opened(source)
+        if report:
+            reports.append(report)
+        else:
+            problems.append(f"{source.name}: {trouble}")
+    problems += [text for report in reports for text in report.problems()]
+    entries, notes = _latest(reports, problems)
     known = {key[0] for key in entries}
     problems += [
         f"cluster {name} is in none of the reports: add the report of its run, or validate it"
@@ -71,120 +100,66 @@ def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail"
     ]
     if not sources:
         problems.append("there is no report to merge: give reports=[folder or verdict.json, …]")
-    skipped = {key_of(one): one for source in good for one in source.doc["not_probed"]}
-    spans = [_span(one.doc) for one in good]
+    skipped = {key_of(pair): pair for report in reports for pair in report.doc["not_probed"]}
     now = now or datetime.now(UTC).isoformat(timespec="seconds")
-    doc = report.document(
+    doc = document.document(
         status="complete",
-        started_at=min(spans)[0].isoformat() if spans else now,
-        finished_at=max(end for _, end in spans).isoformat() if spans else now,
-        pairs=pairs,
-        not_judged=missing,
-        skipped=[one for key, one in skipped.items() if key not in entries],
+        started_at=min(report.began for report in reports).isoformat() if reports else now,
+        finished_at=max(report.ended for report in reports).isoformat() if reports else now,
+        pairs=[entry.judged for entry in entries.values() if entry.judged],
+        not_judged=[entry.missing for entry in entries.values() if entry.missing],
+        skipped=[pair for key, pair in skipped.items() if key not in entries],
         problems=list(dict.fromkeys(problems)),
-        notes=[*_about(good), *notes, *dict.fromkeys(text for one in good for text in one.doc["notes"])],
+        notes=[*_about(reports), *notes, *dict.fromkeys(text for report in reports for text in report.doc["notes"])],
         inconclusive=inconclusive,
     )
     return {**doc, "exit_code": 2 if doc["run_fails"] else 0}
 
 
-def why_not(doc: Any) -> str | None:
-    """Why a document cannot be merged, in a few words; None when it can."""
-    schema = doc.get("schema") if isinstance(doc, dict) else None
+def _opened(source: Source) -> tuple[_Report | None, str | None]:
+    """The report in a source, or one sentence on why there is none."""
+    if source.trouble:
+        return None, source.trouble
+    schema = source.doc.get("schema") if isinstance(source.doc, dict) else None
     if not isinstance(schema, str) or not schema.startswith(f"{FAMILY}/"):
-        return "this is no verdict.json of kvproof: leave it out, or name the right file"
-    if schema != report.SCHEMA:
-        return f"it is {schema}, and this kvproof reads {report.SCHEMA}: merge with the kvproof that wrote it"
-    trouble = _unlike(doc, _RUN)
-    for cluster in [] if trouble else doc["clusters"]:
-        trouble = trouble or _unlike(cluster, _CLUSTER)
-        if not trouble:
-            told = [_unlike(one, _PAIR) or _unknown_word(one) for one in cluster["pairs"]]
-            told += [_unlike(one, _UNJUDGED) for one in cluster["not_judged"]]
-            trouble = next((one for one in told if one), None)
-    trouble = trouble or next((one for one in (_unlike(pair, _UNJUDGED) for pair in doc["not_probed"]) if one), None)
-    try:
-        _span(doc)
-    except (KeyError, TypeError, ValueError):
-        trouble = trouble or "its times"
-    return f"it is damaged ({trouble}): take the file as it was written, or validate again" if trouble else None
+        return None, "this is no verdict.json of kvproof: leave it out, or name the right file"
+    if schema != parts.SCHEMA:
+        schema = schema.encode("unicode_escape").decode()
+        return None, f"it is {schema:.60}, and this kvproof reads {parts.SCHEMA}: merge with the kvproof that wrote it"
+    doc, damage = parts.read(source.doc)
+    if doc is None:
+        return None, f"it is damaged ({damage}): take the file as it was written, or validate again"
+    return _Report(source.name, doc), None
 
 
-def _unlike(part: Any, fields: dict[str, type]) -> str | None:
-    """The first field that is not of the type it should have."""
-    if not isinstance(part, dict):
-        return f"{part!r:.40}"
-    return next((name for name, kind in fields.items() if not isinstance(part.get(name), kind)), None)
-
-
-def _unknown_word(pair: dict) -> str | None:
-    return None if pair["verdict"] in report.ORDER else f"verdict {pair['verdict']!r:.40}"
-
-
-def _unfinished(source: Source) -> list[str]:
-    """Why a run is no pass although nothing of it belongs to a pair."""
-    doc = source.doc
-    if doc["status"] != "complete":
-        return [f"{source.name}: its run had not ended (begun {doc['started_at']}): validate again"]
-    told = [f"{source.name}: {text}" for text in doc["problems"]]
-    anything = any(cluster["pairs"] or cluster["not_judged"] for cluster in doc["clusters"])
-    return told or ([] if anything else [f"{source.name}: its run judged no pair"])
-
-
-def _latest(sources: list[Source], problems: list[str]) -> tuple[dict[tuple, _Entry], list[str]]:
+def _latest(reports: list[_Report], problems: list[str]) -> tuple[dict[tuple[str, str, str], _Entry], list[str]]:
     """The entry that counts for each pair, and sentences about those that gave way."""
-    entries: dict[tuple, _Entry] = {}
+    entries: dict[tuple[str, str, str], _Entry] = {}
     notes = []
-    for source in sorted(sources, key=lambda one: _span(one.doc)[1]):
-        for new in _entries(source):
+    for report in sorted(reports, key=lambda report: report.ended):
+        for new in report.entries():
             key = key_of(new.pair)
             old = entries.get(key)
             entries[key] = new
             if old is None:
                 continue
-            name = f"{new.pair['cluster']}: {report.pair_name(new.pair)}"
+            name = f"{new.pair['cluster']}: {document.pair_name(new.pair)}"
             notes.append(f"{name} is in several reports: {old} gave way to {new}")
-            if _same_time(old, new):
+            if old.overlaps(new):
                 problems.append(
-                    f"{name} was judged by two runs at the same time ({old.source.name}, {source.name}): if these are "
+                    f"{name} was judged by two runs at the same time ({old.report.name}, {report.name}): if these are "
                     "two clusters of one name, give them different kv_reuse_cluster; else leave one report out"
                 )
     return entries, notes
 
 
-def _entries(source: Source) -> list[_Entry]:
-    clusters = source.doc["clusters"]
-    return [_Entry(source, pair, True) for one in clusters for pair in one["pairs"]] + [
-        _Entry(source, {**names_of(pair), "reason": pair["reason"]}, False)
-        for one in clusters
-        for pair in one["not_judged"]
-    ]
-
-
-def _same_time(old: _Entry, new: _Entry) -> bool:
-    """Whether two different runs overlap: then none of them is the later one, and they may be of two clusters."""
-    if old.source.doc == new.source.doc:
-        return False
-    return new.span[0] < old.span[1] and old.span[0] < new.span[1]
-
-
-def _about(sources: list[Source]) -> list[str]:
-    if not sources:
+def _about(reports: list[_Report]) -> list[str]:
+    if not reports:
         return []
-    spans = [_span(one.doc) for one in sources]
-    first, last = min(spans)[0], max(end for _, end in spans)
-    found = [
-        f"merged from {len(sources)} report{'s' * (len(sources) != 1)} of runs between "
+    first, last = min(report.began for report in reports), max(report.ended for report in reports)
+    notes = [
+        f"merged from {len(reports)} report{'s' * (len(reports) != 1)} of runs between "
         f"{first.isoformat(timespec='seconds')} and {last.isoformat(timespec='seconds')}"
     ]
-    tools = sorted({str(one.doc.get("tool")) for one in sources})
-    return found + ([f"the reports are of different versions of kvproof: {', '.join(tools)}"] if tools[1:] else [])
-
-
-def _span(doc: dict) -> tuple[datetime, datetime]:
-    """When a run began and ended (or began, where it has not ended).  Raises ValueError."""
-    began = datetime.fromisoformat(doc["started_at"].replace("Z", "+00:00"))
-    ended = datetime.fromisoformat((doc.get("finished_at") or doc["started_at"]).replace("Z", "+00:00"))
-    if began.tzinfo is None or ended.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return began, ended
+    tools = sorted({report.doc["tool"] for report in reports})
+    return notes + ([f"the reports are of different versions of kvproof: {', '.join(tools)}"] if tools[1:] else [])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..plan.pair import key_of, names_of
 from ..stack import redact
-from . import document as report
+from . import document
 
 LIMIT = 400  # characters of a task's message
 
@@ -71,7 +71,7 @@ class Run:
     def document(self, status: str, finished_at: str | None = None, exit_code: int | None = None) -> dict:
         """``kvproof.verdict/1``.  exit_code: what Ansible will exit with."""
         left = [pair for key, pair in self._plan.items() if key not in self._verdicts]
-        doc = report.document(
+        doc = document.document(
             status=status,
             started_at=self.started_at,
             finished_at=finished_at,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +14,11 @@ from pathlib import Path
 
 import pytest
 import verdicts
+from hypothesis import given
+from hypothesis import strategies as st
+from kvproof.report import views
 from kvproof.report.merge import Source, merge
+from kvproof.report.views import console
 from verdict_schema import errors
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,6 +109,7 @@ def test_nothing_to_merge_is_no_pass():
 
 GREEN = ran(of("tokyo"))
 PAIR = GREEN["clusters"][0]["pairs"][0]
+FAILED = verdicts.verdict("sync_loading")
 
 
 def with_pair(**changes) -> dict:
@@ -120,12 +127,32 @@ def with_pair(**changes) -> dict:
         ([1], "this is no verdict.json of kvproof"),
         (None, "this is no verdict.json of kvproof"),
         (Source("x", trouble="it cannot be read (No such file or directory): correct reports="), "it cannot be read"),
-        ({**GREEN, "clusters": "none"}, "it is damaged (clusters)"),
-        ({**GREEN, "clusters": [{"pairs": [None], "not_judged": []}]}, "it is damaged (None)"),
-        ({**GREEN, "finished_at": "yesterday"}, "it is damaged (its times)"),
-        ({**GREEN, "finished_at": "2026-11-01T00:01:00"}, "it is damaged (its times)"),
-        (with_pair(verdict="green"), "it is damaged (verdict 'green')"),
-        (with_pair(findings=None), "it is damaged (findings)"),
+        ({**GREEN, "clusters": "none"}, "it is damaged (clusters: a list expected, a string found)"),
+        (
+            {**GREEN, "clusters": [{"pairs": [None], "not_judged": []}]},
+            "it is damaged (clusters[0].name: a value expected",
+        ),
+        ({**GREEN, "finished_at": "yesterday"}, "(finished_at: a time with its zone expected"),
+        ({**GREEN, "finished_at": "2026-11-01T00:01:00"}, "(finished_at: a time with its zone expected"),
+        (
+            with_pair(verdict="green"),
+            "(clusters[0].pairs[0].verdict: one of pass, fail, inconclusive expected, 'green' found)",
+        ),
+        (with_pair(findings=None), "(clusters[0].pairs[0].findings: a list expected, null found)"),
+        (
+            with_pair(counts={"fresh_prompts": 10**400}),
+            "counts.fresh_prompts: a whole number from 0 expected, a number of",
+        ),
+        (with_pair(surprise=1), "(clusters[0].pairs[0]: no 'surprise' expected, one found)"),
+        (with_pair(links=PAIR["links"][1:]), "(clusters[0].pairs[0].links: 13 items expected, 12 found)"),
+        (with_pair(trials=[]), "('p and d': verdict pass, with no trial proven)"),
+        (with_pair(findings=FAILED["findings"]), "('p and d': verdict pass, with the finding async-loading-off)"),
+        (
+            with_pair(verdict="inconclusive", findings=[{**FAILED["findings"][0], "role": "failure"}]),
+            "verdict inconclus",
+        ),
+        (with_pair(verdict="fail", waived=True), "('p and d': waived, with findings that are not)"),
+        ({**GREEN, "finished_at": None}, "(verdict and finished_at do not go with status)"),
         ({**GREEN, "clusters": []}, "its run judged no pair"),
         ({**GREEN, "problems": ["no decode node"]}, "no decode node"),
     ],
@@ -153,6 +180,67 @@ def test_waived_pairs_stay_waived():
 def test_a_merged_report_can_be_merged_again():
     doc = merged(merged(ran(of("tokyo"))), ran(of("osaka")), expected=CLUSTERS)
     assert doc["exit_code"] == 0
+
+
+# ---- of whatever file
+
+TUNNEL = {"via": ["kv@p:22"], "open_s": 0.2, "rtt_s": 0.01, "rtt_max_s": 0.02, "pings": 9}
+WRITTEN = [
+    ran(verdicts.live(), verdicts.waived(cluster="b"), missing=1, exit_code=2),
+    ran(verdicts.live("sync_loading", tunnels={"holder": TUNNEL, "receiver": TUNNEL})),
+    ran(verdicts.verdict("local_hit_decode"), skipped=[{"cluster": "c", "holder": "a", "receiver": "b", "reason": ""}]),
+]
+ODD = [None, True, -1, 0, 0.5, 1e300, 10**400, 2**62, float("nan"), "", "x", "\x1b[2J\ud800", [], {}, [None], {"a": 1}]
+
+
+def places(part, path=()):
+    """The path of every part of a document, but for most of the chain."""
+    if path:
+        yield path
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        if not (path[-1:] == ("links",) and key > 1):
+            yield from places(value, (*path, key))
+
+
+PLACES = [list(places(doc)) for doc in WRITTEN]
+
+
+@st.composite
+def damaged(draw) -> dict:
+    """A report of which some parts are gone, odd, or another part of it."""
+    number = draw(st.integers(0, len(WRITTEN) - 1))
+    doc = copy.deepcopy(WRITTEN[number])
+    for path in draw(st.lists(st.sampled_from(PLACES[number]), min_size=1, max_size=3)):
+        change = draw(st.sampled_from(["odd", "gone", "another", "more"]))
+        holder, key = doc, path[-1]
+        try:
+            for step in path[:-1]:
+                holder = holder[step]
+            if change == "gone":
+                del holder[key]
+            elif change == "more" and isinstance(holder[key], dict):
+                holder[key]["\x1b[2Jmore"] = 1
+            elif change == "another":
+                holder[key] = functools.reduce(
+                    lambda part, step: part[step], draw(st.sampled_from(PLACES[number])), doc
+                )
+            else:
+                holder[key] = draw(st.sampled_from(ODD))
+        except (LookupError, TypeError):
+            continue  # an earlier change took this part away
+    return doc
+
+
+@given(damaged())
+def test_of_a_damaged_report_one_sentence_is_made_or_every_view(bad):
+    doc = merged(Source("r.json", bad))
+    refused = [text for text in doc["problems"] if "it is damaged" in text]
+    assert all(text.isprintable() and len(text) < 500 for text in refused)
+    for name, text, error in views.files(doc):
+        assert not error, name
+        text.encode()
+    for line in console.lines(doc):
+        "".join(text for text, _ in line).encode()
 
 
 # ---- by Ansible

@@ -10,6 +10,7 @@ import recordings as recording
 import verdicts
 from jsonschema import Draft202012Validator
 from kvproof.judge.verdict import judge
+from kvproof.report import parts
 from kvproof.report.run import Run
 from verdict_schema import SCHEMA, errors
 
@@ -35,6 +36,7 @@ def test_the_schema_is_one():
 )
 def test_documents_fit(doc):
     assert errors(doc) == []
+    assert parts.read(doc) == (doc, None)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,9 @@ def test_documents_fit(doc):
     ],
 )
 def test_a_wrong_document_does_not_fit(change):
-    assert errors({**verdicts.document(verdicts.verdict("healthy")), **change})
+    doc = {**verdicts.document(verdicts.verdict("healthy")), **change}
+    assert errors(doc)
+    assert parts.read(doc)[0] is None
 
 
 def test_every_recording_judged_fits(recordings):
@@ -57,7 +61,9 @@ def test_every_recording_judged_fits(recordings):
         if json.loads((folder / "meta.json").read_text()).get("architecture", "inprocess_p2p") == "inprocess_p2p":
             judged.append(judge(recording.evidence(folder)))
     assert len(judged) > 10
-    assert errors(verdicts.document(*judged)) == []
+    doc = verdicts.document(*judged)
+    assert errors(doc) == []
+    assert parts.read(doc) == (doc, None)
 
 
 @pytest.mark.parametrize("name", NAMES)

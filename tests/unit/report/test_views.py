@@ -9,9 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import verdicts
-from kvproof.report import document as report
-from kvproof.report import files as reportfiles
-from kvproof.report import views
+from kvproof.report import document, files, views
 from kvproof.report.run import Run
 from kvproof.report.views import clean, console, figures
 
@@ -19,6 +17,8 @@ HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07 a\r\nb \u202eevil\u202c \x9b31m ]]> </details><script>alert(1)</script> "
     "| `x` [l](javascript:1) & \x00 \ufffe \ud800 {{ 7 * 7 }}"
 )
+
+UNMEASURED = {**dict.fromkeys(verdicts.verdict("healthy")["timing"]), "lengths": []}
 
 
 def shown(doc: dict, **options) -> str:
@@ -115,7 +115,7 @@ class TestConsole:
         for number, pair in enumerate(pairs):
             pair["findings"][0].update(observed=f"on {number}", host=f"d{number}")
         text = shown(verdicts.document(*pairs), width=200)
-        assert text.count("      observed   on ") == report.PLACES
+        assert text.count("      observed   on ") == document.PLACES
         hosts = ", ".join(f"d{n}" for n in range(12, 24))
         assert f"      and        18 more like these: {hosts} and 6 more; see verdict.json" in text
         for name in ("index.html", "summary.md"):
@@ -201,7 +201,7 @@ class TestFigures:
     def test_what_was_not_measured_is_left_out(self):
         nothing = dict.fromkeys(verdicts.verdict("healthy")["counters"]["holder"])
         counters = {"holder": nothing, "receiver": nothing}
-        pair = verdicts.verdict("healthy", trials=[], answer=None, counters=counters, timing={})
+        pair = verdicts.verdict("healthy", trials=[], answer=None, counters=counters, timing=UNMEASURED)
         assert figures.lines(pair) == []
         assert figures.COUNTERS_NOTE not in shown(verdicts.document(pair), width=1000)
 
@@ -400,7 +400,7 @@ class TestPrometheus:
         assert found["kv_reuse_break_even_tokens"][0][1] == 1250
 
     def test_what_was_not_measured_is_absent(self):
-        found = self.samples(verdicts.document(verdicts.verdict("sync_loading", timing={})))
+        found = self.samples(verdicts.document(verdicts.verdict("sync_loading", timing=UNMEASURED)))
         assert not {"kv_reuse_speedup_ratio", "kv_reuse_itl_seconds", "kv_reuse_break_even_tokens"} & set(found)
 
     def test_links_that_were_not_reached_are_absent(self):
@@ -452,14 +452,14 @@ class TestPages:
 
 class TestFiles:
     def test_all_are_written_and_nothing_else(self, tmp_path):
-        written, problems = reportfiles.write(tmp_path / "a" / "b", verdicts.document(verdicts.verdict("healthy")))
+        written, problems = files.write(tmp_path / "a" / "b", verdicts.document(verdicts.verdict("healthy")))
         assert (sorted(written), problems) == (sorted(views.NAMES), [])
         assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(views.NAMES)
 
     def test_a_view_that_cannot_be_made_loses_its_old_file_and_stops_no_other(self, tmp_path, monkeypatch):
         (tmp_path / "kv_reuse.prom").write_text("old")
         monkeypatch.setitem(sys.modules, "prometheus_client", None)
-        written, problems = reportfiles.write(tmp_path, verdicts.document(verdicts.verdict("healthy")))
+        written, problems = files.write(tmp_path, verdicts.document(verdicts.verdict("healthy")))
         assert "kv_reuse.prom" not in written
         assert len(written) == len(views.NAMES) - 1
         assert not (tmp_path / "kv_reuse.prom").exists()
@@ -467,30 +467,30 @@ class TestFiles:
 
     def test_a_folder_that_cannot_be_made_is_told(self, tmp_path):
         (tmp_path / "file").write_text("")
-        written, problems = reportfiles.write(tmp_path / "file" / "reports", {})
+        written, problems = files.write(tmp_path / "file" / "reports", {})
         assert written == []
         assert problems == [f"cannot make the folder {tmp_path / 'file' / 'reports'}: Not a directory"]
 
     def test_a_name_that_is_taken_by_a_folder_is_told_and_leaves_no_rest(self, tmp_path):
         (tmp_path / "verdict.json").mkdir()
-        written, problems = reportfiles.write(tmp_path, verdicts.document(verdicts.verdict("healthy")))
+        written, problems = files.write(tmp_path, verdicts.document(verdicts.verdict("healthy")))
         assert "verdict.json" not in written
         assert problems == [f"cannot write {tmp_path / 'verdict.json'}: Is a directory"]
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     def test_remove_takes_back_its_own_and_leaves_the_rest(self, tmp_path):
         folder = tmp_path / "reports"
-        reportfiles.write(folder, verdicts.document(verdicts.verdict("healthy")))
+        files.write(folder, verdicts.document(verdicts.verdict("healthy")))
         (folder / "mine.txt").write_text("")
-        reportfiles.remove(folder)
+        files.remove(folder)
         assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
 def test_headline_names_place_and_reason():
-    assert report.headline(verdicts.verdict("sync_loading")) == (
+    assert document.headline(verdicts.verdict("sync_loading")) == (
         "FAIL sync_loading: prefill → decode at link 4 (configured alike): "
         "async-loading-off: Asynchronous loading is off, so P2P is never asked [decode]"
     )
-    assert report.headline(verdicts.verdict("healthy")) == (
+    assert document.headline(verdicts.verdict("healthy")) == (
         "PASS healthy: prefill → decode: 2 of 2 fresh prompts proven to be reused"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from ..parts import Verdict
 from . import junit, pages, prometheus
 from .clean import cleaned
 
@@ -20,12 +21,12 @@ VIEWS = {
 NAMES = (VERDICT, *VIEWS)
 
 
-def verdict(doc: dict) -> str:
+def verdict(doc: Verdict) -> str:
     """The text of verdict.json."""
     return json.dumps(doc, indent=2) + "\n"
 
 
-def files(doc: dict) -> Iterator[tuple[str, str | None, str | None]]:
+def files(doc: Verdict) -> Iterator[tuple[str, str | None, str | None]]:
     """(name, text, why there is none) of every file, the document itself first.
 
     Texts that came from engines and hosts are made harmless in the views; verdict.json has them as they were,

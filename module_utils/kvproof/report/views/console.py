@@ -9,29 +9,30 @@ from __future__ import annotations
 
 import textwrap
 
-from .. import document as report
+from .. import document
+from ..parts import Pair, Verdict
 from . import figures, remarks
 from .clean import cleaned
 
 Line = list[tuple[str, "str | None"]]
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
 STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
-VERDICT_STYLES = {report.PASS: "good", report.FAIL: "bad", report.INCONCLUSIVE: "doubt", None: "bad"}
+VERDICT_STYLES = {document.PASS: "good", document.FAIL: "bad", document.INCONCLUSIVE: "doubt", None: "bad"}
 PLAIN = str.maketrans({"✓": "+", "✗": "X", "–": "-", "→": ">", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"})
 WIDTH = 100
 
 
-def lines(doc: dict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
+def lines(doc: Verdict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
     """The whole report.  places: sentences about where the reports are."""
     doc = cleaned(doc)
-    full, brief = report.chosen(doc)
+    full, brief = document.chosen(doc)
     found: list[Line] = [_rule("═", width, " KV reuse ")]
     for pair in brief:
         found += _pair_line(pair, width)
     for pair in full:
         found += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
     found += [[], *_clusters(doc, width)]
-    found += _findings(report.groups(doc), width)
+    found += _findings(document.groups(doc), width)
     found += _remarks(doc, width)
     found += _end(doc, places, width)
     return found
@@ -46,10 +47,10 @@ def _rule(mark: str, width: int, title: str = "") -> Line:
     return [((mark * 2 + title).ljust(width, mark), "faint")]
 
 
-def _pair_line(pair: dict, width: int) -> list[Line]:
-    name = f"{pair['cluster']}: {report.pair_name(pair)}  "
+def _pair_line(pair: Pair, width: int) -> list[Line]:
+    name = f"{pair['cluster']}: {document.pair_name(pair)}  "
     word = _word(pair["verdict"], " (waived)" if pair["waived"] else "")
-    return _after_word(name, word, f"{report.where(pair)}: {report.reason(pair)}", width)
+    return _after_word(name, word, f"{document.where(pair)}: {document.reason(pair)}", width)
 
 
 def _after_word(head: str, word: tuple[str, str], text: str, width: int) -> list[Line]:
@@ -62,10 +63,10 @@ def _after_word(head: str, word: tuple[str, str], text: str, width: int) -> list
 
 
 def _word(verdict: str | None, after: str = "") -> tuple[str, str]:
-    return report.WORDS[verdict] + after, VERDICT_STYLES[verdict]
+    return document.WORDS[verdict] + after, VERDICT_STYLES[verdict]
 
 
-def _chain(pair: dict, width: int) -> list[Line]:
+def _chain(pair: Pair, width: int) -> list[Line]:
     found = []
     for link in pair["links"]:
         mark = MARKS[link["state"]]
@@ -78,7 +79,7 @@ def _chain(pair: dict, width: int) -> list[Line]:
     return found
 
 
-def _figures(pair: dict, width: int) -> list[Line]:
+def _figures(pair: Pair, width: int) -> list[Line]:
     return [row for label, text in figures.lines(pair) for row in _row(label, text, width, indent=3, column=23)]
 
 
@@ -95,15 +96,15 @@ def _wrapped(text: str, width: int, indent: int) -> list[str]:
     return [found[0], *(" " * indent + more for more in found[1:])]
 
 
-def _clusters(doc: dict, width: int) -> list[Line]:
+def _clusters(doc: Verdict, width: int) -> list[Line]:
     found = []
-    shown, passing = report.chosen_clusters(doc)
+    shown, passing = document.chosen_clusters(doc)
     for cluster in [passing, *shown] if passing else shown:
-        text = f"  {report.cluster_line(cluster)}"
+        text = f"  {document.cluster_line(cluster)}"
         name = f"{cluster['name']} clusters" if cluster is passing else f"cluster {cluster['name']}"
         found += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
         for pair in cluster["not_judged"]:
-            found += _marked("?", f"{report.pair_name(pair)} not judged: {pair['reason']}", width)
+            found += _marked("?", f"{document.pair_name(pair)} not judged: {pair['reason']}", width)
     return found
 
 
@@ -112,7 +113,7 @@ def _marked(mark: str, text: str, width: int) -> list[Line]:
     return [[(f" {mark} ", STYLES.get(mark)), (text_lines[0], None)], *([(more, None)] for more in text_lines[1:])]
 
 
-def _findings(groups: list[report.Group], width: int) -> list[Line]:
+def _findings(groups: list[document.Group], width: int) -> list[Line]:
     found: list[Line] = []
     for group in groups:
         if group.kind == "note":
@@ -121,7 +122,7 @@ def _findings(groups: list[report.Group], width: int) -> list[Line]:
         entry = group.entry
         head = f"{entry['slug']}  {entry['title']}"
         found += [[], [(f" {mark} ", STYLES.get(mark, "doubt")), (head, STYLES.get(mark, "doubt"))]]
-        for place in group.places[: report.PLACES]:
+        for place in group.places[: document.PLACES]:
             found += _place(group, place, width)
         if group.more:
             found += _row("and", group.more, width)
@@ -135,37 +136,37 @@ def _findings(groups: list[report.Group], width: int) -> list[Line]:
     return found
 
 
-def _place(group: report.Group, place: report.Place, width: int) -> list[Line]:
-    rows = [("on", report.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
+def _place(group: document.Group, place: document.Place, width: int) -> list[Line]:
+    rows = [("on", document.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
     rows.append(("why", place.reason))
     if not group.remedy:
         rows.append(("do", place.remedy))
     return [row for label, text in rows for row in _row(label, text, width)]
 
 
-def _remarks(doc: dict, width: int) -> list[Line]:
+def _remarks(doc: Verdict, width: int) -> list[Line]:
     texts = remarks.lines(doc)
     if not texts:
         return []
     return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
 
 
-def _end(doc: dict, places: list[str] | tuple, width: int) -> list[Line]:
+def _end(doc: Verdict, places: list[str] | tuple, width: int) -> list[Line]:
     found = [[], _rule("═", width)]
     for text in doc["problems"]:
         found += _marked("✗", text, width)
     verdict = doc["verdict"]
-    judged = report.all_pairs(doc)
+    judged = document.all_pairs(doc)
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
-    passed = sum(1 for pair in judged if pair["verdict"] == report.PASS)
+    passed = sum(1 for pair in judged if pair["verdict"] == document.PASS)
     count = f"{passed} of {len(judged) + missing} pairs passed" if judged or missing else "no pair was judged"
-    reasons = [g for g in report.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
-    first = [f"{g.entry['slug']} on {report.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
+    reasons = [g for g in document.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
+    first = [f"{g.entry['slug']} on {document.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
     more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
     found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:
         found += _row("reports", text, width, indent=0)
     if doc["exit_code"] is not None:
-        meaning = report.exit_meaning(doc)
+        meaning = document.exit_meaning(doc)
         found += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
     return found

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from .. import document as report
+from ...plan.pair import SkippedPair
+from .. import document
+from ..parts import Cluster, Finding, Link, Pair, Verdict
 
 SUITE = "kv_reuse"
 
 
-def render(doc: dict) -> str:
+def render(doc: Verdict) -> str:
     root = ET.Element("testsuites", name=SUITE)
     for cluster in doc["clusters"]:
         _cluster(root, doc, cluster)
@@ -27,54 +29,54 @@ def render(doc: dict) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _cluster(root: ET.Element, doc: dict, cluster: dict) -> None:
+def _cluster(root: ET.Element, doc: Verdict, cluster: Cluster) -> None:
     suite = _suite(root, f"{SUITE}.{cluster['name']}", doc)
     for pair in cluster["pairs"]:
         _pair(suite, doc, pair)
         for link in pair["links"]:
             _link(suite, doc, pair, link)
     for pair in cluster["not_judged"]:
-        _outcome(_case(suite, cluster["name"], report.pair_name(pair)), "error", "not-judged", pair["reason"])
+        _outcome(_case(suite, cluster["name"], document.pair_name(pair)), "error", "not-judged", pair["reason"])
 
 
-def _pair(suite: ET.Element, doc: dict, pair: dict) -> None:
-    case = _case(suite, pair["cluster"], report.pair_name(pair))
-    if pair["verdict"] == report.PASS:
+def _pair(suite: ET.Element, doc: Verdict, pair: Pair) -> None:
+    case = _case(suite, pair["cluster"], document.pair_name(pair))
+    if pair["verdict"] == document.PASS:
         return
-    reason = report.where(pair).strip() + (": " if pair.get("first_broken") else "") + report.reason(pair)
+    reason = document.where(pair).strip() + (": " if pair.get("first_broken") else "") + document.reason(pair)
     if pair["waived"]:
-        told = "; ".join(dict.fromkeys(f["waived"] for f in report.decisive(pair) if f["waived"]))
-        _outcome(case, "skipped", None, f"{pair['verdict']}, waived ({told}): {reason}")
-    elif not report.pair_fails(pair, doc["inconclusive"]):
+        reasons = "; ".join(dict.fromkeys(f["waived"] for f in document.decisive(pair) if f["waived"]))
+        _outcome(case, "skipped", None, f"{pair['verdict']}, waived ({reasons}): {reason}")
+    elif not document.pair_fails(pair, doc["inconclusive"]):
         _outcome(case, "skipped", None, f"{pair['verdict']}, accepted by kv_reuse_inconclusive: {reason}")
     else:
-        _outcome(case, _kind(pair), pair["verdict"], reason, "\n\n".join(_told(f) for f in report.decisive(pair)))
+        _outcome(case, _kind(pair), pair["verdict"], reason, "\n\n".join(_in_words(f) for f in document.decisive(pair)))
 
 
-def _kind(pair: dict) -> str:
-    return "failure" if pair["verdict"] == report.FAIL else "error"
+def _kind(pair: Pair) -> str:
+    return "failure" if pair["verdict"] == document.FAIL else "error"
 
 
-def _link(suite: ET.Element, doc: dict, pair: dict, link: dict) -> None:
+def _link(suite: ET.Element, doc: Verdict, pair: Pair, link: Link) -> None:
     """Only a broken link of a pair that fails the run is bad; what could not be seen is skipped, never passed."""
-    case = _case(suite, f"{pair['cluster']}.{report.pair_name(pair)}", f"{link['link']:02d} {link['name']}")
+    case = _case(suite, f"{pair['cluster']}.{document.pair_name(pair)}", f"{link['link']:02d} {link['name']}")
     if link["state"].startswith("holds"):
         ET.SubElement(case, "system-out").text = f"{link['state']}: {link['text']}"
-    elif link["state"] == "broken" and report.pair_fails(pair, doc["inconclusive"]):
+    elif link["state"] == "broken" and document.pair_fails(pair, doc["inconclusive"]):
         _outcome(case, _kind(pair), pair["verdict"], link["text"])
     else:
         _outcome(case, "skipped", None, f"{link['state']}: {link['text']}")
 
 
-def _skipped(root: ET.Element, pairs: list[dict]) -> None:
+def _skipped(root: ET.Element, pairs: list[SkippedPair]) -> None:
     if not pairs:
         return
     suite = ET.SubElement(root, "testsuite", name=f"{SUITE}.not_probed")
     for pair in pairs:
-        _outcome(_case(suite, pair["cluster"], report.pair_name(pair)), "skipped", None, pair["reason"])
+        _outcome(_case(suite, pair["cluster"], document.pair_name(pair)), "skipped", None, pair["reason"])
 
 
-def _run(root: ET.Element, doc: dict) -> None:
+def _run(root: ET.Element, doc: Verdict) -> None:
     """What belongs to no pair: a run that has not ended, and why there was nothing to judge."""
     unended = ["the run has not ended, so nothing is proven"] if doc["status"] != "complete" else []
     if not unended and not doc["problems"]:
@@ -84,14 +86,14 @@ def _run(root: ET.Element, doc: dict) -> None:
         _outcome(_case(suite, SUITE, f"run {number}"), "error", "incomplete" if unended else "not-judged", text)
 
 
-def _told(finding: dict) -> str:
+def _in_words(finding: Finding) -> str:
     return (
         f"{finding['slug']} on {finding['host']}: {finding['title']}\nexpected: {finding['expected']}\n"
         f"observed: {finding['observed']}\nwhy: {finding['reason']}\ndo: {finding['remedy']}"
     )
 
 
-def _suite(root: ET.Element, name: str, doc: dict) -> ET.Element:
+def _suite(root: ET.Element, name: str, doc: Verdict) -> ET.Element:
     return ET.SubElement(root, "testsuite", name=name, timestamp=doc["started_at"].partition("+")[0].rstrip("Z"))
 
 
@@ -113,4 +115,4 @@ def _count(suite: ET.Element) -> None:
 
 def _total(root: ET.Element) -> None:
     for attribute in ("tests", "failures", "errors"):
-        root.set(attribute, str(sum(int(suite.get(attribute)) for suite in root)))
+        root.set(attribute, str(sum(int(suite.get(attribute, "0")) for suite in root)))

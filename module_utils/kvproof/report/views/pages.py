@@ -10,7 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .. import document as report
+from .. import document
+from ..parts import Verdict
 from . import figures, remarks
 from .console import MARKS
 
@@ -18,11 +19,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 _MARKDOWN = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")  # an underscore within a word means nothing
 
 
-def summary(doc: dict) -> str:
+def summary(doc: Verdict) -> str:
     return _render("summary.md.j2", doc, autoescape=False)
 
 
-def html(doc: dict) -> str:
+def html(doc: Verdict) -> str:
     return _render("index.html.j2", doc, autoescape=True)
 
 
@@ -32,9 +33,9 @@ def markdown(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", safe)
 
 
-def _render(name: str, doc: dict, autoescape: bool) -> str:
-    full, brief = report.chosen(doc)
-    clusters, passing = report.chosen_clusters(doc)
+def _render(name: str, doc: Verdict, autoescape: bool) -> str:
+    full, brief = document.chosen(doc)
+    clusters, passing = document.chosen_clusters(doc)
     template = _environment(autoescape).get_template(name)
     # A page is read from its top, so what failed comes first there.
     return template.render(
@@ -42,7 +43,7 @@ def _render(name: str, doc: dict, autoescape: bool) -> str:
         clusters=[*reversed(clusters), *([passing] if passing else [])],
         full=full[::-1],
         pairs=[(pair, True) for pair in reversed(full)] + [(pair, False) for pair in reversed(brief)],
-        groups=report.groups(doc),
+        groups=document.groups(doc),
         remarks=remarks.lines(doc),
     )
 
@@ -60,14 +61,14 @@ def _environment(autoescape: bool) -> Environment:
     environment.filters.update(md=markdown, ms=figures.milliseconds)
     environment.globals.update(
         MARKS=MARKS,
-        WORDS=report.WORDS,
-        several=report.several,
-        PLACES=report.PLACES,
-        cluster_line=report.cluster_line,
-        exit_meaning=report.exit_meaning,
+        WORDS=document.WORDS,
+        several=document.several,
+        PLACES=document.PLACES,
+        cluster_line=document.cluster_line,
+        exit_meaning=document.exit_meaning,
         figures=figures.lines,
-        pair_name=report.pair_name,
-        reason=report.reason,
-        where=report.where,
+        pair_name=document.pair_name,
+        reason=document.reason,
+        where=document.where,
     )
     return environment

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import document as report
-from .figures import median_of
+from .. import document
+from ..parts import Pair, Verdict
+from .figures import median_of, tunnels
 
-VERDICTS = {report.PASS: 1, report.FAIL: 0, report.INCONCLUSIVE: -1}
+VERDICTS = {document.PASS: 1, document.FAIL: 0, document.INCONCLUSIVE: -1}
 STATES = {"holds": 1, "holds (inferred)": 1, "broken": 0, "unknown": -1}
 PAIR = ("cluster", "holder", "receiver")
 
 
-def render(doc: dict) -> str:
+def render(doc: Verdict) -> str:
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
@@ -29,7 +30,7 @@ def _gauge(registry, name: str, text: str, labels: tuple = ()):
     return Gauge(name, text, labels, registry=registry)
 
 
-def _run(doc: dict, registry) -> None:
+def _run(doc: Verdict, registry) -> None:
     _gauge(registry, "kv_reuse_run_complete", "1 when the run came to its end").set(doc["status"] == "complete")
     _gauge(registry, "kv_reuse_run_failed", "1 when the run proved less than it should").set(doc["run_fails"])
     for name in ("started", "finished"):
@@ -38,7 +39,7 @@ def _run(doc: dict, registry) -> None:
             gauge.set(datetime.fromisoformat(doc[f"{name}_at"]).timestamp())
 
 
-def _pairs(doc: dict, registry) -> None:
+def _pairs(doc: Verdict, registry) -> None:
     verdict = _gauge(registry, "kv_reuse_verdict", "1 pass, 0 fail, -1 inconclusive or not judged", PAIR)
     waived = _gauge(registry, "kv_reuse_waived", "1 when an operator accepts the pair's findings", PAIR)
     link = _gauge(
@@ -49,7 +50,7 @@ def _pairs(doc: dict, registry) -> None:
     prompts = _gauge(registry, "kv_reuse_fresh_prompts", "Fresh prompts by what became of them", (*PAIR, "outcome"))
     timing = _Timing(registry)
     finding = _gauge(registry, "kv_reuse_finding", "1 for each finding of a pair", (*PAIR, "host", "finding", "role"))
-    for pair in report.all_pairs(doc):
+    for pair in document.all_pairs(doc):
         names = [pair[key] for key in PAIR]
         verdict.labels(*names).set(VERDICTS[pair["verdict"]])
         waived.labels(*names).set(pair["waived"])
@@ -59,9 +60,9 @@ def _pairs(doc: dict, registry) -> None:
         for request, seconds in _ttft(pair).items():
             ttft.labels(*names, request).set(seconds)
         timing.add(names, pair)
-        for role, seen in (pair.get("tunnels") or {}).items():
-            if seen.get("rtt_s") is not None:
-                tunnel.labels(*names, pair[role]).set(seen["rtt_s"])
+        for host, through in tunnels(pair):
+            if through["rtt_s"] is not None:
+                tunnel.labels(*names, host).set(through["rtt_s"])
         for outcome, count in pair["counts"].items():
             if outcome != "fresh_prompts":
                 prompts.labels(*names, outcome).set(count)
@@ -69,7 +70,7 @@ def _pairs(doc: dict, registry) -> None:
             finding.labels(*names, one["host"], one["slug"], one["role"]).set(1)
     for cluster in doc["clusters"]:
         for pair in cluster["not_judged"]:
-            verdict.labels(*(pair[key] for key in PAIR)).set(VERDICTS[report.INCONCLUSIVE])
+            verdict.labels(*(pair[key] for key in PAIR)).set(VERDICTS[document.INCONCLUSIVE])
 
 
 class _Timing:
@@ -91,7 +92,7 @@ class _Timing:
         self._lengths = gauge("length_ttft_seconds", "Median TTFT by length of the prompt", "tokens", "request")
         self._break_even = gauge("break_even_tokens", "Length of prompt from which on reuse is faster")
 
-    def add(self, names: list[str], pair: dict) -> None:
+    def add(self, names: list[str], pair: Pair) -> None:
         timing, speed = pair.get("timing") or {}, pair["performance"]
         if speed:
             bounds = {"median": speed["speedup"], **(speed.get("interval") or {})}
@@ -114,8 +115,8 @@ class _Timing:
             self._break_even.labels(*names).set(tokens)
 
 
-def _ttft(pair: dict) -> dict[str, float]:
+def _ttft(pair: Pair) -> dict[str, float]:
     """Seconds by kind of request.  Reused and recomputed come as a pair, or not at all."""
-    seed, speed = median_of(pair, "seed_ttft_s"), pair["performance"] or {}
+    seed, speed = median_of(trial["seed_ttft_s"] for trial in pair["trials"]), pair["performance"] or {}
     found = {"seed": seed, "reused": speed.get("reused_s"), "recomputed": speed.get("recomputed_s")}
     return {request: seconds for request, seconds in found.items() if seconds is not None}

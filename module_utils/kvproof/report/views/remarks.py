@@ -4,28 +4,31 @@
 
 from __future__ import annotations
 
-from .. import document as report
+from .. import document
+from ..parts import Verdict
 from . import figures
 
 SKIPPED = 8  # pairs that were not asked for are named up to here
 
 
-def lines(doc: dict) -> list[str]:
+def lines(doc: Verdict) -> list[str]:
     """Notes over all hosts, pairs not probed, remarks on the evidence, and what the counters can prove."""
-    groups = report.groups(doc)
+    groups = document.groups(doc)
     skipped = doc["not_probed"]
     found = [note(group) for group in groups if group.kind == "note"]
-    found += [f"not probed: {p['cluster']}: {report.pair_name(p)}: {p['reason']}" for p in skipped[:SKIPPED]]
+    found += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in skipped[:SKIPPED]]
     if len(skipped) > SKIPPED:
         found.append(f"not probed: {len(skipped) - SKIPPED} more pairs, see verdict.json")
     found += doc["notes"]
     told = {place.observed for group in groups for place in group.places}
-    for pair in report.all_pairs(doc):
-        found += [f"about the evidence of {report.pair_name(pair)}: {e}" for e in pair["check_errors"] if e not in told]
-    if any(figures.has_counters(pair) for pair in report.all_pairs(doc)):
+    for pair in document.all_pairs(doc):
+        found += [
+            f"about the evidence of {document.pair_name(pair)}: {e}" for e in pair["check_errors"] if e not in told
+        ]
+    if any(figures.has_counters(pair) for pair in document.all_pairs(doc)):
         found.append(figures.COUNTERS_NOTE)
     return list(dict.fromkeys(found))
 
 
-def note(group: report.Group) -> str:
-    return f"{group.entry['slug']} on {report.several(group.hosts)}: {group.brief}"
+def note(group: document.Group) -> str:
+    return f"{group.entry['slug']} on {document.several(group.hosts)}: {group.brief}"
