@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,17 @@ def _cluster(variables: dict[str, Any]) -> Cluster:
     return Cluster(Lab.of(variables), fault)
 
 
+def _exists(account: str) -> bool:
+    try:
+        return bool(pwd.getpwnam(account))
+    except KeyError:
+        return False
+
+
 def show(variables: dict[str, Any]) -> dict[str, Any]:
     cluster = _cluster(variables)
     lab, fault = cluster.lab, cluster.fault
-    accounts = dict.fromkeys([ssh.user(lab, fault), lab.engine_user])
+    accounts = [name for name in dict.fromkeys([ssh.user(lab, fault), lab.engine_user]) if name not in ("", me())]
     return {
         "changed": False,
         "requirements": lab.stack.requirements,
@@ -44,7 +52,8 @@ def show(variables: dict[str, Any]) -> dict[str, Any]:
         "model": str(lab.model),
         "make_model": [*lab.stack.make_model, str(lab.model)],
         "model_copy": any(changes(fault, node.role)["model_copy"] for node in lab.nodes),
-        "accounts": [name for name in accounts if name not in ("", me())],
+        "accounts": accounts,
+        "missing_accounts": [name for name in accounts if not _exists(name)],
         "root": is_root(),
         "after_start": fault.get("after_start"),
     }

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import inprocess_p2p, plan, ssh, supervise
+from . import plan, ssh, supervise
 from .fault import Fault, filled_in, variables
 from .lab import Lab
 
@@ -114,11 +114,7 @@ class Cluster:
         self.stop_members()
         specs = [spec for spec in self._planned(edited=edited) if spec["name"] in self._named()]
         supervise.up(specs, self.lab.start_timeout)
-        # an old registration is listed at once, so it is the engine that tells of the new one
-        engines = [node.name for node in self.lab.nodes]
-        more = {"ready_log": inprocess_p2p.STARTED_WORKER}
-        specs = [{**spec, **more} if spec["name"] in engines else spec for spec in specs]
-        supervise.wait(specs, self.lab.start_timeout)
+        supervise.wait([{**spec, "ready_log": spec.get("restarted_log", "")} for spec in specs], self.lab.start_timeout)
 
     def restart_edited(self) -> None:
         self.restart(edited=True)

@@ -90,6 +90,7 @@ def _engine(lab: Lab, fault: Fault, node: Node, number: int, edited: bool) -> di
         ],
         ports=[port for port in ports if port not in held],
         ready_urls=[f"http://{node.address}:{node.port}/health", *_registration(lab, fault, settings)],
+        restarted_log=STARTED_WORKER,  # its old registration is listed at once, so it is the engine that tells
         watch=stack.sources,
     )
 

@@ -15,6 +15,7 @@ A process is described by a spec, a dict:
     first       optional; those after it are started once it is ready
     ready_urls                  all answer 200 when it is ready; "tcp://address:port": accepts a connection
     ready_log   optional; a text that its log has when it is ready
+    restarted_log       optional; the same where it alone was started anew, for whoever does that
     watch                       more files the process depends on
 
 When one of a unit is not running, or was started from another spec, `up` stops and starts the whole unit. For a

@@ -14,6 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from lab.cluster import ssh
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 TOOLS = SSHD and shutil.which("ssh") and shutil.which("ssh-keygen")
 _NUMBER = itertools.count(1)
@@ -23,15 +25,6 @@ USER = getpass.getuser()
 def make_key(path: Path, passphrase: str = "") -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "test", "-f", path], check=True)
     return path
-
-
-def locked(user: str) -> bool:
-    """Whether sshd refuses the account unless PAM is asked."""
-    try:
-        lines = Path("/etc/shadow").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    return any(line.startswith(f"{user}:!") for line in lines)
 
 
 class Sshd:
@@ -48,28 +41,14 @@ class Sshd:
         public = host_key.with_suffix(".pub").read_text(encoding="utf-8")
         self.known_hosts.write_text(f"[{self.address}]:{self.port} {public}", encoding="utf-8")
         shutil.copy(self.client_key.with_suffix(".pub"), folder / "authorized_keys")
-        config = folder / "sshd_config"
-        config.write_text("\n".join([*options, *self._config(host_key)]) + "\n", encoding="utf-8")
+        config, place = folder / "sshd_config", f"{self.address}:{self.port}"
+        usual = ssh.config([place], host_key=host_key, authorized_keys=folder / "authorized_keys", login=USER)
+        config.write_text("".join(f"{line}\n" for line in options) + usual, encoding="utf-8")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with open(folder / "sshd.log", "wb") as log:
             self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=log, stdin=subprocess.DEVNULL)
         self._wait()
-
-    def _config(self, host_key: Path) -> list[str]:
-        return [
-            f"ListenAddress {self.address}:{self.port}",
-            f"HostKey {host_key}",
-            f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",
-            "PermitRootLogin prohibit-password",
-            "PasswordAuthentication no",
-            "KbdInteractiveAuthentication no",
-            "StrictModes no",
-            f"UsePAM {'yes' if locked(USER) else 'no'}",
-            "PidFile none",
-            "AllowTcpForwarding local",
-            "Subsystem sftp internal-sftp",
-        ]
 
     def _wait(self) -> None:
         for _ in range(200):

@@ -100,7 +100,7 @@ def ask_api(url: str | None, values: dict, timeout: float, logged: dict | None =
         "lmcache": None,
     }
     first, second = api_urls(url, values)
-    if first is None:
+    if first is None or second is None:
         if values.get("internal_api_server_enabled") is False or (
             values and "internal_api_server_enabled" not in values
         ):

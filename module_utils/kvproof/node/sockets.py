@@ -33,7 +33,7 @@ class Listening:
 
     def __init__(self, proc: str = "/proc"):
         self._proc = proc
-        self._tables = {}
+        self._tables: dict = {}
 
     def at(self, ports: Iterable[int] | None = None, pid: int | None = None) -> list[Listener]:
         """Listeners on these ports (None: on all) in our network namespace, or process `pid`'s; raises OSError."""
@@ -161,12 +161,13 @@ def resolve(name: str, timeout: float = 2.0) -> list[str] | None:
 def split(target: object, default_port: int | None = None) -> tuple[str | None, int | None]:
     """(host, port) of `host:port`, `[v6]:port` or a URL with them; (None, None) if it is neither."""
     text = str(target).split("://", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
-    host, colon, port = text.rpartition(":")
+    host, colon, digits = text.rpartition(":")
+    given: str | int | None = digits
     if not colon or (text.endswith("]") and text.startswith("[")):
-        host, port = text, default_port
+        host, given = text, default_port
     try:
-        port = int(port)
-    except (TypeError, ValueError):
+        port = int(given or "")
+    except ValueError:
         return None, None
     host = host.strip("[]")
     return (host, port) if host and 0 < port < 65536 else (None, None)

@@ -85,7 +85,7 @@ class StreamReader:
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return
         choice = choices[0]
-        text = choice.get("text") if isinstance(choice.get("text"), str) else ""
+        text = _text_or_none(choice.get("text")) or ""
         found = _logprobs(choice.get("logprobs"))
         if at is not None and (text or found or choice.get("token_ids") or choice.get("finish_reason")):
             self.token_times.append(at)

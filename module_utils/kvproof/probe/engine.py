@@ -45,7 +45,6 @@ class EngineSettings:
         for name in ("metrics_url", "internal_api_url", "proxy"):
             if getattr(self, name):
                 setattr(self, name, check_url(getattr(self, name), f"{self.role}.{name}"))
-        self.metrics_url = self.metrics_url or self.url + "/metrics"
         if self.ssh and self.proxy:
             raise UrlError(f"{self.role} has both ssh and a proxy: leave one of them out")
 
@@ -86,8 +85,9 @@ class Engine:
 
     def scrape(self) -> dict[str, Any]:
         """METRICS of now; the key goes along only where the page is the engine's own."""
-        own = self.settings.metrics_url.startswith(self.settings.url + "/")
-        return metrics.scrape(self.http if own else self._client(self.settings.metrics_url), self.settings.metrics_url)
+        url = self.settings.metrics_url or self.settings.url + "/metrics"
+        own = url.startswith(self.settings.url + "/")
+        return metrics.scrape(self.http if own else self._client(url), url)
 
     def close(self) -> None:
         """Ends the tunnel, where there is one, after a last look at what it costs."""
@@ -112,15 +112,15 @@ class Engine:
     def _read_models(self) -> None:
         document, wanted = self.document, self.settings.model
         try:
-            said = self.http.get_json("/v1/models", CONTACT_TIMEOUT_S)
+            answer = self.http.get_json("/v1/models", CONTACT_TIMEOUT_S)
         except RequestFailed as exc:
             self._note(f"{self.settings.role}.models", exc.error)
             document["error"] = document["error"] or exc.error
             return
-        cards = said.get("data") if isinstance(said, dict) else None
+        cards = answer.get("data") if isinstance(answer, dict) else None
         cards = [card for card in cards or [] if isinstance(card, dict) and isinstance(card.get("id"), str)]
         document["models"] = [card["id"] for card in cards]
-        card = next((one for one in cards if wanted in (None, one["id"])), None)
+        card = next((card for card in cards if wanted in (None, card["id"])), None)
         if card is None:
             names = ", ".join(document["models"][:5]) or "none"
             self._note(
@@ -140,10 +140,10 @@ class Engine:
 
     def _read_version(self) -> None:
         try:
-            said = self.http.get_json("/version", CONTACT_TIMEOUT_S)
+            answer = self.http.get_json("/version", CONTACT_TIMEOUT_S)
         except RequestFailed:
             return  # proxies seldom pass it on, and nothing depends on it
-        version = said.get("version") if isinstance(said, dict) else None
+        version = answer.get("version") if isinstance(answer, dict) else None
         self.document["version"] = version if isinstance(version, str) else None
 
 

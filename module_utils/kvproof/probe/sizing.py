@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..stack.settings import DEFAULTS, kv_bytes_per_token
+from .engine import Engine
+from .options import Settings
 from .prompts import SLACK_TOKENS, PromptPair
 
 ENDING_TOKENS = 40  # about what a prompt has behind the common prefix
@@ -41,7 +44,7 @@ class Bounds:
         return max(min(self.chunks, int(room) // self.chunk_size), least)
 
 
-def bounds(settings, engines, max_tokens: int) -> tuple[Bounds, str]:
+def bounds(settings: Settings, engines: Iterable[Engine], max_tokens: int) -> tuple[Bounds, str]:
     """What both engines and the operator allow, and where the chunk size is from: PROMPT.chunk_size_source."""
     metas = [(e.document["internal"] or {}).get("meta") for e in engines]
     seen = {
@@ -51,15 +54,16 @@ def bounds(settings, engines, max_tokens: int) -> tuple[Bounds, str]:
         "pool": [e.conf("max_local_cpu_size") for e in engines],
         "kv": [kv_bytes_per_token(meta) for meta in metas],
     }
-    known = {
-        name: [one for one in values if isinstance(one, (int, float)) and one > 0] for name, values in seen.items()
+    known: dict[str, list] = {
+        name: [value for value in values if isinstance(value, (int, float)) and value > 0]
+        for name, values in seen.items()
     }
     if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
         source, chunk = "internal_api", int(max(known["chunk_size"]))
     else:
         source, chunk = "variable" if settings.chunk_size else "default", settings.chunk_size or DEFAULTS["chunk_size"]
     most = settings.max_probe_mb
-    found = Bounds(
+    limits = Bounds(
         chunk_size=chunk,
         chunks=settings.chunks,
         max_tokens=max_tokens,
@@ -71,7 +75,7 @@ def bounds(settings, engines, max_tokens: int) -> tuple[Bounds, str]:
         prompts=settings.trials + 2,
         shares=settings.shares,
     )
-    return found, source
+    return limits, source
 
 
 def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:

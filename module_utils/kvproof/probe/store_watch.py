@@ -43,7 +43,8 @@ class StoreWatch:
         self._chunk_size = chunk_size
         self._holder, self._receiver = holder, receiver
         self._controller = controller if workers is not None else None
-        self._mine = self._other = None
+        self._mine: str | None = None
+        self._other: str | None = None
         self._learn_names(workers or [])
         self._log = holder.settings.log_file if _readable(holder.settings.log_file) else None
         self._gauge = False
@@ -152,7 +153,7 @@ class LogFollower:
 
 
 def _readable(path: str | None) -> bool:
-    return bool(path) and os.path.isfile(path) and os.access(path, os.R_OK)
+    return path is not None and os.path.isfile(path) and os.access(path, os.R_OK)
 
 
 def _visible(how: str | None, reached: bool, started: float, limit: float) -> dict[str, Any]:

@@ -21,13 +21,13 @@ IN_WORDS = {
     NIXL_PD: "vLLM's NixlConnector",
 }
 IN_PROCESS = "LMCacheConnectorV1"
-CONNECTORS = {
+CONNECTORS: dict = {
     IN_PROCESS: INPROCESS_P2P,
     "LMCacheMPConnector": MP,
     "NixlConnector": NIXL_PD,
 }
 #: pd_role of LMCache → vLLM's kv_role, whose words stand for the role in both.
-PD_ROLES = {"sender": "kv_producer", "receiver": "kv_consumer"}
+PD_ROLES: dict = {"sender": "kv_producer", "receiver": "kv_consumer"}
 
 #: ``name``: one of ARCHITECTURES, None where it was not recognised.  ``role``: kv_producer, kv_consumer, kv_both, or
 #: None.  ``connector``: vLLM's, None where none was seen.  ``unsure``: why the name may be another, or None.

@@ -152,25 +152,24 @@ def listed(argv: list[str], names: Container[str], short: dict[str, str] | None 
     Understands `--name value`, `--name=value`, `--flag` (True) and underscores for dashes.  Words that
     belong to no listed option are dropped, values are redacted.
     """
-    kept = {}
+    kept: dict = {}
     index = 0
     while index < len(argv):
         word = argv[index]
         index += 1
         if not word.startswith("-") or word in ("-", "--"):
             continue
-        name, equals, value = word.lstrip("-").partition("=")
+        name, equals, text = word.lstrip("-").partition("=")
         name = name.replace("_", "-")
         if not word.startswith("--"):
             name = (short or {}).get(name, name)
+        value: str | bool = text
         if not equals:
             has_value = index < len(argv) and (not argv[index].startswith("-") or _is_number(argv[index]))
             value = argv[index] if has_value else True
             index += has_value
         if name in names:
-            kept[name] = plain(value)
-            if name == "kv-transfer-config":
-                kept[name] = kv_transfer_config(value)
+            kept[name] = kv_transfer_config(value) if name == "kv-transfer-config" else plain(value)
     return kept
 
 

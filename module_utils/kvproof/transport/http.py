@@ -46,7 +46,7 @@ class RequestFailed(Exception):
 
     def __init__(self, kind: str, text: str, status: int | None = None):
         super().__init__(text)
-        self.error = {"kind": kind, "status": status, "text": text}
+        self.error: dict[str, Any] = {"kind": kind, "status": status, "text": text}
 
 
 class Deadline:

@@ -167,11 +167,11 @@ class Collector:
     def __init__(self, log: dict, want: Want, clock: Clock | None = None):
         self.log, self.want = log, want
         self.clock = clock or Clock(want.since)
-        self.run_at = None  # offset of the run's first line
+        self.run_at: int | None = None  # offset of the run's first line
         self._scanner = lines.Scanner()
         self._head_scanner = lines.Scanner(lines.STARTUP_ANCHORS)
         self.head_passes_over = self._head_scanner.passes_over
-        self._lead = []
+        self._lead: list[dict] = []
 
     def feed_head(self, raw: bytes, offset: int) -> None:
         """A line of the head window: only start-up facts matter."""

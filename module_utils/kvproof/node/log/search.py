@@ -26,7 +26,7 @@ def find(source, want: Want, clock: Clock) -> Stretch | None:
     """Where the run is, as a Stretch, reading at most `want.budget` bytes more; None where its ids were not met."""
     shifts = _shifts(source, clock)
     for shift in shifts:
-        moment = _bisect(source, clock, want.since - LEAD_SECONDS - shift)
+        moment = _bisect(source, clock, (want.since or 0.0) - LEAD_SECONDS - shift)
         # The clocks of the engine and of whoever measured `since` may differ: a part of the stretch lies before.
         room = want.budget // len(shifts)
         start = max(0, moment - room // 4)

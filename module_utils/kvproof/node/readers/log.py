@@ -26,8 +26,8 @@ def log(node: Node) -> dict:
     )
     if asked["log"]:
         path = asked["log"].get("file")
-        inside = path and pid and engine["other_namespace"] and not os.path.exists(path)
-        opened = processes.resolve_path(node.proc, pid, path, True) if inside else None
+        inside = path and engine["other_namespace"] and not os.path.exists(path)
+        opened = processes.resolve_path(node.proc, pid, path, True) if pid and inside else None
         part = logs.read(asked["log"], want, path=opened)
     else:
         part = _of_process(node, want)
@@ -45,7 +45,7 @@ def _of_process(node: Node, want: logs.Want) -> dict:
         except OSError:
             engine["unseen"].append("where the engine writes its log")
             detail = "where the engine writes its log may not be seen by this user; give it in kv_reuse_log"
-    if target is None:
+    if pid is None or target is None:
         return logs.document(None, detail=detail, ids=want.ids)
     kind, name, link = target
     path = processes.resolve_path(node.proc, pid, name, engine["other_namespace"]) if kind == "file" else None

@@ -101,7 +101,7 @@ class Scanner:
         self._anchors = anchors
         self._anchor = re.compile(b"|".join(map(re.escape, anchors)))
         self.levels = {"INFO": 0, "WARNING": 0, "ERROR": 0}
-        self._seen = set()
+        self._seen: set = set()
         self._open = None  # the event whose traceback is being read
         self._follow = 0
 
