@@ -9,12 +9,12 @@ from . import Sighting, strength
 
 def differing_setting(case, key: str, reason: str):
     """A Sighting on the receiver when both nodes' values of a key are known and differ."""
-    one, other = (side.setting(key) for side in case.sides)
-    if one is not None and other is not None and one.value != other.value:
+    holder, receiver = (side.setting(key) for side in case.sides)
+    if holder is not None and receiver is not None and holder.value != receiver.value:
         yield Sighting(
             case.receiver.name,
-            f"{key}: {one.value}, as on {case.holder}",
-            f"{key}: {other}",
+            f"{key}: {holder.value}, as on {case.holder}",
+            f"{key}: {receiver}",
             reason,
-            strength=strength(one, other),
+            strength=strength(holder, receiver),
         )

@@ -10,7 +10,7 @@ from . import Sighting
 
 def missed(case, attempts, name: str):
     """A Sighting where this limit lies outside the whole interval."""
-    for one in checked(case, attempts):
-        if one.name == name and one.state == MISSED:
+    for limit in checked(case, attempts):
+        if limit.name == name and limit.state == MISSED:
             reason = f"the whole interval misses {name}; for {case.prompt.get('tokens')} tokens on this pair"
-            yield Sighting(case.receiver.name, one.expected, one.observed, reason)
+            yield Sighting(case.receiver.name, limit.expected, limit.observed, reason)

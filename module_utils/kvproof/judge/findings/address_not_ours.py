@@ -9,7 +9,7 @@ FINDING = Finding(
     slug="address-not-ours",
     link=3,
     kind="cause",
-    title="An address is bound that is not this node's",
+    title="A socket is to be bound to an address that this node does not have",
     meaning=(
         "The host configured for a listening socket (p2p_host, pd_peer_host, the side channel) is no address of "
         "this machine or container."

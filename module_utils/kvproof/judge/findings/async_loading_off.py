@@ -30,14 +30,14 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    found, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
-    if found is not None and not found.value and not (p2p is not None and not p2p.value):
+    loading, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
+    if loading is not None and not loading.value and not (p2p is not None and not p2p.value):
         yield Sighting(
             case.receiver.name,
             "enable_async_loading: true",
-            f"enable_async_loading: {found}",
+            f"enable_async_loading: {loading}",
             "the receiver's lookup never reaches the controller",
-            strength=strength(found),
+            strength=strength(loading),
         )
 
 

@@ -13,8 +13,8 @@ FINDING = Finding(
     kind="cause",
     title="The code asks for something that this release does not have",
     meaning=(
-        "One of the installed packages calls an attribute, a name or an argument that another of them, or another"
-        " part of its own, has not: a pair of versions that do not fit, or a bug of this release."
+        "One installed package calls an attribute, a name or an argument that another package, or another part of "
+        "its own, does not have: the versions do not fit each other, or this release has a bug."
     ),
     evidence="The last line of a traceback.",
     remedy=(
@@ -39,8 +39,8 @@ BEFORE = 15  # lines of a traceback
 def pasted(material):
     for node in material.nodes:
         for number, line in enumerate(node.lines):
-            found = MISSING.search(line)
-            if not found or (found["type"] and BUILT_IN.fullmatch(found["type"])):
+            match = MISSING.search(line)
+            if not match or (match["type"] and BUILT_IN.fullmatch(match["type"])):
                 continue
             around = node.lines[max(0, number - BEFORE) : number + 1]
             ending = any(TEARDOWN.search(other) for other in around)

@@ -12,8 +12,8 @@ FINDING = Finding(
     rank=60,
     title="LMCache does not know a key of its configuration",
     meaning=(
-        "A key that LMCache does not know is only warned about in the log; the setting it was "
-        "meant to make is not made."
+        "LMCache warns about a key that it does not know, and ignores it: what the key was meant to set keeps its "
+        "default."
     ),
     evidence="`Unknown configuration key` in the log.",
     remedy="Correct the key's spelling in the LMCache YAML, restart the engine.",

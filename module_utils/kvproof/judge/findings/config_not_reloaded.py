@@ -12,8 +12,8 @@ FINDING = Finding(
     rank=65,
     title="The file on disk is not what the engine runs with",
     meaning=(
-        "LMCache reads its configuration once, at start, and environment variables go before the "
-        "file. What is on disk now is not in force."
+        "LMCache reads its configuration once, at start, and environment variables override the file. Where the file "
+        "differs from what the engine runs with, the file is not in force."
     ),
     evidence="The LMCache YAML against the effective configuration (internal API or the engine's own log line).",
     remedy="Restart the engine, or bring the file in line with what runs.",

@@ -14,7 +14,7 @@ FINDING = Finding(
     title="The engine was started without the LMCache connector",
     meaning=(
         "vLLM loads LMCache only where --kv-transfer-config names its connector. Without it the engine answers every "
-        "prompt and computes all of it."
+        "prompt and computes the whole of it."
     ),
     evidence="The engine's command line, and a log without a line of LMCache.",
     remedy=(
@@ -33,8 +33,8 @@ FINDING = Finding(
 )
 
 
-GIVES_ONE = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
-TOLD = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
+NAMES_CONNECTOR = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
+OF_LMCACHE = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
 
 
 def look(case, attempts):
@@ -44,8 +44,8 @@ def look(case, attempts):
         engine = side.node.get("engine") or {}
         lines = [*(side.log.get("head") or []), *side.events]
         options = engine.get("options") or {}
-        talks = any(e.get("kind") in TOLD for e in lines)
-        if not options or talks or any(name in options for name in GIVES_ONE):
+        talks = any(e.get("kind") in OF_LMCACHE for e in lines)
+        if not options or talks or any(name in options for name in NAMES_CONNECTOR):
             continue
         hidden = str((engine.get("env") or {}).get("LMCACHE_LOG_LEVEL")).upper() in HIDING
         started = side.log_readable and any(e.get("kind") == "engine_started" for e in lines)

@@ -32,12 +32,12 @@ FINDING = Finding(
 
 def look(case, attempts):
     failed = [d for side in case.sides for d in side.node.get("dials") or [] if _to_elsewhere(d)]
-    for one in [c for c in case.evidence.get("controllers") or [] if c]:
-        bound = _bound(one)
-        running = (one.get("process") or {}).get("running")
+    for controller in [c for c in case.evidence.get("controllers") or [] if c]:
+        bound = _bound(controller)
+        running = (controller.get("process") or {}).get("running")
         if running and bound and bound <= set(LOOPBACK) and failed and all(d["state"] != "open" for d in failed):
             yield Sighting(
-                one.get("name") or "controller",
+                controller.get("name") or "controller",
                 "a controller that listens at " + ", ".join(sorted({str(d.get("to")) for d in failed})),
                 "it listens at " + ", ".join(sorted(bound)) + " alone",
                 "no other node can reach it",
@@ -46,8 +46,8 @@ def look(case, attempts):
 
 def _bound(controller) -> set:
     """Where it was told to listen; without its command line, where its ports are open on that host."""
-    told = (controller.get("options") or {}).get("host")
-    return {told} if told else {place.get("address") for place in controller.get("listening") or []}
+    host = (controller.get("options") or {}).get("host")
+    return {host} if host else {place.get("address") for place in controller.get("listening") or []}
 
 
 def _to_elsewhere(dial) -> bool:

@@ -9,7 +9,7 @@ FINDING = Finding(
     slug="disk-only",
     link=9,
     kind="cause",
-    title="The old P2P's index fails on what moved to disk",
+    title="The index of LMCache's old P2P fails when chunks move to disk",
     meaning=(
         "The P2P of LMCache before 0.3.7 asks Redis to delete an empty list of keys, which Redis refuses, when "
         "chunks leave the CPU for the disk. Peers cannot fetch from a disk, then or now."

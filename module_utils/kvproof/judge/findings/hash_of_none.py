@@ -33,9 +33,9 @@ def pasted(material):
     seen = {}
     for node in material.nodes:
         for line in node.lines:
-            found = LINE.search(line)
-            if found and found["seed"] not in ("None", "random"):
-                seen.setdefault((found["prefix"], found["seed"]), {}).setdefault(found["hash"], node.role)
+            match = LINE.search(line)
+            if match and match["seed"] not in ("None", "random"):
+                seen.setdefault((match["prefix"], match["seed"]), {}).setdefault(match["hash"], node.role)
             both = re.search(r"PYTHONHASHSEED=(\d+), result_hash=(-?\d+)\S* (?:\(\w+\) )?vs\.? (-?\d+)", line)
             if both and both[2] != both[3]:
                 yield Sign(node.role, quoted(line), PROOF)

@@ -23,12 +23,12 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    one, other = (side.identity for side in case.sides)
-    if one and other and one.value == other.value:
+    holder, receiver = (side.identity for side in case.sides)
+    if holder and receiver and holder.value == receiver.value:
         yield Sighting(
             case.receiver.name,
             f"another id than {case.holder} has",
-            f"lmcache_instance_id: {other.value} on both",
+            f"lmcache_instance_id: {receiver.value} on both",
             "a lookup leaves out its own id",
-            strength=strength(one, other),
+            strength=strength(holder, receiver),
         )

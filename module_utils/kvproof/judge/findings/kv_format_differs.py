@@ -31,12 +31,12 @@ FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
 
 def look(case, attempts):
     for field in FIELDS:
-        one, other = (_value(side.meta(field), field) for side in case.sides)
-        if one is not None and other is not None and one != other:
+        holder, receiver = (_value(side.meta(field), field) for side in case.sides)
+        if holder is not None and receiver is not None and holder != receiver:
             yield Sighting(
                 case.receiver.name,
-                f"{field} {one}, as on {case.holder}",
-                f"{field} {other}",
+                f"{field} {holder}, as on {case.holder}",
+                f"{field} {receiver}",
                 "chunks of another format cannot be shared",
             )
 

@@ -19,7 +19,7 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    for one in checked(case, attempts):
-        if one.state == UNDECIDED:
-            reason = f"{one.name} lies within the interval, or there is none: more trials are needed"
-            yield Sighting(case.receiver.name, one.expected, one.observed, reason)
+    for limit in checked(case, attempts):
+        if limit.state == UNDECIDED:
+            reason = f"{limit.name} lies within the interval, or there is none: more trials are needed"
+            yield Sighting(case.receiver.name, limit.expected, limit.observed, reason)

@@ -27,14 +27,14 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    found = case.holder.flag("local_cpu")
-    if found is not None and not found.value:
+    local_cpu = case.holder.flag("local_cpu")
+    if local_cpu is not None and not local_cpu.value:
         yield Sighting(
             case.holder.name,
             "local_cpu: true",
-            f"local_cpu: {found}",
+            f"local_cpu: {local_cpu}",
             "stored chunks are neither kept for peers nor announced",
-            strength=strength(found),
+            strength=strength(local_cpu),
         )
 
 

@@ -22,12 +22,12 @@ FINDING = Finding(
 
 
 HIDING = ("WARNING", "WARN", "ERROR", "CRITICAL")
-TOLD = ("looked_up", "below_min_retrieve", "stored", "retrieved", "peer_asked")
+OF_REQUESTS = ("looked_up", "below_min_retrieve", "stored", "retrieved", "peer_asked")
 
 
 def look(case, attempts):
     for side in case.sides:
-        if not side.log_readable or any(e.get("kind") in TOLD for e in side.events):
+        if not side.log_readable or any(e.get("kind") in OF_REQUESTS for e in side.events):
             continue
         level = str(((side.node.get("engine") or {}).get("env") or {}).get("LMCACHE_LOG_LEVEL") or "").upper()
         info = (side.log.get("levels") or {}).get("INFO")

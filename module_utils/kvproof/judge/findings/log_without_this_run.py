@@ -11,8 +11,8 @@ FINDING = Finding(
     rank=92,
     title="The log that was read does not show this run",
     meaning=(
-        "The log is readable and talkative, but has no line of the probe's requests: another "
-        "file, another engine, or rotated away."
+        "The log is readable and has LMCache's lines, but none of the probe's requests: it is another engine's, "
+        "another file, or it was rotated away."
     ),
     evidence="The ids of this run were not found in what was searched.",
     remedy="Point kv_reuse_log at the log of the engine behind kv_reuse_url.",

@@ -11,9 +11,9 @@ FINDING = Finding(
     kind="cause",
     title="The controller named nobody who has the prompt",
     meaning=(
-        "At the time of that lookup the controller knew of no holder. That is normal for a prompt nobody has "
-        "stored; the controller's own /lookup is empty too when it hashes otherwise (chunk 256, built-in hash, "
-        "its own seed)."
+        "At the time of that lookup the controller knew of no holder. That is normal for a prompt that nobody has "
+        "stored. The controller's own /lookup is empty, too, where it hashes otherwise than the nodes: it has chunks "
+        "of 256 tokens, the built-in hash and a seed of its own."
     ),
     evidence="A controller's answer that names no instance, in the receiver's log or from /lookup.",
     remedy=(

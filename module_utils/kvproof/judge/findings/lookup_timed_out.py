@@ -18,8 +18,8 @@ FINDING = Finding(
     ),
     evidence="`still waiting for async lookup` in the log of the receiver, or an answer no sooner than the time-out.",
     remedy=(
-        "If it is often: check the controller's load and the network; an LMCache release that "
-        "repairs the request socket; raise lookup_timeout_ms only if lookups are slow."
+        "If it happens often, check the controller's load and the network, and use an LMCache release that repairs "
+        "the request socket; raise lookup_timeout_ms only if lookups are slow."
     ),
     source="LMCache 0.5.6 lmcache_async_lookup_client.py:177",
     covers=("reuse-absent",),

@@ -14,10 +14,10 @@ FINDING = Finding(
     rank=40,
     title="p2p_host is not an address of its node",
     meaning=(
-        "p2p_host is both bound and advertised. An address that the node does not have cannot be "
-        "bound, or makes peers dial another machine. Behind NAT or in a container this can be "
-        "right; then the port's answer decides. A peer that is told localhost or 0.0.0.0 dials itself; so with "
-        "pd_peer_host, and with localhost in the controller's URLs."
+        "p2p_host is both bound and advertised. An address that the node does not have cannot be bound, or makes "
+        "peers dial another machine. Behind NAT or in a container this can be right; then the port's answer decides. "
+        "A peer that is given localhost or 0.0.0.0 dials itself. The same holds for pd_peer_host and, with "
+        "localhost, for the controller's URLs."
     ),
     evidence="p2p_host against the addresses of the node, and a dial from the peer.",
     remedy=("Set p2p_host to an address of this node that its peers can reach (not localhost, not a virtual IP)."),

@@ -40,13 +40,13 @@ WANTED = {
 def look(case, attempts):
     for side in case.sides:
         refused = [str(e.get("text")) for e in side.head("config_refused")]
-        told = [text for text in refused if text != BARE]
+        reasons = [text for text in refused if text != BARE]
         missing = _missing(side.file_values or {}) if refused else []
-        if told or missing:
+        if reasons or missing:
             yield Sighting(
                 side.name,
                 "all that P2P sharing needs: " + ", ".join(key for keys in WANTED.values() for key in keys),
-                told[-1] if told else f"{BARE} at start, and the file lacks " + ", ".join(missing),
+                reasons[-1] if reasons else f"{BARE} at start, and the file lacks " + ", ".join(missing),
                 "LMCache refuses to start without it",
             )
 
@@ -54,8 +54,8 @@ def look(case, attempts):
 def _missing(values: dict) -> list[str]:
     """What a file lacks.  The environment may have it, so this explains a refusal and proves none."""
     on = [flag for flag in WANTED if as_bool(values.get(flag))]
-    found = [key for flag in on for key in WANTED[flag] if values.get(key) in (None, [], "")]
-    return found + (["enable_controller: true"] if on == ["enable_p2p"] else [])
+    missing = [key for flag in on for key in WANTED[flag] if values.get(key) in (None, [], "")]
+    return missing + (["enable_controller: true"] if on == ["enable_p2p"] else [])
 
 
 def pasted(material):

@@ -12,7 +12,10 @@ FINDING = Finding(
     title="Only a part of the prefix was reused",
     meaning="Fewer chunks arrived than the holder stored: a full CPU pool evicts, or one rank of several has none.",
     evidence="`Retrieved` against the whole chunks of the common prefix.",
-    remedy="Raise max_local_cpu_size on the nodes; with tensor parallelism above 1 see the notes on ranks.",
+    remedy=(
+        "Raise max_local_cpu_size on the nodes; with more than one rank per engine, see the finding "
+        "tensor-parallel-p2p."
+    ),
     source="LMCache 0.5.6",
     explains=frozenset([]),
 )

@@ -27,13 +27,13 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    told = [a for a in attempts if a.outcome in ("timed-out", "missed") and a.asked is False and _named(case, a)]
-    if told and len(told) == len(attempts):
-        peers = sorted({str(e.get("peer")) for a in told for e in a.layouts if e.get("chunks")})
+    unserved = [a for a in attempts if a.outcome in ("timed-out", "missed") and a.asked is False and _named(case, a)]
+    if unserved and len(unserved) == len(attempts):
+        peers = sorted({str(e.get("peer")) for a in unserved for e in a.layouts if e.get("chunks")})
         yield Sighting(
             case.holder.name,
             f"the receiver's request at {case.holder}, which the controller named",
-            f"{case.holder} was asked for none of {len(told)} fresh prompts",
+            f"{case.holder} was asked for none of {len(unserved)} fresh prompts",
             f"what answers at {', '.join(peers)} is not this engine's LMCache, or it does not answer",
         )
 

@@ -49,16 +49,16 @@ def _sighting(side, lines: list[dict], reason: str) -> Sighting:
 
 def _waited_for_room(case, trial: dict) -> dict | None:
     """The last such line while this reuse's lookup ran, up to its time-out."""
-    found = None
+    waited = None
     ids = case.ids(trial.get("reuse"))
     ends = [id(e) for e in case.receiver.events_of(ids, "lookup_timed_out")]
     for event in case.receiver.events:
         if id(event) in ends:
-            return found
+            return waited
         if event.get("kind") == "memory_pressure":
-            found = event
+            waited = event
         elif event.get("kind") == "looked_up":
-            found = None
+            waited = None
     return None
 
 

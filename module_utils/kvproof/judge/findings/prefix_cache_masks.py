@@ -12,8 +12,8 @@ FINDING = Finding(
     rank=20,
     title="The engine's own prefix cache answered",
     meaning=(
-        "vLLM had the prefix itself, so nothing was fetched and nothing about P2P was tested. That is normal: LMCache "
-        "counts in chunks, vLLM in blocks."
+        "vLLM had the prefix itself, so nothing was fetched and nothing about P2P was tested. `need to load` is then "
+        "0, or negative, since LMCache counts in chunks and vLLM in blocks."
     ),
     evidence="`Inference Engine computed tokens` above 0 and `need to load` 0 for the reuse request.",
     remedy=(

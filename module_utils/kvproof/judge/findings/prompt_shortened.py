@@ -15,8 +15,10 @@ FINDING = Finding(
     source="kvproof: kv_reuse_max_probe_mb",
 )
 
+REASON = "users' KV is not to be evicted"
+
 
 def look(case, attempts):
-    told = case.prompt.get("shortened")
-    if told and not case.prompt.get("refused"):
-        yield Sighting(case.receiver.name, "prompts of kv_reuse_chunks chunks", told, "users' KV is not to be evicted")
+    shortened = case.prompt.get("shortened")
+    if shortened and not case.prompt.get("refused"):
+        yield Sighting(case.receiver.name, "prompts of kv_reuse_chunks chunks", shortened, REASON)

@@ -15,8 +15,8 @@ FINDING = Finding(
     rank=10,
     title="The prompt is shorter than a chunk",
     meaning=(
-        "LMCache stores whole chunks only. A common prefix below chunk_size tokens can never be reused, on any cluster "
-        "(save_unfull_chunk is off)."
+        "LMCache stores whole chunks only, unless save_unfull_chunk is on. A common prefix below chunk_size tokens "
+        "can never be reused."
     ),
     evidence="Token ids sent, and the chunk size in force.",
     remedy="Raise kv_reuse_chunks, or set kv_reuse_chunk_size to the cluster's chunk_size.",
@@ -50,7 +50,7 @@ def look(case, attempts):
 def pasted(material):
     chunk = number(material.value("chunk_size"))
     looked_up = [lookup.total for lookup in material.lookups if lookup.total is not None]
-    lengths = looked_up or [int(found[1] or found[2]) for found in PROMPT.finditer(material.text)]
+    lengths = looked_up or [int(match[1] or match[2]) for match in PROMPT.finditer(material.text)]
     if not lengths or any(lookup.hit for lookup in material.lookups) or material.is_on("save_unfull_chunk"):
         return
     if max(lengths) < (chunk or CHUNK_SIZE):

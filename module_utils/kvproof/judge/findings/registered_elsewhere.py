@@ -12,8 +12,8 @@ FINDING = Finding(
     rank=45,
     title="The controller has an old address of this node",
     meaning=(
-        "A restarted engine with the same instance id keeps the address of its first "
-        "registration; peers dial where nobody is."
+        "A restarted engine with the same instance id keeps the address of its first registration at the controller; "
+        "peers dial where nothing listens any more."
     ),
     evidence="peer_init_url at the controller against p2p_host and p2p_init_ports of the node.",
     remedy="Restart the controller and then the engines, or give the engine a new lmcache_instance_id.",

@@ -11,8 +11,8 @@ FINDING = Finding(
     rank=60,
     title="The fresh prompts do not agree, or are too few",
     meaning=(
-        "Fresh prompts sent under the same conditions fared differently, and not by time-outs alone, or there was only "
-        "one: neither reuse nor its absence is proven."
+        "Fresh prompts sent under the same conditions ended differently, and not by time-outs alone, or there was "
+        "only one: neither reuse nor its absence is proven."
     ),
     evidence="Outcomes of the trials.",
     remedy=(

@@ -42,7 +42,7 @@ def look(case, attempts):
 def shared_store(side):
     """Name of a store that other nodes may fill: "remote_url", "local_disk"; None without one."""
     for key in ("remote_url", "local_disk"):
-        found = side.setting(key)
-        if found and found.value:
+        setting = side.setting(key)
+        if setting and setting.value:
             return key
     return None

@@ -11,8 +11,8 @@ FINDING = Finding(
     rank=5,
     title="Both requests went to one engine",
     meaning=(
-        "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both URLs "
-        "lead to one. What was reused had never been anywhere else."
+        "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both "
+        "URLs lead to one engine. What was reused had never been on another engine."
     ),
     evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
     remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",

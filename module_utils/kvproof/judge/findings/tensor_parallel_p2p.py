@@ -13,8 +13,8 @@ FINDING = Finding(
     rank=35,
     title="P2P sharing does not work on more than one rank",
     meaning=(
-        "Since 0.3.11 the controller answers a lookup without regard to the asking rank. Ranks above 0 ask rank 0 of "
-        "the peer for keys it has not, and a lookup is worth the least of all ranks: nothing."
+        "Since 0.3.11 the controller answers a lookup without regard to the asking rank. Ranks above 0 ask the "
+        "peer's rank 0 for keys that it does not have, and a lookup counts only what all ranks have found: nothing."
     ),
     evidence="world_size in /meta or in the log of both nodes, and no reuse.",
     remedy="Run one rank per engine, or share KV through LMCache's multiprocess mode, which does not have this fault.",

@@ -30,7 +30,7 @@ FINDING = Finding(
 def look(case, attempts):
     begun = transfers_of(case, case.requests())
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
-    if lost and begun and all(one.finished_s is None for one in begun):
+    if lost and begun and all(transfer.finished_s is None for transfer in begun):
         yield Sighting(
             case.holder.name,
             "`P2P transfer finished` after the request",

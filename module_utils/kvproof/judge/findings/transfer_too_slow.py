@@ -29,7 +29,7 @@ FINDING = Finding(
 
 def look(case, attempts):
     reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
-    spans = [one.finished_s for one in transfers_of(case, reuses) if one.finished_s is not None]
+    spans = [transfer.finished_s for transfer in transfers_of(case, reuses) if transfer.finished_s is not None]
     limit = case.lookup_timeout_s
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
     if lost and spans and min(spans) >= limit:

@@ -9,7 +9,7 @@ FINDING = Finding(
     slug="ucx-transport",
     link=10,
     kind="cause",
-    title="UCX, below NIXL, cannot use or keep a transport",
+    title="UCX, which carries NIXL's transfers, cannot use or keep a transport",
     meaning=(
         "The transport library itself says that an endpoint timed out or is unreachable, that work was flushed, "
         "or that transports it was told to use are not there."
