@@ -145,19 +145,15 @@ def entry(metrics: dict, truth: list[float], speed: dict) -> dict:
 def measure(slots: Slots, args: argparse.Namespace, speed: dict, folder: Path) -> dict[str, list[dict]]:
     """Requests by who sent them: kvproof, AIPerf, a bare socket."""
     env = {f"REHEARSAL_{name.upper()}": value for name, value in speed.items()}
-    with slots.one() as slot:
-        cluster = Cluster(slot, {"all": {"env": env}}, folder / "cluster")
-        try:
-            cluster.start()
-            bench = Bench(cluster, speed)
-            for number in range(2):  # first logprobs, first contact of the peers
-                bench.one(-1 - number, reused=True, bare=False)
-            first = [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(args.requests)]
-            theirs = run_aiperf(args.aiperf, bench, args.requests, folder / "cluster" / "decode.log", folder / "aiperf")
-            more = range(args.requests, 2 * args.requests)
-            seen = first + [bench.one(number, number % 2 == 1, number % 4 > 1) for number in more]
-        finally:
-            cluster.close()
+    fault = {"all": {"env": env}}
+    with slots.take() as slot, Cluster(slot.lab(folder / "cluster"), fault) as cluster:
+        bench = Bench(cluster, speed)
+        for number in range(2):  # first logprobs, first contact of the peers
+            bench.one(-1 - number, reused=True, bare=False)
+        first = [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(args.requests)]
+        theirs = run_aiperf(args.aiperf, bench, args.requests, cluster.log("decode"), folder / "aiperf")
+        more = range(args.requests, 2 * args.requests)
+        seen = first + [bench.one(number, number % 2 == 1, number % 4 > 1) for number in more]
     ours, bare = ([one for one in seen if one["bare"] is which] for which in (False, True))
     return {"kvproof": ours, "AIPerf": theirs, "bare": bare}
 

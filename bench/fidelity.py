@@ -127,7 +127,7 @@ def bare_request(base: str, prompt: list[int], extra: dict) -> tuple[float, floa
 
 def measure(slots: Slots, parameters: dict[str, float], requests: int, folder: Path) -> list[dict]:
     env = {f"REHEARSAL_{name.upper()}": value for name, value in parameters.items()}
-    with slots.one() as slot, Cluster(slot.lab(folder), {"all": {"env": env}}) as cluster:
+    with slots.take() as slot, Cluster(slot.lab(folder), {"all": {"env": env}}) as cluster:
         bench = Bench(cluster, parameters)
         for number in range(2):  # first logprobs, first contact of the peers
             bench.one(-1 - number, reused=True, bare=False)

@@ -55,7 +55,7 @@ def follow(address: str, instance: str, wanted: int, seen) -> None:
 
 
 def measure(seeds: int, folder: Path) -> list[dict]:
-    with Slots().one() as slot, Cluster(slot.lab(folder)) as cluster:
+    with Slots().take() as slot, Cluster(slot.lab(folder)) as cluster:
         return list(_seeds(cluster, seeds))
 
 

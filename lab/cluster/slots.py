@@ -65,8 +65,8 @@ class Slots:
         raise OSError(f"{self.RUNS} other runs have all the addresses")
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[Slot]:
-        """At most OF_A_RUN at a time."""
+    def take(self) -> Iterator[Slot]:
+        """A slot for as long as it is needed; at most OF_A_RUN at a time."""
         with self._lock:
             slot = self._free.pop(0)
         try:

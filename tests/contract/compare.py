@@ -65,8 +65,8 @@ def base(cluster: dict[str, Any], server: str) -> str:
 def capture(cluster: dict[str, Any], flush_s: float = FLUSH_S) -> dict[str, Any]:
     """What a cluster answers, logs and counts, as plain values."""
     holder, receiver = cluster["holder"], cluster["receiver"]
-    names = {"model": get(receiver["url"] + "/v1/models").json()["data"][0]["id"],
-             "receiver": urlsplit(receiver["url"]).hostname}  # fmt: skip
+    model = get(receiver["url"] + "/v1/models").json()["data"][0]["id"]
+    names = {"model": model, "receiver": urlsplit(receiver["url"]).hostname}
     calls = surfaces.ENGINE + surfaces.INTERNAL + surfaces.CONTROLLER
     answers = {call.name: surfaces.answer(call, base(cluster, call.server), names) for call in calls}
     logs = {side: Path(cluster[side]["log"]) for side in ("holder", "receiver")}
@@ -99,8 +99,10 @@ def described(cluster: Cluster) -> dict[str, Any]:
 @contextlib.contextmanager
 def rehearsal_cluster(fault: dict[str, Any] | None = None):
     """One of its own, healthy unless broken by a fault."""
-    with tempfile.TemporaryDirectory() as folder, Slots().one() as slot, Cluster(slot.lab(Path(folder)), fault) as one:
-        yield described(one)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        slot = stack.enter_context(Slots().take())
+        yield described(stack.enter_context(Cluster(slot.lab(folder), fault)))
 
 
 def captured(path: Path | None) -> dict[str, Any]:

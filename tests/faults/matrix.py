@@ -59,7 +59,7 @@ def run(slots: Slots, name: str, fault: dict[str, Any], folder: Path) -> Row:
     """Starts the cluster, breaks it, judges it and takes it down."""
     began = time.monotonic()
     try:
-        with slots.one() as slot, Cluster(slot.lab(folder / name), fault) as cluster:
+        with slots.take() as slot, Cluster(slot.lab(folder / name), fault) as cluster:
             document = evidence(cluster)
         (folder / name / "evidence.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         judged = judge(document)

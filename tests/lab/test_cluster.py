@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def variables(tmp_path):
     """What the role tells; the cluster is down at the end."""
-    with Slots().one() as slot:
+    with Slots().take() as slot:
         lab = slot.lab(tmp_path / "lab")
         yield {**json.loads(json.dumps(asdict(lab), default=str)), "fault": "", "faults_dir": str(FAULTS)}
         cluster.take_down(lab)

@@ -34,7 +34,7 @@ def verdict(tmp_path_factory):
         "all": {"env": {f"REHEARSAL_{name}": value for name, value in names.items()}},
         "validate": {"kv_reuse_trials": 1, "kv_reuse_lengths": [1024, 3072, 8192]},
     }
-    with Slots().one() as slot, Cluster(slot.lab(tmp_path_factory.mktemp("cluster")), fault) as cluster:
+    with Slots().take() as slot, Cluster(slot.lab(tmp_path_factory.mktemp("cluster")), fault) as cluster:
         yield judge(evidence(cluster))
 
 

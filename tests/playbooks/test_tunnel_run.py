@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not PLAYBOOK.exists(), reason="ansible is not in
 def stage(tmp_path_factory):
     """A cluster and a server beside each of its members."""
     folder = tmp_path_factory.mktemp("stage")
-    with Slots().one() as slot:
+    with Slots().take() as slot:
         lab = slot.lab(folder / "cluster")
         servers = {name: sshd.Sshd(folder / name, address=at) for name, at in lab.addresses.items()}
         try:
