@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from statistics import median
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -70,6 +70,6 @@ def is_time(seconds: float | None) -> TypeGuard[float]:
     return seconds is not None and 1e-6 <= seconds <= LONGEST_S
 
 
-def shown(ends: dict) -> str:
+def shown(ends: Mapping[str, Any]) -> str:
     """An interval's ends in words."""
     return f"{ends['low']:.3g} to {ends['high']:.3g}"

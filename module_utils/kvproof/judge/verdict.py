@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from ..evidence import document as evidence
 from . import chain, counters
@@ -21,7 +22,9 @@ from .link import NAMES
 from .output import case_output
 from .timing import case_speed, timing
 
-PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+PASS: Final = "pass"
+FAIL: Final = "fail"
+INCONCLUSIVE: Final = "inconclusive"
 # A cause or failure stands for the reader before a circumstance, a circumstance before a note.
 ROLES = ("failure", "cause", "validity", "warning", "note")
 

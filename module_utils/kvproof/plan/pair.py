@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+Key = tuple[str, str, str]  # cluster, holder, receiver
+
 
 class PairNames(TypedDict):
     """What every entry on a pair begins with."""
@@ -28,7 +30,7 @@ class SkippedPair(PairNames):
     reason: str
 
 
-def key_of(pair: Mapping[str, Any]) -> tuple[str, str, str]:
+def key_of(pair: Mapping[str, Any]) -> Key:
     """What a pair is found by: an entry on it may have more fields."""
     return pair["cluster"], pair["holder"], pair["receiver"]
 

@@ -15,6 +15,8 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from .. import __version__
@@ -22,6 +24,7 @@ from ..judge import waivers
 from ..judge.verdict import judge
 from ..stack import redact
 from . import parts
+from .parts import Verdict
 from .run import Run
 
 NAME = "bundle.json.gz"
@@ -37,7 +40,7 @@ class Unreadable(ValueError):
     """The bundle cannot be judged; the message is one sentence."""
 
 
-def scrubbed(document: dict, secrets: list[str]) -> dict:
+def scrubbed(document: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
     """Evidence without these secrets, and without what looks like one.  It was redacted where it was read already.
 
     What is judged and what is bundled must be the same, so this comes before the judge.
@@ -46,7 +49,7 @@ def scrubbed(document: dict, secrets: list[str]) -> dict:
     return {key: part if key in _IDENTITY else _scrub(part, known, key) for key, part in document.items()}
 
 
-def _scrub(value, secrets: list[str], key: str):
+def _scrub(value: Any, secrets: list[str], key: str) -> Any:
     if isinstance(value, dict):
         return {_without(name, secrets, _LONG): _scrub(part, secrets, name) for name, part in value.items()}
     if isinstance(value, list):
@@ -63,7 +66,7 @@ def _without(text: str, secrets: list[str], least: int) -> str:
     return text
 
 
-def secrets_of(variables: dict) -> list[str]:
+def secrets_of(variables: dict[str, Any]) -> list[str]:
     """What of a host's variables must be in no evidence: its key, its header values, credentials of its URLs."""
     headers = variables.get("kv_reuse_headers")
     words = [variables.get("kv_reuse_api_key"), *(headers.values() if isinstance(headers, dict) else ())]
@@ -81,7 +84,7 @@ def _password(url: str) -> str | None:
         return None
 
 
-def pack(run: Run, verdict: dict, verdict_text: str) -> bytes:
+def pack(run: Run, verdict: Verdict, verdict_text: str) -> bytes:
     """The bundle of a run that has ended.  verdict_text: its verdict.json, whose hash tells whether a later judgement
     is the same."""
     document = {
@@ -97,7 +100,7 @@ def pack(run: Run, verdict: dict, verdict_text: str) -> bytes:
     return gzip.compress(json.dumps(document).encode(), mtime=0)
 
 
-def unpack(raw: bytes) -> dict:
+def unpack(raw: bytes) -> dict[str, Any]:
     """The document in a bundle's bytes.  Raises Unreadable."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
@@ -110,11 +113,11 @@ def unpack(raw: bytes) -> dict:
     if len(text) > MAX_BYTES:
         raise Unreadable(f"it holds more than {MAX_BYTES >> 20} MiB, which no run writes")
     try:
-        document = json.loads(text)
+        document: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is damaged or no bundle (no JSON in it); copy {NAME} again") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
+    if not isinstance(document, dict) or not isinstance(schema, str) or not schema.startswith(SCHEMA):
         raise Unreadable(f"it is no kvproof bundle; give the {NAME} that a run with kv_reuse_bundle: true wrote")
     if schema != f"{SCHEMA}{VERSION}":
         raise Unreadable(
@@ -124,12 +127,12 @@ def unpack(raw: bytes) -> dict:
     return document
 
 
-def judge_again(document: dict) -> dict:
+def judge_again(document: dict[str, Any]) -> Verdict:
     """``kvproof.verdict/1`` of the run in a bundle.  Raises Unreadable where its parts are not what they should be."""
     try:
         run = Run(document["started_at"])
-        for one in document["said"]:
-            _replay(run, one)
+        for said in document["said"]:
+            _replay(run, said)
         doc = run.document("complete", document["finished_at"], document["exit_code"])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unreadable(f"it is damaged ({type(error).__name__} in its parts); copy {NAME} again") from error
@@ -139,17 +142,22 @@ def judge_again(document: dict) -> dict:
     return doc
 
 
-def _replay(run: Run, one: dict) -> None:
-    if one["what"] == "judged":
-        counting, _ = waivers.active(one["waive"], datetime.date.fromisoformat(one["on"]))
-        verdicts = [judge(evidence, counting) for evidence in one["evidence"]]
+def _replay(run: Run, said: dict[str, Any]) -> None:
+    if said["what"] == "judged":
+        counting, _ = waivers.active(said["waive"], datetime.date.fromisoformat(said["on"]))
+        verdicts = [judge(evidence, counting) for evidence in said["evidence"]]
         run.verdicts(json.loads(json.dumps(verdicts)))
     else:
-        told = {"plan": run.plan, "note": run.note, "failure": run.failure, "unjudged": run.unjudged}
-        told[one["what"]](*one["args"])
+        hand_in: dict[str, Callable[..., None]] = {
+            "plan": run.plan,
+            "note": run.note,
+            "failure": run.failure,
+            "unjudged": run.unjudged,
+        }
+        hand_in[said["what"]](*said["args"])
 
 
-def is_same(document: dict, verdict_text: str) -> bool:
+def is_same(document: dict[str, Any], verdict_text: str) -> bool:
     """Whether a verdict.json is, byte for byte, the one that the run wrote."""
     return document.get("verdict_sha256") == _hash(verdict_text)
 

@@ -8,14 +8,16 @@ Nothing is decided here.  Every view shows what the document says.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
-from .parts import DECISIVE, SCHEMA, Cluster, Pair, Verdict
+from ..plan.pair import SkippedPair
+from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Status, Verdict, Word
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMPLETE"}
-ORDER = (FAIL, INCONCLUSIVE, PASS)
+ORDER: tuple[Word, ...] = (FAIL, INCONCLUSIVE, PASS)
 HOSTS, PLACES = 12, 12  # named and shown of one finding
 # Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
 KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "warning": "warning", "note": "note"}
@@ -23,25 +25,24 @@ KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "wa
 
 def document(
     *,
-    status: str,
+    status: Status,
     started_at: str,
     finished_at: str | None = None,
-    pairs: list[dict] | tuple = (),
-    not_judged: list[dict] | tuple = (),
-    skipped: list[dict] | tuple = (),
-    problems: list[str] | tuple = (),
-    notes: list[str] | tuple = (),
-    mode: str | None = None,
+    pairs: Sequence[Pair] = (),
+    not_judged: Sequence[SkippedPair] = (),
+    skipped: Sequence[SkippedPair] = (),
+    problems: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    mode: Mode | None = None,
     run_id: str | None = None,
-    inconclusive: str = "fail",
+    inconclusive: Inconclusive = "fail",
     exit_code: int | None = None,
-) -> dict:
+) -> Verdict:
     """The whole run.
 
     status: "incomplete" until the run has ended, then "complete".  Times are ISO 8601, UTC.
-    pairs: verdicts as judge() gives them.
-    not_judged: {cluster, holder, receiver, reason} of pairs that were to be judged and have no verdict.
-    skipped: the same of pairs that this run was not asked to judge.
+    pairs: verdicts as judge() gives them.  not_judged: those that were to be judged and have no verdict.
+    skipped: those that this run was not asked to judge.
     problems: sentences about the run that belong to no pair.  exit_code: what Ansible will exit with, if known.
     """
     clusters = [
@@ -49,9 +50,8 @@ def document(
         for name in sorted({p["cluster"] for p in [*pairs, *not_judged]})
     ]
     complete = status == "complete"
-    verdict = worst(c["verdict"] for c in clusters) or INCONCLUSIVE
-    if problems:
-        verdict = worst([verdict, INCONCLUSIVE])
+    verdicts = [cluster["verdict"] for cluster in clusters] + [INCONCLUSIVE] * bool(problems)
+    verdict = worst(verdicts) or INCONCLUSIVE
     unproven = bool(problems or not_judged)
     return {
         "schema": SCHEMA,
@@ -72,21 +72,23 @@ def document(
     }
 
 
-def _cluster(name: str, pairs: list[dict], not_judged: list[dict]) -> dict:
-    counts = Counter(p["verdict"] for p in pairs if not p["waived"])
-    counts["waived"] = sum(1 for p in pairs if p["waived"])
-    counts["not judged"] = len(not_judged)
-    verdicts = [p["verdict"] for p in pairs if not p["waived"]] + [INCONCLUSIVE] * bool(not_judged)
+def _cluster(name: str, pairs: list[Pair], not_judged: list[SkippedPair]) -> Cluster:
+    verdicts = [pair["verdict"] for pair in pairs if not pair["waived"]]
+    counts: dict[Counted, int] = {
+        **Counter(verdicts),
+        "waived": len(pairs) - len(verdicts),
+        "not judged": len(not_judged),
+    }
     return {
         "name": name,
-        "verdict": worst(verdicts) or PASS,
-        "counts": {word: n for word, n in counts.items() if n},
+        "verdict": worst(verdicts + [INCONCLUSIVE] * bool(not_judged)) or PASS,
+        "counts": {word: count for word, count in counts.items() if count},
         "pairs": pairs,
         "not_judged": not_judged,
     }
 
 
-def worst(verdicts) -> str | None:
+def worst(verdicts: Iterable[Word]) -> Word | None:
     """The verdict that counts for a group: a failure before inconclusive before a pass; None for none."""
     seen = set(verdicts)
     return next((v for v in ORDER if v in seen), None)
@@ -102,15 +104,15 @@ def pair_fails(pair: Pair, inconclusive: str = "fail") -> bool:
     return not pair["waived"] and fails(pair["verdict"], inconclusive)
 
 
-def all_pairs(doc: Verdict) -> list[dict]:
+def all_pairs(doc: Verdict) -> list[Pair]:
     return [pair for cluster in doc["clusters"] for pair in cluster["pairs"]]
 
 
-def decisive(pair: Pair) -> list[dict]:
+def decisive(pair: Pair) -> list[Finding]:
     return [f for f in pair["findings"] if f["role"] in DECISIVE]
 
 
-def pair_name(pair: Pair) -> str:
+def pair_name(pair: Pair | SkippedPair) -> str:
     return f"{pair['holder']} → {pair['receiver']}"
 
 
@@ -121,7 +123,7 @@ def headline(pair: Pair) -> str:
 
 def where(pair: Pair) -> str:
     """Where the chain broke, with a space before it; empty when it did not."""
-    first = pair.get("first_broken")
+    first = pair["first_broken"]
     return f" at link {first['link']} ({first['name']})" if first else ""
 
 
@@ -152,7 +154,7 @@ class Place:
 class Group:
     """A finding over all pairs and hosts: told once."""
 
-    entry: dict  # the first of its entries: what does not depend on the host
+    entry: Finding  # the first of its entries: what does not depend on the host
     kind: str  # "decisive", "warning" or "note"
     places: list[Place] = field(default_factory=list)
     pairs: int = 0
@@ -184,7 +186,7 @@ class Group:
 
 def groups(doc: Verdict) -> list[Group]:
     """Findings of all pairs, the same told once: decisive ones, then warnings, then notes, each along the chain."""
-    found: dict[tuple, Group] = {}
+    found: dict[tuple[str, str, str | None], Group] = {}
     several = len(doc["clusters"]) > 1
     for pair in all_pairs(doc):
         for entry in pair["findings"]:
@@ -197,19 +199,14 @@ def groups(doc: Verdict) -> list[Group]:
     return sorted(found.values(), key=lambda g: (kinds.index(g.kind), g.entry["role"] == "validity", g.entry["link"]))
 
 
-def _add(group: Group, entry: dict, host: str) -> None:
-    new = Place(entry["expected"], entry["observed"], entry["reason"], entry["remedy"])
+def _add(group: Group, entry: Finding, host: str) -> None:
+    seen = (entry["expected"], entry["observed"], entry["reason"], entry["remedy"])
     for place in group.places:
-        if (place.expected, place.observed, place.reason, place.remedy) == (
-            new.expected,
-            new.observed,
-            new.reason,
-            new.remedy,
-        ):
+        if (place.expected, place.observed, place.reason, place.remedy) == seen:
             break
     else:
-        group.places.append(new)
-        place = new
+        place = Place(*seen)
+        group.places.append(place)
     if host not in place.hosts:
         place.hosts.append(host)
 
@@ -228,10 +225,10 @@ def exit_meaning(doc: Verdict) -> str:
         0: "pairs were judged, and none failed",
         2: "a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)",
         4: "a host was unreachable, or Ansible could not go on (0: pairs were judged, and all passed)",
-    }.get(doc["exit_code"], "Ansible's own")
+    }.get(-1 if doc["exit_code"] is None else doc["exit_code"], "Ansible's own")
 
 
-def chosen(doc: Verdict, limit: int = 8) -> tuple[list[dict], list[dict]]:
+def chosen(doc: Verdict, limit: int = 8) -> tuple[list[Pair], list[Pair]]:
     """(pairs to show with their chains, pairs to show in a line): of many, passing ones take a line each.
 
     Passing pairs come first, failing ones last, nearest to where the reader's eye rests.
@@ -244,7 +241,7 @@ def chosen(doc: Verdict, limit: int = 8) -> tuple[list[dict], list[dict]]:
     return full, [p for p in pairs if id(p) not in shown]
 
 
-def chosen_clusters(doc: Verdict, limit: int = 8) -> tuple[list[dict], dict | None]:
+def chosen_clusters(doc: Verdict, limit: int = 8) -> tuple[list[Cluster], Cluster | None]:
     """(clusters to show in a line, failing ones last; the others as if they were one).
 
     Of many, passing ones are only counted: their names stand with their pairs.

@@ -22,16 +22,16 @@ def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return [], [f"cannot make the folder {folder}: {_why(error)}"]
-    for name, text, error in views.files(doc):
+    for name, text, trouble in views.files(doc):
         try:
             if text is None:
                 (folder / name).unlink(missing_ok=True)
-                problems.append(f"{name} was not made: {error}")
+                problems.append(f"{name} was not made: {trouble}")
             else:
                 _replace(folder / name, text.encode())
                 written.append(name)
-        except OSError as trouble:
-            problems.append(f"cannot write {folder / name}: {_why(trouble)}")
+        except OSError as error:
+            problems.append(f"cannot write {folder / name}: {_why(error)}")
     return written, problems
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..plan.pair import SkippedPair, key_of, names_of
+from ..plan.pair import Key, SkippedPair, key_of, names_of
 from . import document, parts
-from .parts import Pair, Verdict
+from .parts import Inconclusive, Pair, Verdict
 
 FAMILY = parts.SCHEMA.rpartition("/")[0]
 
@@ -77,7 +77,9 @@ class _Entry:
         return f"{word} ({self.report.name}, {self.report.ended.isoformat(timespec='seconds')})"
 
 
-def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail", now: str | None = None) -> Verdict:
+def merge(
+    sources: list[Source], expected: list[str], inconclusive: Inconclusive = "fail", now: str | None = None
+) -> Verdict:
     """``kvproof.verdict/1`` of all sources.
 
     Of a pair that several runs judged, the latest verdict counts and a note names the others.  expected: clusters
@@ -113,7 +115,8 @@ def merge(sources: list[Source], expected: list[str], inconclusive: str = "fail"
         notes=[*_about(reports), *notes, *dict.fromkeys(text for report in reports for text in report.doc["notes"])],
         inconclusive=inconclusive,
     )
-    return {**doc, "exit_code": 2 if doc["run_fails"] else 0}
+    doc["exit_code"] = 2 if doc["run_fails"] else 0
+    return doc
 
 
 def _opened(source: Source) -> tuple[_Report | None, str | None]:
@@ -132,9 +135,9 @@ def _opened(source: Source) -> tuple[_Report | None, str | None]:
     return _Report(source.name, doc), None
 
 
-def _latest(reports: list[_Report], problems: list[str]) -> tuple[dict[tuple[str, str, str], _Entry], list[str]]:
+def _latest(reports: list[_Report], problems: list[str]) -> tuple[dict[Key, _Entry], list[str]]:
     """The entry that counts for each pair, and sentences about those that gave way."""
-    entries: dict[tuple[str, str, str], _Entry] = {}
+    entries: dict[Key, _Entry] = {}
     notes = []
     for report in sorted(reports, key=lambda report: report.ended):
         for new in report.entries():

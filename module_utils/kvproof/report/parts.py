@@ -7,18 +7,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from ..evidence.shapes import Count, Errors, ListOf, MapOf, Text, Time, Whole, json_schema, shape_of
 from ..plan.pair import PairNames, SkippedPair
 
-SCHEMA = "kvproof.verdict/1"
+SCHEMA: Final = "kvproof.verdict/1"
 
 # Roles of findings: what decided a verdict, and what a verdict cannot stand beside.
 DECISIVE = ("failure", "cause", "validity")
 _AGAINST = {"pass": DECISIVE, "inconclusive": ("failure",), "fail": ()}
 
 Word = Literal["pass", "fail", "inconclusive"]
+Counted = Literal["pass", "fail", "inconclusive", "waived", "not judged"]
+Mode = Literal["inventory", "seed"]
+Status = Literal["incomplete", "complete"]
+Inconclusive = Literal["fail", "warn"]  # what an inconclusive pair means for the exit code
 LinkNumber = Annotated[int, Whole(1, 13)]
 
 
@@ -226,7 +230,7 @@ class Pair(PairNames):
 class Cluster(TypedDict):
     name: str
     verdict: Annotated[Word, "The worst of its pairs that are not waived."]
-    counts: dict[Literal["pass", "fail", "inconclusive", "waived", "not judged"], Count]
+    counts: dict[Counted, Count]
     pairs: list[Pair]
     not_judged: Annotated[
         list[SkippedPair],
@@ -238,15 +242,15 @@ class Verdict(TypedDict):
     schema: Literal["kvproof.verdict/1"]
     tool: Annotated[str, "Version of kvproof."]
     run_id: str | None
-    mode: Literal["inventory", "seed"] | None
-    status: Annotated[Literal["incomplete", "complete"], "incomplete until the run has ended; then nothing is proven."]
+    mode: Mode | None
+    status: Annotated[Status, "incomplete until the run has ended; then nothing is proven."]
     started_at: Time
     finished_at: Time | None
     verdict: Annotated[
         Word | None,
         "The worst of all clusters; at best inconclusive when there are problems. null while incomplete.",
     ]
-    inconclusive: Annotated[Literal["fail", "warn"], "What an inconclusive pair means for the exit code."]
+    inconclusive: Annotated[Inconclusive, "What an inconclusive pair means for the exit code."]
     run_fails: Annotated[bool, "Whether this run proved less than it should: it must not exit with 0."]
     exit_code: Annotated[int | None, "What ansible-playbook exits with, as far as this playbook decides it."]
     clusters: list[Cluster]

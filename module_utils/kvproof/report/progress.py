@@ -8,8 +8,10 @@ Pairs are probed first and judged at the end, so a probed pair is not counted as
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
+from ..plan.pair import Key
 
 LINE, LOG, OFF = "line", "log", "off"  # one line that changes; a line now and then; nothing
 PAUSE_S = {LINE: 0.0, LOG: 10.0}
@@ -18,7 +20,7 @@ _WORDS = {PASS: "passed", FAIL: "failed", INCONCLUSIVE: "inconclusive"}
 RUNNER = ("RUNNER_OMIT_EVENTS", "RUNNER_ONLY_FAILED_EVENTS")
 
 
-def way(environment: dict, stdout_callback: str, is_terminal: bool) -> str:
+def way(environment: Mapping[str, str], stdout_callback: str, is_terminal: bool) -> str:
     """How to show progress: not at all where every line becomes an event of AWX or ansible-runner."""
     runner = any(name.startswith("AWX_") or name in RUNNER for name in environment)
     if runner or stdout_callback == "awx_display":
@@ -32,17 +34,17 @@ class Progress:
     def __init__(self, shown: str = OFF):
         self._shown = shown
         self._total = 0
-        self._probed: set[tuple] = set()
-        self._verdicts: dict[tuple, str] = {}
+        self._probed: set[Key] = set()
+        self._verdicts: dict[Key, str] = {}
         self._began = self._said = 0.0
 
     def planned(self, total: int, now: float) -> None:
         self._total, self._began, self._said = total, now, now if self._shown == LOG else 0.0
 
-    def probed(self, pair: tuple) -> None:
+    def probed(self, pair: Key) -> None:
         self._probed.add(pair)
 
-    def judged(self, pair: tuple, verdict: str) -> None:
+    def judged(self, pair: Key, verdict: str) -> None:
         self._verdicts[pair] = verdict
 
     def due(self, now: float) -> str | None:

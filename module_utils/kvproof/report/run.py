@@ -1,34 +1,41 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Collects what the tasks of one playbook run said, and makes the run's document of it.  No I/O, no Ansible."""
+"""What the tasks of one playbook run handed in, and the run's document of it.  No I/O, no Ansible.
+
+The callback hands in what each task registered as it ends; a bundle keeps the same, to be handed in
+once more when it is judged again.
+"""
 
 from __future__ import annotations
 
-from ..plan.pair import key_of, names_of
+from typing import Any
+
+from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
+from .parts import Pair, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
 
 
 class Run:
-    """The plan, the verdicts and the failures of one run, in the order in which they came."""
+    """The plan, the verdicts and the failures of one run of ansible-playbook, in the order in which they came."""
 
     def __init__(self, started_at: str):
         self.started_at = started_at
-        self.said: list[dict] = []  # what came, in order, for a bundle to be judged again
+        self.said: list[dict[str, Any]] = []  # what came, in order, for a bundle to be judged again
         self.bundle = False
         self.reports_dir: str | None = None
-        self._plan: dict[tuple, dict] = {}
-        self._skipped: dict[tuple, dict] = {}
-        self._verdicts: dict[tuple, dict] = {}
+        self._plan: dict[Key, PlannedPair] = {}
+        self._skipped: dict[Key, SkippedPair] = {}
+        self._verdicts: dict[Key, Pair] = {}
         self._failures: dict[str, str] = {}  # host → what failed last
-        self._unjudged: dict[tuple, str] = {}  # why a pair could not be probed
+        self._unjudged: dict[Key, str] = {}  # why a pair could not be probed
         self._refused: str | None = None
-        self._settings: dict = {}
+        self._settings: dict[str, Any] = {}
         self._notes: dict[str, None] = {}
 
-    def plan(self, plan: dict, failed: bool = False, text: str = "") -> None:
+    def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
         text = _sentence(text)
         self._say("plan", {key: value for key, value in plan.items() if key != "reports_dir"}, failed, text)
@@ -41,13 +48,14 @@ class Run:
         if failed:
             self._refused = text
 
-    def verdicts(self, verdicts: list[dict], source: dict | None = None) -> None:
-        """``kv_reuse_verdicts`` of a kv_reuse_verdict task, and with a bundle what they came from."""
+    def verdicts(self, verdicts: list[Pair], source: dict[str, Any] | None = None) -> None:
+        """The verdicts of a kv_reuse_verdict task.  source: where a bundle is wanted, what they were judged from:
+        ``evidence``, ``waive`` and ``on``, the day."""
         if source:
             self.said.append({"what": "judged", **source})
         self._verdicts.update({key_of(verdict): verdict for verdict in verdicts})
 
-    def unjudged(self, pairs: list[dict]) -> None:
+    def unjudged(self, pairs: list[SkippedPair]) -> None:
         """``kv_reuse_unjudged`` of a kv_reuse_verdict task: pairs with the ``reason`` why they were not probed."""
         if pairs:
             self._say("unjudged", pairs)
@@ -65,10 +73,10 @@ class Run:
         how = "could not reach the host" if unreachable else "failed"
         self._failures[host] = f"{host}: task “{task}” {how}: {text}"
 
-    def _say(self, what: str, *args) -> None:
+    def _say(self, what: str, *args: object) -> None:
         self.said.append({"what": what, "args": list(args)})
 
-    def document(self, status: str, finished_at: str | None = None, exit_code: int | None = None) -> dict:
+    def document(self, status: Status, finished_at: str | None = None, exit_code: int | None = None) -> Verdict:
         """``kvproof.verdict/1``.  exit_code: what Ansible will exit with."""
         left = [pair for key, pair in self._plan.items() if key not in self._verdicts]
         doc = document.document(
@@ -85,7 +93,7 @@ class Run:
         )
         return self._compared_with_exit_code(doc)
 
-    def _why_not_judged(self, pair: dict) -> str:
+    def _why_not_judged(self, pair: PlannedPair) -> str:
         if key_of(pair) in self._unjudged:
             return self._unjudged[key_of(pair)]
         for host in (pair["receiver"], pair["holder"]):
@@ -102,7 +110,7 @@ class Run:
             return []
         return list(self._failures.values()) or ["no pair was judged: no task of the validation ran on any host"]
 
-    def _compared_with_exit_code(self, doc: dict) -> dict:
+    def _compared_with_exit_code(self, doc: Verdict) -> Verdict:
         if doc["exit_code"] == 0 and doc["run_fails"]:
             doc["problems"].append("no task failed, so Ansible exits with 0 although this run is no pass")
         elif doc["exit_code"] and not doc["run_fails"]:

@@ -8,21 +8,23 @@ A line is a list of (text, style); styles are "good", "bad", "doubt", "faint" an
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
+from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from .. import document
 from ..parts import Pair, Verdict
 from . import figures, remarks
 from .clean import cleaned
 
-Line = list[tuple[str, "str | None"]]
+Line = list[tuple[str, str | None]]
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
 STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
-VERDICT_STYLES = {document.PASS: "good", document.FAIL: "bad", document.INCONCLUSIVE: "doubt", None: "bad"}
+VERDICT_STYLES = {PASS: "good", FAIL: "bad", INCONCLUSIVE: "doubt", None: "bad"}
 PLAIN = str.maketrans({"✓": "+", "✗": "X", "–": "-", "→": ">", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"})
 WIDTH = 100
 
 
-def lines(doc: Verdict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
+def lines(doc: Verdict, places: Sequence[str] = (), width: int = WIDTH) -> list[Line]:
     """The whole report.  places: sentences about where the reports are."""
     doc = cleaned(doc)
     full, brief = document.chosen(doc)
@@ -59,7 +61,11 @@ def _after_word(head: str, word: tuple[str, str], text: str, width: int) -> list
     first, *rest = textwrap.wrap(
         text, width, initial_indent="x" * used, subsequent_indent="     ", break_long_words=False
     )
-    return [[(head, None), word, (first[used:], None)], *([(more, None)] for more in rest)]
+    return [[(head, None), word, (first[used:], None)], *unstyled(rest)]
+
+
+def unstyled(texts: list[str]) -> list[Line]:
+    return [[(text, None)] for text in texts]
 
 
 def _word(verdict: str | None, after: str = "") -> tuple[str, str]:
@@ -87,7 +93,7 @@ def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -
     """A label and its text, which hangs below itself when it is long."""
     text_lines = _wrapped(text, width, indent + column)
     first: Line = [(" " * indent + label.ljust(column), "faint"), (text_lines[0], None)]
-    return [first, *([(more, None)] for more in text_lines[1:])]
+    return [first, *unstyled(text_lines[1:])]
 
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:
@@ -110,7 +116,7 @@ def _clusters(doc: Verdict, width: int) -> list[Line]:
 
 def _marked(mark: str, text: str, width: int) -> list[Line]:
     text_lines = _wrapped(text, width, 3)
-    return [[(f" {mark} ", STYLES.get(mark)), (text_lines[0], None)], *([(more, None)] for more in text_lines[1:])]
+    return [[(f" {mark} ", STYLES.get(mark)), (text_lines[0], None)], *unstyled(text_lines[1:])]
 
 
 def _findings(groups: list[document.Group], width: int) -> list[Line]:
@@ -151,14 +157,14 @@ def _remarks(doc: Verdict, width: int) -> list[Line]:
     return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
 
 
-def _end(doc: Verdict, places: list[str] | tuple, width: int) -> list[Line]:
+def _end(doc: Verdict, places: Sequence[str], width: int) -> list[Line]:
     found = [[], _rule("═", width)]
     for text in doc["problems"]:
         found += _marked("✗", text, width)
     verdict = doc["verdict"]
     judged = document.all_pairs(doc)
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
-    passed = sum(1 for pair in judged if pair["verdict"] == document.PASS)
+    passed = sum(1 for pair in judged if pair["verdict"] == PASS)
     count = f"{passed} of {len(judged) + missing} pairs passed" if judged or missing else "no pair was judged"
     reasons = [g for g in document.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
     first = [f"{g.entry['slug']} on {document.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 from ...diagnose.classes import CLASSES
 from .clean import cleaned
-from .console import WIDTH, Line
+from .console import WIDTH, Line, unstyled
 from .pages import markdown
 
 _NOTHING = "nothing was recognised in it"
 
 
-def lines(doc: dict, places: list[str] | tuple = (), width: int = WIDTH) -> list[Line]:
+def lines(doc: dict[str, Any], places: Sequence[str] = (), width: int = WIDTH) -> list[Line]:
     """The whole diagnosis.  places: sentences about where it was written."""
     doc = cleaned(doc)
     found: list[Line] = [[("══ KV reuse, from pasted material ".ljust(width, "═"), "faint")]]
@@ -35,7 +37,7 @@ def lines(doc: dict, places: list[str] | tuple = (), width: int = WIDTH) -> list
     return found + [row for place in places for row in _row("written", place, width, 0)]
 
 
-def headline(doc: dict) -> str:
+def headline(doc: dict[str, Any]) -> str:
     """The conclusion in one sentence."""
     if not doc["causes"]:
         return "INCONCLUSIVE: what was given allows no conclusion on the cause"
@@ -45,7 +47,7 @@ def headline(doc: dict) -> str:
     return f"CAUSE {first['class']}: {first['title']}{besides}"
 
 
-def page(doc: dict) -> str:
+def page(doc: dict[str, Any]) -> str:
     """diagnosis.md."""
     doc = cleaned(doc)
     parts = ["# Diagnosis of pasted material", markdown(headline(doc)) + "."]
@@ -60,7 +62,7 @@ def page(doc: dict) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def read(doc: dict) -> list[str]:
+def read(doc: dict[str, Any]) -> list[str]:
     """What was given, a sentence for each node."""
     found = []
     for one in doc["read"]:
@@ -73,20 +75,20 @@ def read(doc: dict) -> list[str]:
     return found
 
 
-def sections(one: dict) -> list[tuple[str, str]]:
+def sections(cause: dict[str, Any]) -> list[tuple[str, str]]:
     """(label, text) of a cause."""
     return [
-        *(("seen", f"{seen['text']} [{seen['on']}]") for seen in one["seen"]),
-        ("class", CLASSES[one["class"]]),
-        ("proves", one["proves"]),
-        ("but not", one["cannot"]),
-        ("do", one["remedy"]),
-        ("source", one["source"]),
-        ("more", one["doc"]),
+        *(("seen", f"{seen['text']} [{seen['on']}]") for seen in cause["seen"]),
+        ("class", CLASSES[cause["class"]]),
+        ("proves", cause["proves"]),
+        ("but not", cause["cannot"]),
+        ("do", cause["remedy"]),
+        ("source", cause["source"]),
+        ("more", cause["doc"]),
     ]
 
 
-def _end(doc: dict) -> Line:
+def _end(doc: dict[str, Any]) -> Line:
     word, _, rest = headline(doc).partition(" ")
     return [(f"{word} ", "bad" if doc["causes"] else "doubt"), (rest, None)]
 
@@ -95,4 +97,4 @@ def _row(label: str, text: str, width: int, indent: int, column: int = 9) -> lis
     hanging = " " * (indent + column)
     first, *rest = textwrap.wrap(text, max(40, width - len(hanging)), break_on_hyphens=False) or [""]
     row: Line = [(" " * indent + label.ljust(column), "faint"), (first, None)]
-    return [row, *([(hanging + more, None)] for more in rest)]
+    return [row, *unstyled([hanging + more for more in rest])]

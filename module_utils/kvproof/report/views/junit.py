@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from ...judge.verdict import FAIL, PASS
 from ...plan.pair import SkippedPair
 from .. import document
 from ..parts import Cluster, Finding, Link, Pair, Verdict
@@ -35,13 +36,14 @@ def _cluster(root: ET.Element, doc: Verdict, cluster: Cluster) -> None:
         _pair(suite, doc, pair)
         for link in pair["links"]:
             _link(suite, doc, pair, link)
-    for pair in cluster["not_judged"]:
-        _outcome(_case(suite, cluster["name"], document.pair_name(pair)), "error", "not-judged", pair["reason"])
+    for missing in cluster["not_judged"]:
+        case = _case(suite, cluster["name"], document.pair_name(missing))
+        _outcome(case, "error", "not-judged", missing["reason"])
 
 
 def _pair(suite: ET.Element, doc: Verdict, pair: Pair) -> None:
     case = _case(suite, pair["cluster"], document.pair_name(pair))
-    if pair["verdict"] == document.PASS:
+    if pair["verdict"] == PASS:
         return
     reason = document.where(pair).strip() + (": " if pair.get("first_broken") else "") + document.reason(pair)
     if pair["waived"]:
@@ -54,7 +56,7 @@ def _pair(suite: ET.Element, doc: Verdict, pair: Pair) -> None:
 
 
 def _kind(pair: Pair) -> str:
-    return "failure" if pair["verdict"] == document.FAIL else "error"
+    return "failure" if pair["verdict"] == FAIL else "error"
 
 
 def _link(suite: ET.Element, doc: Verdict, pair: Pair, link: Link) -> None:

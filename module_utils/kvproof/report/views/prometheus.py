@@ -5,12 +5,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
+from ...plan.pair import Key, key_of
 from .. import document
 from ..parts import Pair, Verdict
 from .figures import median_of, tunnels
 
-VERDICTS = {document.PASS: 1, document.FAIL: 0, document.INCONCLUSIVE: -1}
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Gauge
+
+VERDICTS = {PASS: 1, FAIL: 0, INCONCLUSIVE: -1}
 STATES = {"holds": 1, "holds (inferred)": 1, "broken": 0, "unknown": -1}
 PAIR = ("cluster", "holder", "receiver")
 
@@ -24,22 +30,22 @@ def render(doc: Verdict) -> str:
     return generate_latest(registry).decode()
 
 
-def _gauge(registry, name: str, text: str, labels: tuple = ()):
+def _gauge(registry: CollectorRegistry, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
     from prometheus_client import Gauge
 
     return Gauge(name, text, labels, registry=registry)
 
 
-def _run(doc: Verdict, registry) -> None:
+def _run(doc: Verdict, registry: CollectorRegistry) -> None:
     _gauge(registry, "kv_reuse_run_complete", "1 when the run came to its end").set(doc["status"] == "complete")
     _gauge(registry, "kv_reuse_run_failed", "1 when the run proved less than it should").set(doc["run_fails"])
-    for name in ("started", "finished"):
-        if doc[f"{name}_at"]:
+    for name, time in (("started", doc["started_at"]), ("finished", doc["finished_at"])):
+        if time:
             gauge = _gauge(registry, f"kv_reuse_{name}_timestamp_seconds", f"When the run {name}")
-            gauge.set(datetime.fromisoformat(doc[f"{name}_at"]).timestamp())
+            gauge.set(datetime.fromisoformat(time).timestamp())
 
 
-def _pairs(doc: Verdict, registry) -> None:
+def _pairs(doc: Verdict, registry: CollectorRegistry) -> None:
     verdict = _gauge(registry, "kv_reuse_verdict", "1 pass, 0 fail, -1 inconclusive or not judged", PAIR)
     waived = _gauge(registry, "kv_reuse_waived", "1 when an operator accepts the pair's findings", PAIR)
     link = _gauge(
@@ -51,12 +57,12 @@ def _pairs(doc: Verdict, registry) -> None:
     timing = _Timing(registry)
     finding = _gauge(registry, "kv_reuse_finding", "1 for each finding of a pair", (*PAIR, "host", "finding", "role"))
     for pair in document.all_pairs(doc):
-        names = [pair[key] for key in PAIR]
+        names = key_of(pair)
         verdict.labels(*names).set(VERDICTS[pair["verdict"]])
         waived.labels(*names).set(pair["waived"])
-        for one in pair["links"]:
-            if one["state"] in STATES:
-                link.labels(*names, str(one["link"]), one["name"]).set(STATES[one["state"]])
+        for part in pair["links"]:
+            if part["state"] in STATES:
+                link.labels(*names, str(part["link"]), part["name"]).set(STATES[part["state"]])
         for request, seconds in _ttft(pair).items():
             ttft.labels(*names, request).set(seconds)
         timing.add(names, pair)
@@ -66,18 +72,18 @@ def _pairs(doc: Verdict, registry) -> None:
         for outcome, count in pair["counts"].items():
             if outcome != "fresh_prompts":
                 prompts.labels(*names, outcome).set(count)
-        for one in pair["findings"]:
-            finding.labels(*names, one["host"], one["slug"], one["role"]).set(1)
+        for entry in pair["findings"]:
+            finding.labels(*names, entry["host"], entry["slug"], entry["role"]).set(1)
     for cluster in doc["clusters"]:
-        for pair in cluster["not_judged"]:
-            verdict.labels(*(pair[key] for key in PAIR)).set(VERDICTS[document.INCONCLUSIVE])
+        for missing in cluster["not_judged"]:
+            verdict.labels(*key_of(missing)).set(VERDICTS[INCONCLUSIVE])
 
 
 class _Timing:
     """What was measured of the pairs; a series is absent where it was not."""
 
-    def __init__(self, registry):
-        def gauge(name: str, text: str, *labels: str):
+    def __init__(self, registry: CollectorRegistry):
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
             return _gauge(registry, f"kv_reuse_{name}", text, (*PAIR, *labels))
 
         self._speedup = gauge("speedup_ratio", "TTFT recomputed to reused: median and 95 % interval", "bound")
@@ -92,31 +98,32 @@ class _Timing:
         self._lengths = gauge("length_ttft_seconds", "Median TTFT by length of the prompt", "tokens", "request")
         self._break_even = gauge("break_even_tokens", "Length of prompt from which on reuse is faster")
 
-    def add(self, names: list[str], pair: Pair) -> None:
-        timing, speed = pair.get("timing") or {}, pair["performance"]
+    def add(self, names: Key, pair: Pair) -> None:
+        timing, speed, moved = pair["timing"], pair["performance"], pair["timing"]["moved"]
         if speed:
-            bounds = {"median": speed["speedup"], **(speed.get("interval") or {})}
-            for bound, value in bounds.items():
-                self._speedup.labels(*names, bound).set(value)
-        moved = timing.get("moved") or {}
-        for key, gauge in self._spreads.items():
-            for stat in ("median", "p95", "max"):
-                value = ({**timing, **moved}.get(key) or {}).get(stat)
-                if value is not None:
-                    gauge.labels(*names, stat).set(value)
-        if moved.get("transfer_gb_s"):
+            ends = speed["interval"]
+            bounds = {"median": speed["speedup"], **({"low": ends["low"], "high": ends["high"]} if ends else {})}
+            for bound, ratio in bounds.items():
+                self._speedup.labels(*names, bound).set(ratio)
+        spreads = {key: timing[key] for key in ("itl_s", "tpot_s", "visible_s")}
+        spreads.update({key: moved[key] for key in ("transfer_s", "load_s")} if moved else {})
+        for key, spread in spreads.items():
+            stats = {"median": spread["median"], "p95": spread["p95"], "max": spread["max"]} if spread else {}
+            for stat, seconds in stats.items():
+                if seconds is not None:
+                    self._spreads[key].labels(*names, stat).set(seconds)
+        if moved and moved["transfer_gb_s"]:
             self._bandwidth.labels(*names).set(moved["transfer_gb_s"]["median"] * 2**30)
-        for one in timing.get("lengths") or []:
-            for request in ("reused", "recomputed"):
-                if one[f"{request}_s"] is not None:
-                    self._lengths.labels(*names, str(one["tokens"]), request).set(one[f"{request}_s"])
-        tokens = (timing.get("break_even") or {}).get("tokens")
-        if tokens is not None:
-            self._break_even.labels(*names).set(tokens)
+        for length in timing["lengths"]:
+            for request, seconds in (("reused", length["reused_s"]), ("recomputed", length["recomputed_s"])):
+                if seconds is not None:
+                    self._lengths.labels(*names, str(length["tokens"]), request).set(seconds)
+        if timing["break_even"] and timing["break_even"]["tokens"] is not None:
+            self._break_even.labels(*names).set(timing["break_even"]["tokens"])
 
 
 def _ttft(pair: Pair) -> dict[str, float]:
     """Seconds by kind of request.  Reused and recomputed come as a pair, or not at all."""
-    seed, speed = median_of(trial["seed_ttft_s"] for trial in pair["trials"]), pair["performance"] or {}
-    found = {"seed": seed, "reused": speed.get("reused_s"), "recomputed": speed.get("recomputed_s")}
-    return {request: seconds for request, seconds in found.items() if seconds is not None}
+    seed_s, speed = median_of(trial["seed_ttft_s"] for trial in pair["trials"]), pair["performance"]
+    seconds = {} if seed_s is None else {"seed": seed_s}
+    return {**seconds, "reused": speed["reused_s"], "recomputed": speed["recomputed_s"]} if speed else seconds
