@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "support")]
 import documents as evidence
 import outcome
 from kvproof.judge.verdict import judge
-from kvproof.report import files as reportfiles
+from kvproof.report import files
 from kvproof.report.run import Run
 from kvproof.report.views import VIEWS, cleaned, console, verdict
 
@@ -109,7 +109,7 @@ def measure(count: int, broken: int, one_cluster: bool, folder: Path) -> list[di
     for name, render in VIEWS.items():
         step(name, lambda render=render: render(harmless))
     step("console", lambda: "\n".join("".join(text for text, _ in line) for line in console.lines(doc)))
-    step("write all files", lambda: reportfiles.write(folder, doc))
+    step("write all files", lambda: files.write(folder, doc))
     return found
 
 

@@ -1,6 +1,12 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Views of a run's document, each a pure function of it.  ``files()`` gives all that belong into reports/."""
+"""Views of a run's document, each a pure function of it.  ``files()`` gives all that belong into reports/.
+
+To add a file to reports/: a module here with a function from Verdict (report/parts.py) to text, and its line in VIEWS;
+what reads or shows the names follows.  The other modules are no such files: console (lines for a terminal), diagnosis
+(the same of a diagnosis, and its page), figures and remarks (sentences that several views share), clean (makes foreign
+text harmless).
+"""
 
 from __future__ import annotations
 
