@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -102,6 +103,7 @@ def main() -> int:
     parser.add_argument("--healthy", type=int, help="how many healthy clusters; default: 1 where all faults are run")
     parser.add_argument("--keep", type=Path, help="folder for logs; default: a temporary one")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters that are up are taken down
     healthy = options.healthy if options.healthy is not None else int(not options.faults)
     names = options.faults or sorted(path.stem for path in FAULTS.glob("*.yml"))
     todo = faults([name for name in names if name != "none"], healthy)
