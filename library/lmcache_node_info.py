@@ -72,7 +72,7 @@ options:
       - URL of LMCache's internal API, the scheduler's or a worker's.
         Unset means the one that follows from the configuration.
     type: str
-  ids:
+  ids: &ids
     description: Request ids to look for in the log, as sent or as answered.
     type: list
     elements: str
@@ -80,12 +80,12 @@ options:
   run_marker:
     description: Text that every request id of this run contains. The log is read from its first occurrence.
     type: str
-  since:
+  since: &since
     description:
       - When this run began, in epoch seconds. Older lines are not searched.
       - Without it a run that lies further from the end of a large log than O(log_budget) is not found.
     type: float
-  peers:
+  peers: &peers
     description: Addresses of other engines that this node must be able to reach.
     type: list
     elements: dict
@@ -106,29 +106,9 @@ options:
         They count before those.
     type: dict
     suboptions:
-      ids:
-        description: As O(ids).
-        type: list
-        elements: str
-        default: []
-      since:
-        description: As O(since).
-        type: float
-      peers:
-        description: As O(peers).
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          to:
-            description: Address and port as V(host:port).
-            type: str
-            required: true
-          why:
-            description: Which of the peer's two P2P ports this is.
-            type: str
-            choices: [peer-init, peer-lookup]
-            default: peer-init
+      ids: *ids
+      since: *since
+      peers: *peers
   as_text:
     description:
       - Return everything as one JSON text, RV(seen). As variables of every host it takes a tenth of the memory.
