@@ -19,7 +19,7 @@ MAX_FILE = 256 << 10
 
 def read_file(path: str | None, found_by: str | None, opened: str | None = None) -> dict:
     """NODE.config_file of the YAML file at `path` (`opened`: where it is read, through a container's root)."""
-    result = {
+    result: dict = {
         "path": path,
         "found_by": found_by,
         "state": "unknown",
@@ -92,7 +92,7 @@ def ask_api(url: str | None, values: dict, timeout: float, logged: dict | None =
     `logged`, the configuration in the engine's own log, it is the other engine's: state "another", and nothing it
     says is taken.
     """
-    result = {
+    result: dict = {
         "internal_api": {"url": None, "state": "unknown", "status": None},
         "conf": None,
         "meta": None,
@@ -149,7 +149,7 @@ def config_path(given: str | None, env: dict | None, events: list[dict]) -> tupl
 
 def p2p_ports(config: dict) -> list[int]:
     """Ports of the configuration that something of this node should listen on."""
-    ports = []
+    ports: list = []
     for key in ("p2p_init_ports", "p2p_lookup_ports", "lmcache_worker_ports"):
         value = config.get(key)
         ports += value if isinstance(value, list) else [value]

@@ -20,7 +20,8 @@ class Node:
         self.asked, self.proc = asked, proc
         self.listening = sockets.Listening(proc)
         self.bytes_read = 0
-        self._readers, self._parts = readers, {}
+        self._readers = readers
+        self._parts: dict = {}
 
     def __getitem__(self, part: str):
         if part not in self._parts:

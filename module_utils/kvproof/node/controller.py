@@ -13,12 +13,12 @@ from . import arguments, processes, sockets
 from .http import get_json
 
 
-def gather(proc: str = "/proc", **asked: object) -> dict:
-    """The CONTROLLER document; `asked` are arguments.CONTROLLER.  Never raises for what it meets on the node.
+def gather(proc: str = "/proc", **given: object) -> dict:
+    """The CONTROLLER document; `given` are arguments.CONTROLLER.  Never raises for what it meets on the node.
 
     `port` and `host` say where the controller's HTTP side should be; they follow from `url` where that is given.
     """
-    asked = arguments.filled(arguments.CONTROLLER, asked)
+    asked = arguments.filled(arguments.CONTROLLER, given)
     url, port, host = asked["url"], asked["port"], asked["host"]
     if url:
         url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)

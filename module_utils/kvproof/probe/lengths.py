@@ -46,7 +46,7 @@ class LengthProbe:
         why = sizing.length_refusal(self.bounds, pair, NEW_TOKENS, self.left_bytes)
         if why:
             return skipped_length(asked, why)
-        length = {"asked": asked, "tokens": pair.tokens, "skipped": None, "trials": []}
+        length: dict[str, Any] = {"asked": asked, "tokens": pair.tokens, "skipped": None, "trials": []}
         for number in range(self.trials):
             one = pair.most_tokens * (self.bounds.kv_bytes_per_token or 0)
             if self.deadline.passed() or (self.left_bytes is not None and one > self.left_bytes):

@@ -26,7 +26,7 @@ LEAST = {
 _OF_AN_ENGINE = "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url tokenizer".split()
 _OF_AN_EXPERIMENT = "trials extra_attempts chunks wait deadline max_tokens max_probe_mb lengths wait_for_flush".split()
 #: Options of the experiment: Ansible's argument spec, and the only place of their defaults in the core.
-EXPERIMENT = {
+EXPERIMENT: dict[str, dict[str, Any]] = {
     "trials": {"type": "int", "default": 3},
     "extra_attempts": {"type": "int", "default": 2},
     "chunks": {"type": "int", "default": 4},

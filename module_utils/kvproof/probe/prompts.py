@@ -115,7 +115,7 @@ def build(material: Material, prefix_tokens: int) -> PromptPair:
 
 def with_other_prefix(pair: PromptPair, other: PromptPair) -> list[int] | str:
     """The prefix of ``other`` with the ending of ``pair``: a control that differs from the reuse in nothing else."""
-    return other.reuse[: len(other.reuse) - len(other.ending)] + pair.ending
+    return other.reuse[: len(other.reuse) - len(other.ending)] + pair.ending  # type: ignore[operator]
 
 
 def expected_hit(prefix_tokens: int, chunk_size: int) -> int:

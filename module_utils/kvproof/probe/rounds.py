@@ -63,7 +63,7 @@ def probe_rounds(rounds: list[list[dict]], check_mode: bool = False) -> list[dic
     Of each pair: "pair", its names; "params" as probe() takes them; "problem", why it has none.  Raises nothing that
     concerns one pair alone.
     """
-    answers = []
+    answers: list[dict] = []
     for pairs in rounds:
         with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
             answers += pool.map(lambda asked: _answer(asked, check_mode), pairs)

@@ -56,7 +56,7 @@ def _mapping(loaded):
 
 def read_flat(text: str) -> dict:
     """The mapping in `text`, read without PyYAML; raises NotReadable."""
-    found = {}
+    found: dict = {}
     key = None  # the last key without a value: a list or a mapping may follow
     skipping = False
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):

@@ -51,7 +51,7 @@ ENV_NAMES = frozenset(
 ) | frozenset("LMCACHE_" + key.upper() for key in LMCACHE_KEYS)
 
 #: LMCache's defaults for the keys that kvproof reads (lmcache/v1/config.py, 0.5.6).
-DEFAULTS = {
+DEFAULTS: dict = {
     "chunk_size": 256,
     "local_cpu": True,
     "max_local_cpu_size": 5.0,

@@ -111,7 +111,8 @@ def _proxied(command: str) -> socket.socket:
     """A socket to a proxy command, run as ssh runs it.  paramiko's own never ends when the command does."""
     ours, theirs = socket.socketpair()
     with theirs:
-        subprocess.Popen(["sh", "-c", f"exec {command}"], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+        end = theirs.fileno()
+        subprocess.Popen(["sh", "-c", f"exec {command}"], stdin=end, stdout=end, stderr=subprocess.DEVNULL)
     return ours
 
 

@@ -33,12 +33,20 @@ _CHILD = re.compile(r"^\([^()]*pid=\d+\) ?")
 _VLLM_HEAD = re.compile(r"^(?:\([^()]*pid=\d+\) )?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)[: ]")
 _CAUSE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 
-Pattern = namedtuple("Pattern", "kind needle regex")
+
+class Pattern(namedtuple("Pattern", "kind needle regex")):
+    """One wording of a kind of line: a text that is in each such line, and the regular expression of its fields."""
+
+    __slots__ = ()
+
+    def search(self, text: str) -> re.Match | None:
+        """Compiled when it is first needed, and kept by `re`: a node that has few of them need not pay for all."""
+        return re.search(self.regex, text) if self.needle in text else None
 
 
-def _compiled(name):
+def _patterns(name):
     return [
-        Pattern(kind, needle, re.compile(regex, re.DOTALL))
+        Pattern(kind, needle, "(?s)" + regex)
         for wordings in WORDINGS
         for kind, needle, regex in getattr(wordings, name, ())
     ]
@@ -49,7 +57,7 @@ def _union(name):
 
 
 #: Lines of LMCache's own logger, and those that anything else in its process writes; the first that fits wins.
-LMCACHE, OTHERS = _compiled("LMCACHE"), _compiled("OTHERS")
+LMCACHE, OTHERS = _patterns("LMCACHE"), _patterns("OTHERS")
 #: Kinds that tell how the engine came up, and those of them that are kept once.
 STARTUP, REPEATED = _union("STARTUP"), _union("REPEATED")
 _INTEGERS, _FLOATS = _union("INTEGERS"), _union("FLOATS")
@@ -183,15 +191,12 @@ def headless(text: str, offset: int) -> dict | None:
 
 
 def _match(patterns, message, at, offset):
-    for kind, needle, regex in patterns:
-        if needle not in message:
-            continue
-        found = regex.search(message)
-        if found is None:
-            continue
-        event = {"kind": kind, "at": at, "offset": offset}
-        event.update((name, _value(kind, name, value)) for name, value in found.groupdict().items())
-        return event
+    for pattern in patterns:
+        match = pattern.search(message)
+        if match is not None:
+            event = {"kind": pattern.kind, "at": at, "offset": offset}
+            event.update((name, _value(pattern.kind, name, value)) for name, value in match.groupdict().items())
+            return event
     return None
 
 

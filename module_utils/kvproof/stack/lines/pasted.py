@@ -86,9 +86,9 @@ LOOKUPS = (
     ),
     re.compile(r"(?:LMCache )?hit tokens: (?P<hit>\d+)"),
 )
-_PATTERNS = [*LMCACHE, *OTHERS, *(Pattern(kind, needle, re.compile(regex)) for kind, needle, regex in WORDINGS)]
+_PATTERNS = [*LMCACHE, *OTHERS, *(Pattern(*wording) for wording in WORDINGS)]
 
 
 def kinds(text: str) -> List[str]:
     """Every kind of line that a text has the words of."""
-    return [kind for kind, needle, regex in _PATTERNS if needle in text and regex.search(text)]
+    return [pattern.kind for pattern in _PATTERNS if pattern.search(text)]
