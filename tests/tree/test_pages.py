@@ -47,6 +47,9 @@ SEED = {
 }
 
 
+PLACEHOLDERS = ("slug", "NAME", "SLUG")
+
+
 def text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -91,6 +94,11 @@ def test_the_tables_hold_every_variable_and_its_default(page):
             shown = yaml.safe_load(default.strip("`")) if default else None
             value = SPECIFICATION["options"][name]["default"]
             assert (shown or None) == (value or None), name
+
+
+def test_the_roles_defaults_are_those_it_specifies():
+    defaults = yaml.safe_load(text("roles/kv_reuse/defaults/main.yml"))
+    assert {name: option["default"] for name, option in SPECIFICATION["options"].items()} == defaults
 
 
 def test_the_requests_are_as_short_as_said():
@@ -151,7 +159,7 @@ def test_commands_name_what_is_there(page):
         ):
             assert (ROOT / path).exists(), command
     for fault in re.findall(r"FAULT=([\w-]+)", text(page)):
-        assert fault in ("slug", "NAME") or (ROOT / "lab" / "faults" / f"{fault}.yml").exists(), fault
+        assert fault in PLACEHOLDERS or (ROOT / "lab" / "faults" / f"{fault}.yml").exists(), fault
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -170,7 +178,7 @@ def test_files_named_in_prose_are_there(page):
         ROOT / "lab" / "real",
     )
     for path in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|md|yml|json|toml))`", text(page)):
-        if not path.startswith(("reports/", "run/")) and "NAME" not in path:
+        if not path.startswith(("reports/", "run/")) and not any(word in path for word in PLACEHOLDERS):
             assert any((base / path).exists() for base in bases), path
 
 
