@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from callback_project import PAIR, PROJECT, judged
-from kvproof.report import bundle
+from kvproof.report import bundle, views
 
 pytest.importorskip("ansible")
 
@@ -29,7 +29,7 @@ def test_a_pass_is_printed_and_written(project):
     assert done.stdout.rstrip().endswith("exit code 0  pairs were judged, and none failed")
     assert f"reports    {project.folder}/reports" in done.stdout
     assert "\x1b" not in done.stdout
-    names = ["index.html", "junit.xml", "kv_reuse.prom", "summary.md", "verdict.json"]
+    names = sorted(views.NAMES)
     assert sorted(path.name for path in (project.folder / "reports").iterdir()) == names
 
 
