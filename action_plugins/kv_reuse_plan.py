@@ -74,6 +74,7 @@ class ActionModule(ControllerAction):
             "kv_reuse_plan": shown,
             "plan": packed({**shown, **more}),
             "nodes": _nodes(shown, more["controllers"], options),
+            "unknown": _unknown(shown, options),
         }
         return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"} if plan.problem else result
 
@@ -127,6 +128,15 @@ def _judging(options: dict | None) -> dict | None:
         return None
     limits = {name: options[f"kv_reuse_{name}"] for name in LIMITS if options[f"kv_reuse_{name}"] > 0}
     return {"limits": limits, "waive": waivers.plain(options["kv_reuse_waive"])}
+
+
+def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:
+    """Hosts whose engine is sent something and of which nobody has said what it is."""
+    if plan["mode"] != "inventory":
+        return []
+    engines = dict.fromkeys(pair[role] for pair in plan["pairs"] for role in ("holder", "receiver"))
+    mine = {host: options[host] for host in engines if host in options}
+    return [host for host, its in mine.items() if its["kv_reuse_nodes"] and its["kv_reuse_architecture"] == "auto"]
 
 
 def _nodes(plan: dict, controllers: dict[str, list[str]], options: dict[str, dict]) -> dict[str, list[str]]:

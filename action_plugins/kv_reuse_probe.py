@@ -28,25 +28,30 @@ from ansible.module_utils.common.parameters import remove_values
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
-from kvproof.evidence.assemble import packed, requests_of
+from kvproof.evidence.assemble import packed, requests_of, seen
 from kvproof.plan.pair import names_of
 from kvproof.probe import rounds as probing
+from kvproof.probe.options import RUNS
+from kvproof.stack import architectures
 
 from plugin_utils import reporter
 from plugin_utils.base import Action, Refused
 from plugin_utils.ssh_login import login
 from plugin_utils.variables import RoleVariables
 
+#: ``runs``: the variable that the hosts' lmcache_node_info was registered as, when it looked before the probe.
+PLANNED = {"plan": {"type": "json", "required": True}, "runs": {"type": "str"}}
+
 
 class ActionModule(Action):
     def arguments(self) -> dict[str, Any]:
         if "plan" in self._task.args:
-            return self.validate_argument_spec({"plan": {"type": "json", "required": True}})[1]
+            return self.validate_argument_spec(PLANNED)[1]
         return dict(self._task.args)  # the module checks its own
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if "plan" in args:
-            return PlannedProbes(self, json.loads(args["plan"]), task_vars).result()
+            return PlannedProbes(self, json.loads(args["plan"]), args["runs"], task_vars).result()
         try:
             self.fill_in_logins(args, task_vars)
         except AnsibleError as exc:
@@ -66,8 +71,8 @@ class ActionModule(Action):
 class PlannedProbes:
     """The probes of all pairs of a plan (kv_reuse_plan)."""
 
-    def __init__(self, action: ActionModule, plan: dict[str, Any], task_vars: dict[str, Any]):
-        self._action, self._plan, self._task_vars = action, plan, task_vars
+    def __init__(self, action: ActionModule, plan: dict[str, Any], runs: str | None, task_vars: dict[str, Any]):
+        self._action, self._plan, self._runs, self._task_vars = action, plan, runs, task_vars
         self._variables = RoleVariables(action, task_vars)
         self._validator = ArgumentSpecValidator(probing.argument_spec())
         self._check_mode = action._task.check_mode
@@ -144,8 +149,19 @@ class PlannedProbes:
             "shares": pair["shares"],
             "run_id": f"{self._plan['run_id']}p{pair['number']}",
         }
+        for role, its in of_role.items():
+            options[role]["runs"] = self._what_runs(pair[role], its)
         self._action.fill_in_logins(options, self._task_vars)
         return options
+
+    def _what_runs(self, host: str, options: dict) -> dict[str, str | None]:
+        """What the host's engine is, as the operator says or as it was seen; all None where nothing was."""
+        result = self._task_vars["hostvars"].raw_get(host).get(self._runs) if self._runs else None
+        recognised = architectures.of_node(seen(result or {}).get("node"))
+        given = architectures.NAMED.get(options["kv_reuse_architecture"])
+        if given:
+            recognised = recognised._replace(name=given, unsure=None)
+        return dict(zip(RUNS, recognised))
 
     def _controllers(self, pair: dict) -> dict[str, dict]:
         """Variables of the hosts that may say where the pair's controller answers."""

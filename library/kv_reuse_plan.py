@@ -87,4 +87,12 @@ nodes:
   returned: always
   type: dict
   sample: {prefill-1: [engine], controller-1: [controller]}
+unknown:
+  description: >-
+    Hosts whose engines are sent something and of which nobody has said what they are (kv_reuse_architecture), so that
+    they are to be looked at before that.
+  returned: always
+  type: list
+  elements: str
+  sample: [prefill-1, decode-1]
 """

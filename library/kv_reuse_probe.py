@@ -47,8 +47,13 @@ options:
     description:
       - What M(kvproof.cluster.kv_reuse_plan) returned as C(plan). All its pairs are probed on the controller, as many
         clusters side by side as Ansible has forks, with the variables of the role C(kv_reuse) of their hosts.
-      - Instead of all other options.
+      - Instead of all other options but O(runs).
     type: json
+  runs:
+    description:
+      - With O(plan), the name under which M(kvproof.cluster.lmcache_node_info) was registered when it looked at the
+        hosts, to see what their engines are before anything is sent to them.
+    type: str
   holder:
     description: The engine that computes and stores the KV cache (prefill node). Required without O(plan).
     type: dict
@@ -93,6 +98,24 @@ options:
       tokenizer:
         description: Folder of the model's tokenizer, for servers that have no C(/tokenize).
         type: path
+      runs:
+        description:
+          - What is known of the engine, so that nothing is sent that it could not bear. Unset, it is taken for one
+            that has LMCache's in-process P2P.
+        type: dict
+        suboptions:
+          architecture:
+            description: V(inprocess_p2p), V(mp), V(lmcache_pd) or V(nixl_pd).
+            type: str
+          kv_role:
+            description: V(kv_producer), V(kv_consumer) or V(kv_both).
+            type: str
+          connector:
+            description: The class that vLLM's C(--kv-transfer-config) names.
+            type: str
+          unsure:
+            description: Why it may be something else all the same.
+            type: str
       ssh:
         description:
           - Reach the engine through an SSH server. Its URLs are then as that server sees them.

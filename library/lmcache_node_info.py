@@ -31,6 +31,13 @@ options:
     elements: str
     choices: [engine, log, controller]
     default: [engine]
+  only:
+    description:
+      - Parts of RV(node) that are read, with what they need. Empty means all.
+      - C([engine, config_file, effective, versions, log]) tells what runs, at less cost.
+    type: list
+    elements: str
+    default: []
   url:
     description: URL of the engine's OpenAI API, which tells O(host) and O(port) where they are not given.
     type: str

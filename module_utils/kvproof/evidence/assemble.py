@@ -27,7 +27,7 @@ def pair_evidence(
         "tool": __version__,
         "cluster": pair["cluster"],
         "mode": mode,
-        "architecture": "inprocess_p2p",
+        "architecture": (probe or {}).get("architecture"),
         "pair": {"holder": pair["holder"], "receiver": pair["receiver"]},
         "limits": limits,
         "probe": probe,

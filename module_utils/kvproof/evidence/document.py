@@ -127,6 +127,13 @@ class Tunnel(TypedDict, total=False):
     pings: Count | None
 
 
+class Runs(TypedDict, total=False):
+    architecture: str | None
+    kv_role: str | None
+    connector: str | None
+    unsure: str | None
+
+
 class Engine(TypedDict, total=False):
     name: str | None
     url: str | None
@@ -142,6 +149,7 @@ class Engine(TypedDict, total=False):
     metrics: MetricsPages | None
     internal: Internal | None
     tunnel: Tunnel | None
+    runs: Runs | None
 
 
 class Engines(TypedDict, total=False):
@@ -233,6 +241,8 @@ class Probe(TypedDict, total=False):
     run_id: str | None
     cluster: str | None
     skipped: str | None
+    withheld: str | None
+    architecture: str | None
     started_at: float | None
     duration_s: float | None
     settings: ProbeSettings | None

@@ -15,6 +15,7 @@ _THIS_RUN = {
     "since": {"type": "float"},
 }
 NODE = {
+    "only": {"type": "list", "elements": "str", "default": []},
     "port": {"type": "int", "default": 8000},
     "host": {"type": "str"},
     "log": {"type": "dict", "options": _LOG},

@@ -14,6 +14,7 @@ from . import engine as engines
 from . import log as logs
 from . import sockets
 from .arguments import CONTROLLER, LOG, NODE, filled
+from .readers import READERS
 
 
 class Refused(ValueError):
@@ -24,6 +25,9 @@ def node(params: dict) -> dict:
     """{"node": NODE}; raises Refused."""
     if not 0 < params["port"] < 65536:
         raise Refused("port: give the engine's port, a number from 1 to 65535, not {}".format(params["port"]))
+    unknown = sorted(set(params["only"]) - set(READERS))
+    if unknown:
+        raise Refused("only: there is no part {}; parts are {}".format(unknown[0], ", ".join(READERS)))
     for peer in params["peers"]:
         if sockets.split(peer["to"])[0] is None:
             raise Refused("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))

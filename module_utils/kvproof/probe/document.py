@@ -31,6 +31,8 @@ def empty_probe(
         "schema": "kvproof.probe/1",
         "run_id": settings.run_id,
         "skipped": skipped,
+        "withheld": None,
+        "architecture": None,
         "started_at": round(time.time(), 6),
         "duration_s": 0.0,
         "settings": shown,
@@ -64,6 +66,7 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
         "metrics": {"before": None, "after": None},
         "internal": None,
         "tunnel": None,
+        "runs": settings.runs,
     }
 
 

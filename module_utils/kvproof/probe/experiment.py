@@ -51,11 +51,22 @@ class Experiment:
         self.longest_wait = settings.wait_s  # less once waiting has proved to be of no use
         self.ended = time.monotonic()  # of the last request
 
-    def run(self) -> dict[str, Any]:
+    def run(
+        self, withheld: str | None = None, unbearable: Callable[[Engine], str | None] | None = None
+    ) -> dict[str, Any]:
+        """PROBE.
+
+        withheld: why no prompt may be sent, None where one may as far as is known.  unbearable: the same of one engine
+        that has been greeted.
+        """
         started = time.monotonic()
         self._contact()
         try:
-            if self._prepare():
+            ready = not (self.holder.lacks() or self.receiver.lacks())
+            if ready and unbearable and not withheld:
+                withheld = unbearable(self.holder) or unbearable(self.receiver)
+            self.probe["withheld"] = withheld
+            if ready and not withheld and self._prepare():
                 side_by_side(*self._scrapes("before"))
                 self.watch.learn_gauge()
                 self.trials()
@@ -155,8 +166,6 @@ class Experiment:
 
     def _prepare(self) -> bool:
         """Material, sizes, warm-up; False where no trial can be made."""
-        if self.holder.lacks() or self.receiver.lacks():
-            return False
         self.material = self._tokenize()
         self.bounds, self.chunk_source = sizing.bounds(
             self.settings, (self.holder, self.receiver), max(self.settings.max_tokens, FEW_TOKENS)

@@ -34,6 +34,7 @@ WANTED = (
     "vllm:prompt_tokens_cached",
     "vllm:prompt_tokens_cached_by_source",
     "vllm:request_success",
+    "vllm:num_requests_kv_fetch_by_stage",
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
     "vllm:time_to_first_token_seconds_count",

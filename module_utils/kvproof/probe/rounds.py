@@ -9,9 +9,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 from ..transport.http import REQUESTS_IMPORT_ERROR, check_url
-from . import options
+from . import choice, options
 from .document import empty_probe
-from .inprocess_p2p import InProcessP2P
 from .metrics import PROMETHEUS_IMPORT_ERROR
 from .options import argument_spec, controller_options, engine_options, experiment_options, secrets
 
@@ -49,7 +48,7 @@ def probe(params: dict, check_mode: bool = False) -> dict:
         document = empty_probe(settings, holder, receiver, skipped="check mode")
     else:
         try:
-            document = InProcessP2P(settings, holder, receiver, controller_url).run()
+            document = choice.run(settings, holder, receiver, controller_url)
         except ImportError as exc:
             raise MissingLibrary(
                 "transformers", exc, "for the tokenizer that was given; the engine has no /tokenize"

@@ -14,6 +14,8 @@ from . import settings
 
 INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD = "inprocess_p2p", "mp", "lmcache_pd", "nixl_pd"
 ARCHITECTURES = (INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD)
+#: As the operator names them.
+NAMED = {"p2p": INPROCESS_P2P, "mp": MP, "lmcache_pd": LMCACHE_PD, "nixl_pd": NIXL_PD}
 IN_WORDS = {
     INPROCESS_P2P: "LMCache's in-process P2P",
     MP: "LMCache's multiprocess mode",
@@ -26,12 +28,34 @@ CONNECTORS: dict = {
     "LMCacheMPConnector": MP,
     "NixlConnector": NIXL_PD,
 }
+#: What an engine dies of: (architecture, kv_role) → the request (LMCache 0.5.6, pd_backend_async.py:1068).
+KILLERS = {
+    (
+        LMCACHE_PD,
+        "kv_producer",
+    ): "a completion without disagg_spec ends its process",
+}
 #: pd_role of LMCache → vLLM's kv_role, whose words stand for the role in both.
 PD_ROLES: dict = {"sender": "kv_producer", "receiver": "kv_consumer"}
 
 #: ``name``: one of ARCHITECTURES, None where it was not recognised.  ``role``: kv_producer, kv_consumer, kv_both, or
 #: None.  ``connector``: vLLM's, None where none was seen.  ``unsure``: why the name may be another, or None.
 Recognised = namedtuple("Recognised", "name role connector unsure")
+
+
+def of_node(node: dict | None) -> Recognised:
+    """What the engine is that a NODE document shows; by the connector's own settings first, then those in force."""
+    node = node or {}
+    engine, head = node.get("engine") or {}, (node.get("log") or {}).get("head") or []
+    transfer = (engine.get("options") or {}).get("kv-transfer-config")
+    started = [event for event in head if event.get("kind") == "engine_started" and event.get("connector")]
+    if not transfer and started:
+        transfer = {"kv_connector": started[-1]["connector"], "kv_role": started[-1].get("role")}
+    effective, file = node.get("effective") or {}, node.get("config_file") or {}
+    lmcache = effective.get("values") if effective.get("source") else None
+    if lmcache is None and file.get("state") == "ok" and engine.get("env") is not None:
+        lmcache = {**(file.get("values") or {}), **settings.from_environment(engine["env"])}
+    return recognise(transfer, lmcache)
 
 
 def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
@@ -50,12 +74,14 @@ def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
             return Recognised(None, role, connector, "it has several connectors")
         connector, role = known[0]["kv_connector"], known[0].get("kv_role") or role
     name = CONNECTORS.get(connector)
-    if connector != IN_PROCESS:
+    if name is None and connector and "LMCache" in connector:  # a vendor's own, made of the in-process one
+        name = INPROCESS_P2P
+    if name != INPROCESS_P2P:
         return Recognised(name, role, connector, None)
     values = dict(lmcache or {})
     for key, value in (transfer.get("kv_connector_extra_config") or {}).items():
         values[key.partition("lmcache.")[2]] = value
-    if settings.as_bool(values.get("enable_pd")):
+    if settings.as_bool(values.get("enable_pd")) and not settings.as_bool(values.get("enable_p2p")):
         return Recognised(LMCACHE_PD, PD_ROLES.get(values.get("pd_role"), role), connector, None)
     if lmcache is None:
         return Recognised(name, role, connector, "LMCache's settings could not be read, and enable_pd may be set")

@@ -432,6 +432,18 @@ def answers(text: str, cold: str) -> dict:
     return document
 
 
+def withheld() -> dict:
+    """Nothing was sent, since the engines are none that there is an experiment for."""
+    return put(put(pair(), "probe.trials", []), "probe.withheld", "both run the connector MooncakeConnector")
+
+
+def runs_nixl(document: dict, *roles: str) -> dict:
+    for role in roles:
+        transfer = {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
+        put(document, f"nodes.{role}.engine.options", {"kv-transfer-config": transfer})
+    return document
+
+
 CASES = [
     # link 1 and 2: engines
     failure("engine-unreachable", lambda: unreachable_engine(pair(), "receiver"), host=RECEIVER),
@@ -630,6 +642,9 @@ CASES = [
     validity("experiment-incomplete", cut_off, "one trial of three"),
     validity("experiment-incomplete", lambda: pair("proven", "proven", "unsent"), "cut off before the last reuse"),
     validity("check-failed", lambda: put(pair(), "architecture", "of the future"), "an unknown architecture"),
+    validity("requests-withheld", withheld, "nothing was sent"),
+    validity("architecture-differs", lambda: runs_nixl(pair(*MISSED), "receiver"), "another connector"),
+    validity("architecture-differs", lambda: runs_nixl(withheld(), "holder", "receiver"), "both another"),
     note("not-idle", lambda: others(pair()), host=RECEIVER),
     # link 7 to 11: outcomes
     cause("nothing-stored", no_seed_stored, host=HOLDER),
