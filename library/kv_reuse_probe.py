@@ -163,9 +163,9 @@ options:
     type: int
     default: 2
   chunks:
-    description: Length of the prompts' common beginning in chunks of LMCache.
+    description: Length of the prompts' common beginning in chunks of LMCache. V(0) is 4, or as many as fit.
     type: int
-    default: 4
+    default: 0
   chunk_size:
     description: LMCache's C(chunk_size), where no internal API tells it. LMCache's default unless given.
     type: int

@@ -21,13 +21,13 @@ _LINE = re.compile(
     r"""^[\s>*|\x60"'-]*(?:export\s+|ENV\s+|Environment=)?["'\x60]?(?P<key>[A-Za-z][\w.-]*)["'\x60]?\s*[:：=]\s*(?P<value>.*?)[\s,;\x60]*$"""
 )
 _QUOTED = re.compile(r"""["'](?P<key>[A-Za-z][\w.-]*)["']\s*:\s*(?P<value>"[^"]*"|'[^']*'|\[[^\[\]]*\]|[^,{}\s\]]+)""")
-_NAMED = re.compile(r"""^\s*-?\s*name:\s*["']?(\w+)["']?\s*\n\s*value:\s*(.*?)\s*$""", re.M)
-_COMMAND = re.compile(r"(?:^|\s)(?:vllm serve|docker run|podman run|lmcache\S*|\S*python3? -m \S+|\S+=\S+ \S+)\s")
+_NAMED = re.compile(r"""^[ \t]*(?:-[ \t]*)?name:[ \t]*["']?(\w+)["']?[ \t]*\n[ \t]*value:(.*)$""", re.M)
+_COMMAND = re.compile(r"(?:^|\s)(?:vllm serve|docker run|podman run|lmcache\S*|\S*python3? -m \S+|[^\s=]+=\S+ \S+)\s")
 _LOGGED = re.compile(r"(?<![=\w])(?:DEBUG|INFO|WARNING|ERROR)[ :]")  # a log line is no command
-_DEGREE = re.compile(r"\b(?P<kind>[TP]P)(?:_size)?\s?(?P<sign>=|>|:)\s?(?P<number>\d+)\b")
+_DEGREE = re.compile(r"\b(?P<kind>[TP]P)(?:_size)?\s?(?P<sign>=|>|:)\s?(?P<number>\d{1,9})\b")
 _VERSION = re.compile(
-    r"\b(?P<name>lmcache|vllm|python)\b(?:[\s_-]?(?:version|ver))?[\"']?\s*(?:[:：=]=?|\()?\s*[\"']?v?(?P<version>\d+\.\d+(?:\.\d+)*)"
-    r"(?P<any>\.x)?(?:\s?(?:-|–|to|\.\.)\s?v?(?P<last>\d+\.\d+(?:\.\d+)*))?",
+    r"\b(?P<name>lmcache|vllm|python)\b(?:[\s_-]?(?:version|ver))?[\"']?\s{0,9}(?:[:：=]=?|\()?\s{0,9}[\"']?v?(?P<version>\d{1,9}\.\d{1,9}(?:\.\d{1,9})*)"
+    r"(?P<any>\.x)?(?:\s?(?:-|–|to|\.\.)\s?v?(?P<last>\d{1,9}\.\d{1,9}(?:\.\d{1,9})*))?",
     re.I,
 )
 MAX_JOINED = 8000  # characters of a command over several lines

@@ -31,8 +31,9 @@ from typing import (
     is_typeddict,
 )
 
+from ..stack.numbers import is_plausible
+
 MOST_ERRORS = 50
-LARGEST = 2.0**63  # JSON allows 400 digits, which no float holds and no measurement has
 _UNCHANGING = (str, int, float)  # and bool, which is an int
 
 #: Where a value is, from the outside in: the path of what holds it, and its name or "[number]" there.  None: it is the
@@ -137,12 +138,12 @@ class Moment(Text):
 
 
 class Number(Shape):
-    """A finite number, no boolean."""
+    """A number of a size that can be meant, no boolean."""
 
     wanted = "a number"
 
     def fits(self, value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and _measurable(value)
+        return is_plausible(value)
 
     def of_value(self, defs: dict[str, Any]) -> dict[str, Any]:
         return {"type": "number"}
@@ -354,18 +355,14 @@ def _spelled(path: Path) -> str:
     return f"{above}{name}" if not above or name.startswith("[") else f"{above}.{name}"
 
 
-def _measurable(value: float) -> bool:
-    return -LARGEST < value < LARGEST  # false for NaN
-
-
 def _scalar(value: Any) -> bool:
-    return isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and _measurable(value))
+    return isinstance(value, (str, bool)) or is_plausible(value)
 
 
 def _named(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-    if isinstance(value, int) and not isinstance(value, bool) and not _measurable(value):
-        return "a number of more than 18 digits"
+    if isinstance(value, int) and not isinstance(value, bool) and not is_plausible(value):
+        return "a number of more than 15 digits"
     return names.get(type(value), repr(value)[:60])
 
 

@@ -93,7 +93,8 @@ def _valid(case: Case, attempts: list[Attempt], invalid: str | None) -> Link:
         return Link(6, UNKNOWN, "controls could not be read")
     parts = [f"{missed} knock-outs"] * bool(missed) + ["the never-seen control"] * (never == 0)
     common = case.trials[0].get("prefix_tokens")
-    return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {tokens(common)} in common, new to both")
+    shorter = f" ({case.prompt['shortened']})" if case.prompt.get("shortened") else ""
+    return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {tokens(common)} in common{shorter}, new to both")
 
 
 def _outcomes(case: Case, seen: Attempt, attempts: list[Attempt]) -> list[Link]:

@@ -115,7 +115,7 @@ def number(value: Any) -> int | None:
         return None
     if isinstance(value, (int, float)):
         return int(value)
-    found = re.match(r"\s*(>?)\s*(\d+)\b", str(value))
+    found = re.match(r"(>?)\s*(\d{1,17})\b", str(value).strip())
     return int(found[2]) + bool(found[1]) if found else None
 
 

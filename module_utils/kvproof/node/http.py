@@ -77,5 +77,5 @@ def get_json(url: str, timeout: float = 2.0) -> tuple[Answer, object]:
         return answer, None
     try:
         return answer, json.loads(answer.body.decode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return answer._replace(state="not-json", text="the answer is not JSON"), None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import statistics
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..stack.numbers import is_plausible, whole
 from ..transport.http import HttpClient, Reply, RequestFailed, not_json_text
 from .document import empty_request
 
@@ -22,6 +22,8 @@ TEXT_LIMIT = 400
 GAPS = 256  # times between tokens that are kept
 LOGPROB_TOKENS = 16  # tokens whose log-probabilities are kept
 TOP_LOGPROBS = 5
+MOST_TOPS = 4 * TOP_LOGPROBS  # of one token: more than was asked for is left out
+WORD = 200  # characters of an id, a token or a reason
 REFUSED = (400, 422)  # what vLLM and gateways answer to a field they do not take
 LOWEST_LOGPROB = -9999.0  # vLLM's own stand-in for minus infinity, which JSON cannot hold
 
@@ -64,7 +66,7 @@ class StreamReader:
             self.events += 1
             try:
                 self.take(json.loads(data.decode("utf-8")), at)
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.not_json = True
 
     def take(self, chunk: Any, at: float | None) -> None:
@@ -78,7 +80,7 @@ class StreamReader:
             error = chunk["error"]
             self.server_error = error if isinstance(error, dict) else {"message": str(error)}
             return
-        self.response_id = self.response_id or _text_or_none(chunk.get("id"))
+        self.response_id = self.response_id or (_text_or_none(chunk.get("id")) or "")[:WORD] or None
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
         choices = chunk.get("choices")
@@ -86,12 +88,12 @@ class StreamReader:
             return
         choice = choices[0]
         text = _text_or_none(choice.get("text")) or ""
-        found = _logprobs(choice.get("logprobs"))
+        found = choice.get("logprobs")
         if at is not None and (text or found or choice.get("token_ids") or choice.get("finish_reason")):
             self.token_times.append(at)
-        self.text += text
-        self.logprobs += found
-        self.finish_reason = _text_or_none(choice.get("finish_reason")) or self.finish_reason
+        self.text += text[: TEXT_LIMIT - len(self.text)]
+        self.logprobs += _logprobs(found, LOGPROB_TOKENS - len(self.logprobs))
+        self.finish_reason = (_text_or_none(choice.get("finish_reason")) or self.finish_reason or "")[:WORD] or None
 
     def timings(self) -> dict[str, Any]:
         """TTFT and the summary of inter-token times, in seconds."""
@@ -193,7 +195,7 @@ class CompletionClient:
             raise RequestFailed(
                 "http",
                 f"{self.http.base} stopped with an error ({said}); look at the engine's log",
-                code if isinstance(code, int) else None,
+                whole(code, 100, 599),
             )
         if not reader.done and reader.finish_reason is None:
             raise RequestFailed(
@@ -204,47 +206,50 @@ class CompletionClient:
     def _fill(self, request: dict[str, Any], reader: StreamReader) -> None:
         usage = reader.usage or {}
         details = usage.get("prompt_tokens_details")
-        completion = _count(usage.get("completion_tokens"))
+        completion = whole(usage.get("completion_tokens"))
         request.update(reader.timings())
         if request["ttft_s"] is not None and completion and completion > 1 and request["error"] is None:
             request["tpot_s"] = round((request["total_s"] - request["ttft_s"]) / (completion - 1), 6)
         request.update(
             response_id=reader.response_id,
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+            prompt_tokens=whole(usage.get("prompt_tokens")),
+            cached_tokens=whole(details.get("cached_tokens")) if isinstance(details, dict) else None,
             completion_tokens=completion,
             finish_reason=reader.finish_reason,
-            text=reader.text[:TEXT_LIMIT],
-            logprobs=reader.logprobs[:LOGPROB_TOKENS] or None,
+            text=reader.text,
+            logprobs=reader.logprobs or None,
         )
 
 
-def _logprobs(found: Any) -> list[dict[str, Any]]:
-    """OpenAI's completion log-probabilities as a list of one object per token."""
+def _logprobs(found: Any, most: int) -> list[dict[str, Any]]:
+    """OpenAI's completion log-probabilities as a list of one object per token, of at most so many tokens."""
     if not isinstance(found, dict) or not isinstance(found.get("tokens"), list):
         return []
-    values, tops = found.get("token_logprobs") or [], found.get("top_logprobs") or []
+    tokens, values, tops = (
+        found[name] if isinstance(found.get(name), list) else []
+        for name in ("tokens", "token_logprobs", "top_logprobs")
+    )
     result = []
-    for index, token in enumerate(found["tokens"]):
-        top = tops[index] if index < len(tops) and isinstance(tops[index], dict) else {}
+    for token, value, top in itertools.islice(itertools.zip_longest(tokens, values, tops), min(most, len(tokens))):
+        runners_up = itertools.islice(top.items(), MOST_TOPS) if isinstance(top, dict) else ()
         result.append(
             {
-                "token": str(token),
-                "logprob": _logprob(values[index] if index < len(values) else None),
-                "top": {str(key): _logprob(value) for key, value in top.items()},
+                "token": _word(token),
+                "logprob": _logprob(value),
+                "top": {_word(key): _logprob(one) for key, one in runners_up},
             }
         )
     return result
 
 
+def _word(value: Any) -> str:
+    return value[:WORD] if isinstance(value, str) else ""
+
+
 def _logprob(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else LOWEST_LOGPROB
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return float(value) if is_plausible(value) else LOWEST_LOGPROB
 
 
 def _text_or_none(value: Any) -> str | None:

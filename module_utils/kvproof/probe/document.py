@@ -21,7 +21,7 @@ def empty_probe(
     shown = {
         "trials": settings.trials,
         "extra_attempts": settings.extra_attempts,
-        "chunks": settings.chunks,
+        "chunks": settings.chunks or None,  # None: the usual number
         "wait_s": settings.wait_s,
         "deadline_s": settings.deadline_s,
         "max_tokens": settings.max_tokens,

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..stack import internal_api
+from ..stack.numbers import whole
 from ..stack.settings import lmcache_config, lmcache_meta
 from ..transport.http import Deadline, HttpClient, RequestFailed, UrlError, check_engine_url, check_url
 from ..transport.ssh_route import SshSettings
@@ -18,6 +20,9 @@ from .document import empty_engine
 
 CONTACT_TIMEOUT_S = 10.0
 INTERNAL_TIMEOUT_S = 2.0
+MOST_MODELS = 256
+LONGEST_NAME = 512  # characters of a model's name or path
+MOST_BACKENDS = 64
 
 
 @dataclass
@@ -119,7 +124,7 @@ class Engine:
             document["error"] = document["error"] or exc.error
             return
         cards = answer.get("data") if isinstance(answer, dict) else None
-        cards = [card for card in cards or [] if isinstance(card, dict) and isinstance(card.get("id"), str)]
+        cards = [card for card in (cards if isinstance(cards, list) else [])[:MOST_MODELS] if _is_card(card)]
         document["models"] = [card["id"] for card in cards]
         card = next((card for card in cards if wanted in (None, card["id"])), None)
         if card is None:
@@ -135,9 +140,8 @@ class Engine:
             )
             return
         document["model"] = card["id"]
-        document["model_root"] = card["root"] if isinstance(card.get("root"), str) else None
-        length = card.get("max_model_len")
-        document["max_model_len"] = length if isinstance(length, int) and length > 0 else None
+        document["model_root"] = card["root"][:LONGEST_NAME] if isinstance(card.get("root"), str) else None
+        document["max_model_len"] = whole(card.get("max_model_len"), 1)
 
     def _read_version(self) -> None:
         try:
@@ -145,7 +149,12 @@ class Engine:
         except RequestFailed:
             return  # proxies seldom pass it on, and nothing depends on it
         version = answer.get("version") if isinstance(answer, dict) else None
-        self.document["version"] = version if isinstance(version, str) else None
+        self.document["version"] = version[:64] if isinstance(version, str) else None
+
+
+def _is_card(card: Any) -> bool:
+    """Whether an entry of /v1/models names a model."""
+    return isinstance(card, dict) and isinstance(card.get("id"), str) and len(card["id"]) <= LONGEST_NAME
 
 
 def open_tunnel(ssh: SshSettings | None, deadline: Deadline) -> Any:
@@ -176,7 +185,11 @@ def read_internal(http: HttpClient) -> dict[str, Any]:
         return internal
     internal["meta"] = lmcache_meta(_get(http, internal_api.META_LISTED))
     backends = _get(http, internal_api.BACKENDS)
-    internal["backends"] = {str(k): str(v) for k, v in backends.items()} if isinstance(backends, dict) else None
+    internal["backends"] = (
+        {str(k)[:80]: str(v)[:80] for k, v in itertools.islice(backends.items(), MOST_BACKENDS)}
+        if isinstance(backends, dict)
+        else None
+    )
     internal["versions"]["lmcache"] = internal_api.version(_get(http, internal_api.VERSION))
     return internal
 

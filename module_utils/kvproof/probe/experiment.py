@@ -217,19 +217,31 @@ class Experiment:
 
     def _size_up(self) -> bool:
         """PROMPT, from a first pair that is not sent; False where it must not be."""
-        pair = self.build()
-        self.probe["prompt"] = {
+        prompt: dict[str, Any] = {
             "source": self.material.source,
             "estimated": self.material.source == "text",
-            "tokens": pair.tokens,
-            "prefix_tokens": pair.prefix_tokens,
+            "tokens": None,
+            "prefix_tokens": None,
             "chunk_size": self.bounds.chunk_size,
             "chunk_size_source": self.chunk_source,
-            "expected_hit": prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
-            "shortened": sizing.shortened(self.bounds),
-            "refused": sizing.refusal(self.bounds, pair),
+            "expected_hit": None,
+            "shortened": None,
+            "refused": sizing.beyond_any_model(self.bounds),
         }
-        return self.probe["prompt"]["refused"] is None
+        self.probe["prompt"] = prompt
+        if prompt["refused"]:
+            return False
+        pair = self.build()
+        while fewer := sizing.with_fewer_chunks(self.bounds, pair):
+            self.bounds, pair = fewer, prompts.build(self.material, fewer.prefix_tokens())
+        prompt.update(
+            tokens=pair.tokens,
+            prefix_tokens=pair.prefix_tokens,
+            expected_hit=prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size),
+            shortened=sizing.shortened(self.bounds),
+            refused=sizing.refusal(self.bounds, pair),
+        )
+        return prompt["refused"] is None
 
     # ---- after them
 

@@ -42,6 +42,9 @@ class LengthProbe:
         if chunks == 0:
             return skipped_length(asked, f"shorter than a chunk of {self.bounds.chunk_size} tokens")
         prefix = chunks * self.bounds.chunk_size + prompts.SLACK_TOKENS
+        why = sizing.longer_than_any(self.bounds, prefix)
+        if why:
+            return skipped_length(asked, why)
         pair = prompts.build(self.material, prefix)
         why = sizing.length_refusal(self.bounds, pair, NEW_TOKENS, self.left_bytes)
         if why:

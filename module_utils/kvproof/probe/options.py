@@ -17,7 +17,7 @@ SHORTEST_SECRET = 4
 LEAST = {
     "trials": 1,
     "extra_attempts": 0,
-    "chunks": 1,
+    "chunks": 0,
     "chunk_size": 1,
     "max_tokens": 1,
     "max_probe_mb": 1,
@@ -31,7 +31,7 @@ RUNS = ("architecture", "kv_role", "connector", "unsure")
 EXPERIMENT: dict[str, dict[str, Any]] = {
     "trials": {"type": "int", "default": 3},
     "extra_attempts": {"type": "int", "default": 2},
-    "chunks": {"type": "int", "default": 4},
+    "chunks": {"type": "int", "default": 0},  # 0: as many as usual, fewer where fewer fit
     "chunk_size": {"type": "int"},
     "wait": {"type": "float", "default": 5.0},
     "deadline": {"type": "float", "default": 120.0},

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..stack.numbers import is_plausible
 from ..stack.settings import DEFAULTS, kv_bytes_per_token
 from .engine import Engine
 from .options import Settings
 from .prompts import SLACK_TOKENS, PromptPair
 
 ENDING_TOKENS = 40  # about what a prompt has behind the common prefix
+USUAL_CHUNKS = 4  # where the operator names no number; fewer where fewer fit
+MOST_PROMPT_TOKENS = 2**20  # no model takes more, so no prompt is built that has
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,18 @@ class Bounds:
     max_probe_bytes: float | None = None  # this pair's share
     prompts: int = 1  # that will be stored on one engine
     shares: int = 1  # pairs of the run that share the bound on one engine
+    usual_chunks: int | None = None  # the operator named no number: this is the usual one, and `chunks` may be fewer
 
     def prefix_tokens(self) -> int:
         """Common prefix to build: whole chunks and slack."""
         return self.fitting_chunks() * self.chunk_size + SLACK_TOKENS
 
+    def least_chunks(self) -> int:
+        return self.min_retrieve_tokens // self.chunk_size + 1
+
     def fitting_chunks(self) -> int:
         """The chunks wanted, fewer where the share of probe KV is small, but more than min_retrieve_tokens."""
-        least = self.min_retrieve_tokens // self.chunk_size + 1
+        least = self.least_chunks()
         if self.kv_bytes_per_token is None or self.max_probe_bytes is None:
             return max(self.chunks, least)
         room = self.max_probe_bytes / self.prompts / self.kv_bytes_per_token - SLACK_TOKENS - ENDING_TOKENS
@@ -54,8 +61,9 @@ def bounds(settings: Settings, engines: Iterable[Engine], max_tokens: int) -> tu
         "pool": [e.conf("max_local_cpu_size") for e in engines],
         "kv": [kv_bytes_per_token(meta) for meta in metas],
     }
+    least = {"pool": 2**-30}  # GB; everything else is counted
     known: dict[str, list] = {
-        name: [value for value in values if isinstance(value, (int, float)) and value > 0]
+        name: [value for value in values if is_plausible(value) and value >= least.get(name, 1)]
         for name, values in seen.items()
     }
     if known["chunk_size"]:  # the larger, so that the prompt is long enough on either
@@ -65,7 +73,8 @@ def bounds(settings: Settings, engines: Iterable[Engine], max_tokens: int) -> tu
     most = settings.max_probe_mb
     limits = Bounds(
         chunk_size=chunk,
-        chunks=settings.chunks,
+        chunks=settings.chunks or USUAL_CHUNKS,
+        usual_chunks=None if settings.chunks else USUAL_CHUNKS,
         max_tokens=max_tokens,
         min_retrieve_tokens=int(max(known["min_retrieve"], default=0)),
         max_model_len=min(known["max_model_len"], default=None),
@@ -76,6 +85,34 @@ def bounds(settings: Settings, engines: Iterable[Engine], max_tokens: int) -> tu
         shares=settings.shares,
     )
     return limits, source
+
+
+def beyond_any_model(bounds: Bounds) -> dict[str, str] | None:
+    """PROMPT.refused of a prompt so long that it must not even be built, or None."""
+    need, chunk, window = bounds.prefix_tokens(), bounds.chunk_size, bounds.max_model_len
+    if need <= MOST_PROMPT_TOKENS:
+        return None
+    if chunk > min(window or MOST_PROMPT_TOKENS, MOST_PROMPT_TOKENS):
+        longest = f"max_model_len {window}" if window else f"the {MOST_PROMPT_TOKENS} tokens that any model takes"
+        text = (
+            f"one chunk of {chunk} tokens is more than {longest}: LMCache can store nothing; use a smaller chunk_size"
+        )
+        return {"slug": "prompt-shorter-than-chunk", "text": text}
+    why = f"{bounds.chunks} chunks of {chunk} tokens"
+    if bounds.least_chunks() > bounds.chunks:
+        why = f"min_retrieve_tokens {bounds.min_retrieve_tokens}"
+    text = f"{why} need a prompt of {need} tokens, more than the {MOST_PROMPT_TOKENS} that any model takes"
+    return {"slug": "prompt-too-long", "text": f"{text}; lower kv_reuse_chunks or min_retrieve_tokens"}
+
+
+def with_fewer_chunks(bounds: Bounds, pair: PromptPair) -> Bounds | None:
+    """Bounds of a chunk less, where the pair exceeds max_model_len and the operator named no number; else None."""
+    need = pair.most_tokens + bounds.max_tokens
+    fits = bounds.max_model_len is None or need <= bounds.max_model_len
+    fewer = bounds.fitting_chunks() - 1
+    if fits or bounds.usual_chunks is None or fewer < max(1, bounds.least_chunks()):
+        return None
+    return replace(bounds, chunks=fewer)
 
 
 def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
@@ -119,6 +156,15 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
     return None
 
 
+def longer_than_any(bounds: Bounds, prefix_tokens: int) -> str | None:
+    """Why a prompt of another length must not even be built, or None."""
+    most = min(bounds.max_model_len or MOST_PROMPT_TOKENS, MOST_PROMPT_TOKENS)
+    if prefix_tokens <= most:
+        return None
+    limit = f"max_model_len {most}" if most == bounds.max_model_len else f"the {most} that any model takes"
+    return f"{prefix_tokens} tokens exceed {limit}"
+
+
 def length_refusal(bounds: Bounds, pair: PromptPair, new_tokens: int, left_bytes: float | None) -> str | None:
     """Why a prompt of another length must not be sent, or None.  left_bytes: what the probe may still store."""
     need = pair.most_tokens + new_tokens
@@ -135,11 +181,13 @@ def length_refusal(bounds: Bounds, pair: PromptPair, new_tokens: int, left_bytes
 
 
 def shortened(bounds: Bounds) -> str | None:
-    """PROMPT.shortened: why the prompts are shorter than kv_reuse_chunks asks for, or None."""
-    fits = bounds.fitting_chunks()
-    if fits >= bounds.chunks:
+    """PROMPT.shortened: why the prompts are shorter than usual, or than kv_reuse_chunks asks for; or None."""
+    fits, wanted = bounds.fitting_chunks(), bounds.usual_chunks or bounds.chunks
+    if fits >= wanted:
         return None
-    return f"{fits} of {bounds.chunks} chunks, so that {bounds.prompts} prompts stay within {_share(bounds)}"
+    if fits == bounds.chunks:
+        return f"{fits} of {wanted} chunks, so that a prompt fits max_model_len {bounds.max_model_len}"
+    return f"{fits} of {wanted} chunks, so that {bounds.prompts} prompts stay within {_share(bounds)}"
 
 
 def _share(bounds: Bounds) -> str:

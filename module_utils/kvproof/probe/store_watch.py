@@ -148,7 +148,7 @@ class LogFollower:
         for line in whole:
             event = self._scanner.feed(line, 0)
             if event and event["kind"] == "stored" and event.get("id") and lines.same_request(self._id, event["id"]):
-                self._tokens += event["tokens"]
+                self._tokens += event["tokens"] or 0
         return self._tokens
 
 

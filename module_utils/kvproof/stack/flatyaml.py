@@ -39,10 +39,12 @@ def load(text: str) -> dict:
         return read_flat(text)
     try:
         loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise NotReadable("{}{}".format(where, getattr(error, "problem", None) or "not YAML")) from error
+    except Exception:  # whatever its constructors raise for an odd scalar, without saying where: this knows the line
+        return read_flat(text)
     return _mapping(loaded)
 
 
@@ -135,7 +137,10 @@ def scalar(text: str) -> object:
     if _INTEGER.match(text):
         digits = text.replace("_", "").lstrip("+-")
         octal = len(digits) > 1 and digits[0] == "0" and digits[1] not in "bx"
-        return (-1 if text[0] == "-" else 1) * int(digits, 8 if octal else 0)
+        try:
+            return (-1 if text[0] == "-" else 1) * int(digits, 8 if octal else 0)
+        except ValueError:  # thousands of digits, or none behind 0x
+            return text
     if _FLOAT.match(text):
         return float(text.replace("_", ""))
     if (

@@ -8,57 +8,80 @@ neither the evidence nor a report; what is listed passes through here.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Container
 
-MAX_TEXT = 512  # characters of a value
+from .numbers import is_plausible
 
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)\S*@")
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s?#'\"]*)[?#][^\s'\",)]*")
-_BARE_CREDENTIALS = re.compile(r"[^\s/@'\"=]+:[^\s/@'\"]*@")
-_SECRET_WORDS = re.compile(
-    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)['\"]?\s*[:=]\s*|bearer\s+)(?!bearer)['\"]?\S+"
+MAX_TEXT = 512  # characters of a value
+MAX_LINE = 300  # of a log line
+MOST_SCANNED = 4096  # of a text that is searched for secrets: what takes the square of its length stays short
+
+_TOKEN = re.compile(r"\S+")
+_QUERY = re.compile(r"(://[^\s?#'\"]*)[?#][^\s'\",)]*")
+_BARE_CREDENTIALS = re.compile(r"(?<![^\s/@'\"=])[^\s/@'\"=:]*:[^\s/@'\"]*@")
+_NAMES = (
+    r"api[_-]?key|token|secret(?:[_-]?\w+)?|passw(?:or)?d|passphrase|authorization|credentials?"
+    r"|(?:access|private|account|secret)[_-]?key|(?<![A-Za-z])(?:pwd|pass)"
 )
+_SECRET_WORDS = re.compile(
+    rf"(?i)((?:{_NAMES})['\"]?\s*[:=]\s*|(?<!\S)-{{1,2}}(?:[\w-]{{0,32}}-)?(?:{_NAMES})\s+|bearer\s+)(?!bearer)"
+    r"['\"]?(?:(?:basic|digest|token)\s+)?\S+"
+)
+# "token" is a word of every log here, so what follows it without a sign in between must look like one
+_TOKEN_VALUE = re.compile(r"(?i)(\btoken\s+)(?=[^\s\d]{0,200}\d)[\w./+=~-]{16,}")
 _BEFORE_SECRET = re.compile(r"[:=\s]")  # one of these follows each of the words: ids and names have none
-_SECRET_SHAPES = re.compile(r"\b(?:hf_|sk-|ghp_|xox.-)[A-Za-z0-9_-]{8,}")
+_SECRET_SHAPES = re.compile(
+    r"\b(?:(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox.-)[A-Za-z0-9_-]{8,}|AKIA[0-9A-Z]{16}\b|eyJ[\w-]{10,2000}\.[\w.-]+)"
+)
+
+
+def bounded(text: str, most: int = MOST_SCANNED) -> str:
+    """The first words of a text, at most so many characters: a word that is cut could be half a secret."""
+    if len(text) <= most:
+        return text
+    words = text[: most + 1].rpartition(" ")[0]
+    return words or f"(one word of {len(text)} characters)"
 
 
 def without_credentials(text: object) -> str:
-    """`text` with the user part and the query of every URL in it removed.
+    """`text` with the user part and the query of every URL in it removed, at most MOST_SCANNED characters.
 
     Everything up to the last `@` of a URL goes: a password may itself contain `/` or `@`.
     """
-    text = str(text)
+    text = bounded(str(text))
     if "://" in text:
-        text = _QUERY.sub(r"\1", _CREDENTIALS.sub(r"\1", text))
+        text = _QUERY.sub(r"\1", _TOKEN.sub(_without_user, text) if "@" in text else text)
     return _BARE_CREDENTIALS.sub("", text) if "@" in text else text
 
 
+def _without_user(token):
+    scheme, mark, rest = token.group().partition("://")
+    return scheme + mark + rest.rpartition("@")[2]
+
+
 def without_secrets(text: object) -> str:
-    """`text` without what a URL, a telling word or its shape gives away."""
+    """`text` without what a URL, a telling word or its shape gives away, at most MOST_SCANNED characters."""
     text = without_credentials(text)
     if _BEFORE_SECRET.search(text):
-        text = _SECRET_WORDS.sub(r"\1***", text)
+        text = _TOKEN_VALUE.sub(r"\1***", _SECRET_WORDS.sub(r"\1***", text))
     return _SECRET_SHAPES.sub("***", text)
 
 
 def redact_line(line: str) -> str:
     """A raw log line without secrets, at most 300 characters."""
-    return without_secrets(line[:2000])[:300]
+    return without_secrets(bounded(line, 2000))[:MAX_LINE]
 
 
 def plain(value: object) -> object:
     """`value` as evidence may carry it: a scalar or a flat list of scalars, strings redacted and cut.
 
-    Anything else (nested objects, not-a-number, infinity) becomes None.
+    Anything else (nested objects, not-a-number, infinity, numbers that nobody can mean) becomes None.
     """
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value if not isinstance(item, (list, tuple, dict))][:64]
-    if value is None or isinstance(value, (bool, int)):
+        return [plain(item) for item in value[:64] if not isinstance(item, (list, tuple, dict))]
+    if isinstance(value, bool) or is_plausible(value):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if isinstance(value, str):
         return without_credentials(value)[:MAX_TEXT]
     return None

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
+from .numbers import is_plausible, of_digits, whole
 from .redact import pick
 
 #: Keys of LMCache's configuration (lmcache/v1/config.py of 0.5.6, and those of older versions that matter
@@ -127,6 +127,8 @@ def typed(key: str, value: object) -> object:
             number = float(value)
         except ValueError:
             return value
+        if not is_plausible(number):
+            return value
         return int(number) if number.is_integer() else number
     return value
 
@@ -138,9 +140,10 @@ def kv_bytes_per_token(meta: object) -> float | None:
     """
     if not isinstance(meta, dict):
         return None
-    shape = [int(number) for number in re.findall(r"\d+", str(meta.get("kv_shape") or ""))]
+    shape = [of_digits(digits) for digits in re.findall(r"\d+", str(meta.get("kv_shape") or "")[:200])]
     size = _DTYPE_BYTES.get(str(meta.get("kv_dtype")).rpartition(".")[2])
-    world = meta.get("world_size")
-    if len(shape) != 5 or not shape[2] or size is None:
+    if len(shape) != 5 or not all(shape) or size is None:
         return None
-    return math.prod(shape) / shape[2] * size * (world if isinstance(world, int) and world > 0 else 1)
+    layers, halves, _chunk, heads, head_size = (float(number or 0) for number in shape)
+    found = layers * halves * heads * head_size * size * (whole(meta.get("world_size"), 1) or 1)
+    return found if is_plausible(found) else None

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from .redact import plain
+
 PATH = "/controller/workers"
 _FIELDS = (
     "instance_id",
@@ -15,7 +17,7 @@ _FIELDS = (
     "last_heartbeat_time",
     "key_count",
 )
-_MOST = 1024
+MOST = 1024
 
 
 def listed(answer: object) -> list[dict] | None:
@@ -24,6 +26,12 @@ def listed(answer: object) -> list[dict] | None:
     `answer` is `{"workers": [{...}], "total_count": N}` (lmcache 0.5.6).  A field that a version does not give is None.
     """
     workers = answer.get("workers") if isinstance(answer, dict) else None
-    if not isinstance(workers, list) or not all(isinstance(worker, dict) for worker in workers):
+    if not isinstance(workers, list) or not all(isinstance(worker, dict) for worker in workers[:MOST]):
         return None
-    return [{field: worker.get(field) for field in _FIELDS} for worker in workers[:_MOST]]
+    return [{field: plain(worker.get(field)) for field in _FIELDS} for worker in workers[:MOST]]
+
+
+def left_out(answer: object) -> int:
+    """How many workers of an answer listed() leaves out: no cluster has so many."""
+    workers = answer.get("workers") if isinstance(answer, dict) else None
+    return max(0, len(workers) - MOST) if isinstance(workers, list) else 0

@@ -74,7 +74,10 @@ class Reply:
 
     def json(self) -> Any:
         """The body as JSON.  Raises ValueError."""
-        return json.loads(self.body.decode("utf-8"))
+        try:
+            return json.loads(self.body.decode("utf-8"))
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def check_url(url: Any, what: str = "URL") -> str:
@@ -435,7 +438,7 @@ def _server_message(body: bytes) -> str:
         return "an HTML page"
     try:
         said = json.loads(body.decode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         said = body.decode("utf-8", "replace")
     for key in ("error", "message", "detail"):
         if isinstance(said, dict) and said.get(key):

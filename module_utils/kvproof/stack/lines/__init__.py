@@ -14,7 +14,7 @@ import re
 from collections import namedtuple
 from collections.abc import Iterable
 
-from .. import redact, settings
+from .. import numbers, redact, settings
 from . import inprocess_p2p, mp, vllm
 
 WORDINGS = (vllm, inprocess_p2p, mp)
@@ -81,7 +81,7 @@ def clean(raw: bytes) -> str:
     if text.startswith('{"log":'):
         try:
             text = str(json.loads(text)["log"]).rstrip("\r\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
     return _ANSI.sub("", text)
 
@@ -210,9 +210,9 @@ def _value(kind, name, value):
             return _meta(value)
         return value.lower() if name == "role" else value
     if name in _INTEGERS:
-        return int(value)
+        return numbers.of_digits(value)
     if name in _FLOATS:
-        return float(value)
+        return float(value[:20])
     return redact.redact_line(value.strip())
 
 
@@ -240,6 +240,6 @@ def _fields(text, names):
         if key in names and key not in found:
             try:
                 found[key] = ast.literal_eval(match.group(3).strip())
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
                 found[key] = match.group(3).strip()
     return found

@@ -70,12 +70,12 @@ LMCACHE = [
     (
         "peer_connected",
         "Established connection to peer_init_url",
-        r"peer_init_url:? ?(?P<init>[^\s,]+?)[,.]? .*?peer_lookup_url:? ?(?P<lookup>\S+)",
+        r"peer_init_url:? ?(?P<init>[^\s,]{1,300}?)[,.]? .{0,200}?peer_lookup_url:? ?(?P<lookup>\S{1,300})",
     ),
     ("transfer_finished", "P2P transfer finished for request", r"request (?P<n>\d+)"),
     ("unhealthy", "LMCache is unhealthy, skipping", r"skipping (?P<operation>\S+)"),
     ("lookup_server_error", "Error processing request from scheduler", r"scheduler: ?(?P<text>.*)"),
-    ("memory_pressure", "ocal cpu memory", r"(?P<text>.*ocal cpu memory (?:is )?under pressure.*)"),
+    ("memory_pressure", "ocal cpu memory", r"^(?P<text>.*ocal cpu memory (?:is )?under pressure.*)"),
     ("none_hash", "NONE_HASH=", r"NONE_HASH=(?P<value>-?\w+)"),
     ("hash_algorithm", "Using hash algorithm:", r"algorithm: (?P<name>\S+)"),
     ("config", "Creating LMCacheEngine with config:", r"config: (?P<values>.*)"),
@@ -102,7 +102,11 @@ LMCACHE = [
 #: Lines that come from Python, vLLM or NIXL: tracebacks, mostly, and so often several times over.
 OTHERS = [
     ("pd_p2p_conflict", "PD only supports enable_p2p=False", r"(?P<text>PD only supports enable_p2p=False)"),
-    ("config_refused", "when enable_controller=True", r"(?P<text>\w+ is required .*when enable_controller=True)"),
+    (
+        "config_refused",
+        "when enable_controller=True",
+        r"\b(?P<text>\w{1,80} is required .{0,200}when enable_controller=True)",
+    ),
     ("config_refused", "AssertionError", r"(?:^|\s)(?P<text>AssertionError)$"),
     ("unsupported_channel", "Unsupported channel type", r"(?P<text>Unsupported channel type.*)"),
     *(("bind_failed", text, r"(?P<text>" + text + r".*)") for text in (ADDRESS_NOT_OURS, *ADDRESS_IN_USE)),

@@ -7,7 +7,7 @@ LMCACHE = [
     (
         "prefetched",
         "Prefetch request completed (L1+L2): ",
-        r"(?P<kept>\d+)/(?P<asked>\d+) retained keys \((?P<l1>\d+) L1, (?P<l2>\d+) L2\)"
+        r"(?<!\d)(?P<kept>\d+)/(?P<asked>\d+) retained keys \((?P<l1>\d+) L1, (?P<l2>\d+) L2\)"
         r".*external_request_id=(?P<id>[^\s,)]+)",
     ),
 ]

@@ -50,13 +50,14 @@ WORDINGS = [
     (
         "port_index",
         "ndex",
-        r"IndexError.*\b(?:\w+_ports?)\b|\b(?:\w+_ports?)\b.*(?:IndexError|index out of range)",
+        r"IndexError.{0,300}\b\w{1,60}_ports?\b|\b\w{1,60}_ports?\b.{0,300}(?:IndexError|index out of range)",
     ),
     # vLLM 0.32 nixl/base_worker.py, NIXL
     (
         "nixl_handshake_failed",
         "",
-        r"(?i:nixl.*handshake.*(?:fail|time|refus|error)|handshake_(?:setup_)?failed|fail\w*.*nixl.*handshake)",
+        r"(?i:nixl.{0,200}handshake.{0,200}(?:fail|time|refus|error)|handshake_(?:setup_)?failed"
+        r"|fail.{0,200}nixl.{0,200}handshake)",
     ),
     (
         "nixl_failed",
@@ -69,7 +70,7 @@ WORDINGS = [
     (
         "ucx_failed",
         "UCX",
-        r"UCX\s+ERROR.*(?i:endpoint timeout|unreachable|no (?:usable|active) transports?|flushed error|no route"
+        r"UCX\s+ERROR.{0,300}(?i:endpoint timeout|unreachable|no (?:usable|active) transports?|flushed error|no route"
         r"|not available|transport retry (?:count|counter) exceeded)|Unexpected UCX error: Endpoint timeout",
     ),
     ("ucx_transport_missing", "UCX", r"UCX\s+WARN\s+transports? .*not available"),
