@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test test-real lint types unit molecule coverage docs hooks release
+	quick test hostile test-real lint types unit molecule coverage docs hooks release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -60,6 +60,7 @@ help:
 	@echo '     JOBS=3            so many clusters at a time (default 8)'
 	@echo 'make quick             linters that are fast and the tests that need no cluster, in a minute'
 	@echo 'make test              all linters, all tests, molecule on the rehearsal cluster and without one'
+	@echo 'make hostile          servers and nodes that hang, flood and lie, all that there are (10 minutes)'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
 	@echo 'make lint, types, unit, molecule   parts of make test'
 	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
@@ -128,7 +129,7 @@ test: lint unit molecule
 # two processes, whatever the machine has: more gain little, and these tests must not become tight in time
 quick: install-dev
 	$(call fast-linters)
-	$(PYTEST) -n 2 -m 'not slow'
+	$(PYTEST) -n 2 -m 'not slow and not hostile'
 
 define fast-linters
 	$(VENV)/bin/ruff check .
@@ -145,7 +146,11 @@ types: install-dev
 	$(VENV)/bin/mypy
 
 unit: install-dev
-	$(PYTEST)
+	$(PYTEST) -m 'not hostile'
+
+# servers and nodes that hang, flood and lie: those of make test, and those that take their time
+hostile: install-dev
+	$(PYTEST) tests/hostile
 
 coverage: install-dev
 	@rm -rf .cache/coverage && mkdir -p .cache/coverage

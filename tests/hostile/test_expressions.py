@@ -20,6 +20,7 @@ from pathlib import Path
 
 import kvproof
 import pytest
+from kvproof.stack.lines import Pattern
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("module_utils/kvproof", "action_plugins", "callback_plugins", "plugin_utils", "library")
@@ -41,6 +42,8 @@ def _of_modules() -> Iterator[tuple[str | bytes, int, bool]]:
             value = stack.pop()
             if isinstance(value, re.Pattern):
                 yield value.pattern, value.flags, True
+            elif isinstance(value, Pattern):
+                yield value.regex, 0, True
             elif isinstance(value, (list, tuple, set, frozenset)) and id(value) not in seen:
                 seen.add(id(value))
                 stack += value
