@@ -122,7 +122,8 @@ class FakeEngine(Server):
             200,
             "# TYPE vllm:request_success_total counter\n"
             f'vllm:request_success_total{{model_name="fake"}} {self.served}\n'
-            f'vllm:external_prefix_cache_hits_total{{model_name="fake"}} {self.hits}\n',
+            f'vllm:external_prefix_cache_hits_total{{model_name="fake"}} {self.hits}\n'
+            'vllm:num_requests_kv_fetch_by_stage{stage="waiting"} 0\n',
             "text/plain",
         )
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..evidence import document as evidence
+from ..stack.architectures import ARCHITECTURES
 from . import chain, counters
 from .attempt import REUSED, Attempt
 from .case import Case
-from .dialects import ARCHITECTURES, dialect_of
+from .dialects import dialect_of
 from .findings import CHECK_FAILED, Finding, Sighting, all_findings
 from .link import NAMES
 from .output import case_output

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS
+from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS, LMCACHE_PD, NO_CONNECTOR, PD_ROLES, of_metrics
 from .engine import Engine, EngineSettings
 from .experiment import Experiment
 from .inprocess_p2p import InProcessP2P
@@ -18,8 +18,7 @@ from .options import Settings
 
 #: Architecture → the experiment that probes it.
 EXPERIMENTS = {INPROCESS_P2P: InProcessP2P}
-#: vLLM 0.32 has this series on every engine that may fetch KV (vllm/v1/metrics/loggers.py:569), and on no other.
-FETCHES, FETCHES_SINCE = "vllm:num_requests_kv_fetch_by_stage", (0, 32)
+SAY = "kv_reuse_architecture can say what it is"
 
 
 def run(
@@ -32,50 +31,58 @@ def run(
 
 
 def withheld(holder: EngineSettings, receiver: EngineSettings) -> str | None:
-    """Why no prompt may be sent to this pair; None where one may.
+    """Why no prompt may be sent to this pair; None where one may, as far as its nodes show.
 
     An engine that nobody looked at is taken for one of the in-process P2P, as is one that showed nothing.
     """
-    for side in (holder, receiver):
-        runs = side.runs or {}
-        of_role = KILLERS.get((runs.get("architecture"), runs.get("kv_role")))
-        if of_role and runs["architecture"] not in EXPERIMENTS:
-            return f"{side.name} runs {IN_WORDS[runs['architecture']]} as {runs['kv_role']}: {of_role}"
+    harm = _harm(holder) or _harm(receiver)
     names = [architecture(side) for side in (holder, receiver)]
+    if harm:
+        return harm
     if names[0] != names[1]:
-        return f"{holder.name} runs {in_words(holder)}, {receiver.name} runs {in_words(receiver)}"
-    if names[0] not in EXPERIMENTS:
-        return f"both run {in_words(holder)}, which this kvproof has no experiment for"
+        return f"{holder.name} runs {in_words(names[0])}, {receiver.name} runs {in_words(names[1])}"
+    return (
+        None if names[0] in EXPERIMENTS else f"both run {in_words(names[0])}, which kvproof has no experiment for yet"
+    )
+
+
+def _harm(side: EngineSettings) -> str | None:
+    runs, what = side.runs or {}, architecture(side)
+    role = runs.get("kv_role") or ""
+    if (what, role) in KILLERS and what not in EXPERIMENTS:
+        return f"{side.name} runs {in_words(what)} as {role}: {KILLERS[what, role]}"
+    if runs.get("unsure") and role == PD_ROLES["sender"]:
+        return f"{side.name} is a {role}, and {runs['unsure']}: {KILLERS[LMCACHE_PD, role]} where it is; {SAY}"
     return None
 
 
 def architecture(side: EngineSettings) -> str:
     """What an engine is taken for: its architecture, or the name of a connector that is none's."""
     runs = side.runs or {}
-    return runs.get("architecture") or runs.get("connector") or INPROCESS_P2P
+    connector = runs.get("connector")
+    return runs.get("architecture") or (connector if connector and connector != NO_CONNECTOR else INPROCESS_P2P)
 
 
-def in_words(side: EngineSettings) -> str:
-    name = architecture(side)
+def in_words(name: str) -> str:
     return IN_WORDS.get(name, f"the connector {name}")
 
 
 def unbearable(engine: Engine) -> str | None:
-    """Why an engine that nobody looked at may not be sent a prompt, by its metrics; None where they do not say so.
-
-    LMCache in an engine that fetches no KV is that of a prefill engine of LMCache's prefill/decode transfer.
-    """
-    runs, version = engine.settings.runs or {}, _version(engine.document["version"])
-    if runs.get("architecture") or runs.get("connector") or version < FETCHES_SINCE:
+    """Why an engine whose node showed nothing may not be sent a prompt, by its own metrics; None where one may."""
+    runs, name = engine.settings.runs or {}, engine.settings.name
+    if runs.get("connector") or runs.get("architecture"):
         return None
     page = engine.scrape()
-    if page["state"] != "ok" or not page["lmcache"] or FETCHES in page["values"]:
+    if page["state"] != "ok":
         return None
-    return (
-        f"{engine.settings.name} has LMCache's metrics and none of KV fetched, as prefill engines of LMCache's "
-        "prefill/decode transfer have: a completion without disagg_spec would end its process; say what it is in "
-        "kv_reuse_architecture"
-    )
+    seen = of_metrics(page["values"], page["lmcache"], _version(engine.document["version"]))
+    if (seen.name, seen.role) in KILLERS:
+        return (
+            f"by its metrics {name} runs {in_words(seen.name)} as {seen.role}: {KILLERS[seen.name, seen.role]}; {SAY}"
+        )
+    if seen.name:
+        return f"by its metrics {name} runs {in_words(seen.name)}, which this experiment is not made for; {SAY}"
+    return f"{name}: {seen.unsure}, and {KILLERS[LMCACHE_PD, PD_ROLES['sender']]}; {SAY}" if seen.unsure else None
 
 
 def _version(text: str | None) -> tuple[int, ...]:

@@ -35,6 +35,8 @@ WANTED = (
     "vllm:prompt_tokens_cached_by_source",
     "vllm:request_success",
     "vllm:num_requests_kv_fetch_by_stage",
+    "vllm:nixl_xfer_time_seconds_count",
+    "vllm:lmcache_mp_lookup_duration_seconds_count",
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
     "vllm:time_to_first_token_seconds_count",

@@ -9,6 +9,7 @@ and LMCache's prefill/decode transfer (lmcache/v1/config.py:761 of 0.5.6 refuses
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterable
 
 from . import settings
 
@@ -28,13 +29,16 @@ CONNECTORS: dict = {
     "LMCacheMPConnector": MP,
     "NixlConnector": NIXL_PD,
 }
+#: What stands for vLLM's connector where its command line was seen and names none.
+NO_CONNECTOR = "none"
+#: vLLM's options that may give a connector.
+GIVES_ONE = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
+#: Series that an engine's own metrics page has from its start, and what they tell (vLLM 0.32, LMCache 0.5.6).  FETCHES
+#: is there on every engine that may fetch KV and on no other (vllm/v1/metrics/loggers.py:569); FETCHES_SINCE: of vLLM.
+NIXL_SERIES, MP_SERIES = "vllm:nixl_xfer_time_seconds_count", "vllm:lmcache_mp_lookup_duration_seconds_count"
+FETCHES, FETCHES_SINCE = "vllm:num_requests_kv_fetch_by_stage", (0, 32)
 #: What an engine dies of: (architecture, kv_role) → the request (LMCache 0.5.6, pd_backend_async.py:1068).
-KILLERS = {
-    (
-        LMCACHE_PD,
-        "kv_producer",
-    ): "a completion without disagg_spec ends its process",
-}
+KILLERS = {(LMCACHE_PD, "kv_producer"): "a completion without disagg_spec ends its process"}
 #: pd_role of LMCache → vLLM's kv_role, whose words stand for the role in both.
 PD_ROLES: dict = {"sender": "kv_producer", "receiver": "kv_consumer"}
 
@@ -47,10 +51,13 @@ def of_node(node: dict | None) -> Recognised:
     """What the engine is that a NODE document shows; by the connector's own settings first, then those in force."""
     node = node or {}
     engine, head = node.get("engine") or {}, (node.get("log") or {}).get("head") or []
-    transfer = (engine.get("options") or {}).get("kv-transfer-config")
+    options = engine.get("options") or {}
+    transfer = options.get("kv-transfer-config")
     started = [event for event in head if event.get("kind") == "engine_started" and event.get("connector")]
     if not transfer and started:
         transfer = {"kv_connector": started[-1]["connector"], "kv_role": started[-1].get("role")}
+    if not transfer and options and not any(name in options for name in GIVES_ONE):
+        return Recognised(None, None, NO_CONNECTOR, None)
     effective, file = node.get("effective") or {}, node.get("config_file") or {}
     lmcache = effective.get("values") if effective.get("source") else None
     if lmcache is None and file.get("state") == "ok" and engine.get("env") is not None:
@@ -86,3 +93,19 @@ def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
     if lmcache is None:
         return Recognised(name, role, connector, "LMCache's settings could not be read, and enable_pd may be set")
     return Recognised(name, role, connector, None)
+
+
+def of_metrics(series: Iterable[str], has_lmcache: bool, vllm: tuple[int, ...]) -> Recognised:
+    """What an engine is by its own metrics page, where nothing else was seen.
+
+    series: names of its samples.  has_lmcache: whether any is LMCache's.  vllm: its version, (0,) where it is unknown.
+    """
+    if NIXL_SERIES in series:
+        return Recognised(NIXL_PD, None, "NixlConnector", None)
+    if MP_SERIES in series:
+        return Recognised(MP, None, "LMCacheMPConnector", None)
+    if FETCHES in series or vllm < FETCHES_SINCE:
+        return Recognised(None, None, None, None)
+    if has_lmcache:
+        return Recognised(LMCACHE_PD, "kv_producer", IN_PROCESS, None)
+    return Recognised(None, None, None, "it fetches no KV and has no metrics of LMCache, so it may be a producer of KV")

@@ -33,7 +33,13 @@ MOONCAKE = runs(None, connector="MooncakeConnector")
         ),
         (runs("inprocess_p2p"), runs("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
         (runs("inprocess_p2p"), runs("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
-        (runs("mp"), runs("mp"), "both run LMCache's multiprocess mode, which this kvproof has no experiment for"),
+        (runs("mp"), runs("mp"), "both run LMCache's multiprocess mode, which kvproof has no experiment for yet"),
+        (
+            {**runs("inprocess_p2p", "kv_producer"), "unsure": "why"},
+            runs("inprocess_p2p"),
+            "p is a kv_producer, and why",
+        ),
+        (runs(None, connector="none"), runs(None, connector="none"), None),
         (MOONCAKE, MOONCAKE, "both run the connector MooncakeConnector, which"),
     ],
 )
@@ -72,7 +78,10 @@ def test_engines_that_could_die_are_greeted_and_sent_nothing(cluster):
         ("lmcache:num_stored_tokens_total 0\n", "0.32.0", False),
         ("lmcache:num_stored_tokens_total 0\n", "0.29.1", True),  # its engines have no such series, whatever they are
         ('lmcache:x 0\nvllm:num_requests_kv_fetch_by_stage{stage="waiting"} 0\n', "0.32.0", True),
-        ("vllm:num_requests_running 0\n", "0.32.0", True),
+        ("vllm:num_requests_running 0\n", "0.32.0", False),  # neither fetches nor has LMCache's metrics
+        ("vllm:num_requests_running 0\n", "0.29.0", True),
+        ("vllm:nixl_xfer_time_seconds_count 0\n", "0.32.0", False),
+        ("vllm:lmcache_mp_lookup_duration_seconds_count 0\n", "0.29.0", False),
     ],
 )
 def test_an_engine_that_nobody_looked_at_is_judged_by_its_metrics(cluster, page, version, sent):

@@ -3,7 +3,7 @@
 """Who sees which link of the chain, per architecture.
 
 The core asks here and never names a log line or a metric.  A dialect is a module, or a package where it is large, that
-defines DIALECT; its name stands in ARCHITECTURES.
+defines DIALECT and is named as stack.architectures names it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from ...stack.architectures import ARCHITECTURES
 from ..attempt import Attempt
 from ..case import Case
 from ..link import UNKNOWN, Link
-
-#: Ways to share KV.  LMCache in the engine's process with P2P and a controller (0.3.7 to 0.5.x); LMCache's multiprocess
-#: mode; LMCache's prefill/decode transfer; vLLM's NixlConnector.
-ARCHITECTURES = ("inprocess_p2p", "mp", "lmcache_pd", "nixl_pd")
 
 
 @dataclass(frozen=True)

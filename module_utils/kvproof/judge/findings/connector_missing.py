@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.architectures import GIVES_ONE
 from ..attempt import REUSED
 from . import CERTAIN, HINT, Finding, Sighting
 from .log_level_hides_evidence import HIDING
@@ -33,7 +34,6 @@ FINDING = Finding(
 )
 
 
-NAMES_CONNECTOR = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
 OF_LMCACHE = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
 
 
@@ -45,7 +45,7 @@ def look(case, attempts):
         lines = [*(side.log.get("head") or []), *side.events]
         options = engine.get("options") or {}
         talks = any(e.get("kind") in OF_LMCACHE for e in lines)
-        if not options or talks or any(name in options for name in NAMES_CONNECTOR):
+        if not options or talks or any(name in options for name in GIVES_ONE):
             continue
         hidden = str((engine.get("env") or {}).get("LMCACHE_LOG_LEVEL")).upper() in HIDING
         started = side.log_readable and any(e.get("kind") == "engine_started" for e in lines)
