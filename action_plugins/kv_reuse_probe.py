@@ -30,8 +30,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed, requests_of, seen
 from kvproof.plan.pair import names_of
-from kvproof.probe import rounds as probing
-from kvproof.probe.options import RUNS
+from kvproof.probe.options import (
+    RUNS,
+    argument_spec,
+    controller_options,
+    engine_options,
+    experiment_options,
+    secrets,
+)
+from kvproof.probe.rounds import probe_rounds
 from kvproof.stack import architectures
 
 from plugin_utils import reporter
@@ -74,7 +81,7 @@ class PlannedProbes:
     def __init__(self, action: ActionModule, plan: dict[str, Any], runs: str | None, task_vars: dict[str, Any]):
         self._action, self._plan, self._runs, self._task_vars = action, plan, runs, task_vars
         self._variables = RoleVariables(action, task_vars)
-        self._validator = ArgumentSpecValidator(probing.argument_spec())
+        self._validator = ArgumentSpecValidator(argument_spec())
         self._check_mode = action._task.check_mode
 
     def result(self) -> dict[str, Any]:
@@ -93,7 +100,7 @@ class PlannedProbes:
         if forks < 2:
             for cluster, rounds in of_clusters.items():
                 questions, hidden = self._questions(rounds)
-                answers = probing.probe_rounds(questions, self._check_mode)
+                answers = probe_rounds(questions, self._check_mode)
                 yield cluster, remove_values(answers, hidden) if hidden else answers
             return
         hidden_of: dict[str, set] = {}
@@ -102,7 +109,7 @@ class PlannedProbes:
             running: dict[Future, str] = {}
             for cluster, rounds in of_clusters.items():
                 questions, hidden_of[cluster] = self._questions(rounds)
-                running[pool.submit(probing.probe_rounds, questions, self._check_mode)] = cluster
+                running[pool.submit(probe_rounds, questions, self._check_mode)] = cluster
             for done in as_completed(running):
                 cluster = running.pop(done)  # a future holds its answers, which are large, as long as it is kept
                 try:
@@ -114,7 +121,7 @@ class PlannedProbes:
                 yield cluster, remove_values(answers, hidden_of[cluster]) if hidden_of[cluster] else answers
 
     def _questions(self, rounds: list[list[dict]]) -> tuple[list[list[dict]], set[str]]:
-        """What probing.probe_rounds() takes, and the secrets in it."""
+        """What probe_rounds() takes, and the secrets in it."""
         hidden: set[str] = set()
         questions = []
         for pairs in rounds:
@@ -134,7 +141,7 @@ class PlannedProbes:
             checked = self._validator.validate(self._options(pair))
         except (AnsibleError, Refused) as exc:
             return None, str(exc)
-        hidden |= probing.secrets(checked._no_log_values)
+        hidden |= secrets(checked._no_log_values)
         if checked.error_messages:
             return None, remove_values("; ".join(checked.error_messages), hidden)
         return checked.validated_parameters, None
@@ -142,9 +149,9 @@ class PlannedProbes:
     def _options(self, pair: dict) -> dict:
         of_role = {role: self._variables.of(pair[role]) for role in ("holder", "receiver")}
         options = {
-            **{role: probing.engine_options(its, pair[role], self._plan["mode"]) for role, its in of_role.items()},
-            **probing.experiment_options(of_role["receiver"]),
-            **probing.controller_options(self._controllers(pair)),
+            **{role: engine_options(its, pair[role], self._plan["mode"]) for role, its in of_role.items()},
+            **experiment_options(of_role["receiver"]),
+            **controller_options(self._controllers(pair)),
             "cluster": pair["cluster"],
             "shares": pair["shares"],
             "run_id": f"{self._plan['run_id']}p{pair['number']}",

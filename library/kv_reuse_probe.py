@@ -23,7 +23,7 @@ description:
 author:
   - The kvproof authors (@kvproof)
 requirements:
-  - python >= 3.10
+  - python >= 3.11
   - requests
   - prometheus_client
   - transformers (only for engines without /tokenize, when a tokenizer is given)
@@ -324,15 +324,15 @@ probe:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils.kvproof.probe import rounds as probing
+from ..module_utils.kvproof.probe import options, rounds
 
 
 def main():
-    module = AnsibleModule(argument_spec=probing.argument_spec(), supports_check_mode=True)
-    module.no_log_values = probing.secrets(module.no_log_values)
+    module = AnsibleModule(argument_spec=options.argument_spec(), supports_check_mode=True)
+    module.no_log_values = options.secrets(module.no_log_values)
     try:
-        probe = probing.probe(module.params, module.check_mode)
-    except probing.MissingLibrary as exc:
+        probe = rounds.probe(module.params, module.check_mode)
+    except rounds.MissingLibrary as exc:
         module.fail_json(msg=missing_required_lib(exc.library, reason=exc.reason), exception=str(exc.error))
     except ValueError as exc:
         module.fail_json(msg=str(exc))

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 from kvproof.node import modules as answers
-from kvproof.probe import rounds as probing
+from kvproof.probe import options
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "logs" / "healthy_decode.log"
@@ -151,7 +151,7 @@ ACTIONS = {path.stem for path in (ROOT / "action_plugins").glob("*.py")}
 def arguments(name: str) -> dict:
     """Ansible's argument spec of a module, or of the action of its name, which then counts."""
     if name == "kv_reuse_probe":  # the action checks one of them, the module the others
-        spec = probing.argument_spec()
+        spec = options.argument_spec()
         return {**spec, "plan": {"type": "json"}, "runs": {"type": "str"}}
     if name not in ACTIONS:
         return answers.MODULES[name][0]

@@ -12,18 +12,6 @@ from ..transport.http import REQUESTS_IMPORT_ERROR, check_url
 from . import choice, options
 from .document import empty_probe
 from .metrics import PROMETHEUS_IMPORT_ERROR
-from .options import argument_spec, controller_options, engine_options, experiment_options, secrets
-
-__all__ = [
-    "MissingLibrary",
-    "argument_spec",
-    "controller_options",
-    "engine_options",
-    "experiment_options",
-    "probe",
-    "probe_rounds",
-    "secrets",
-]
 
 
 class MissingLibrary(Exception):
