@@ -28,10 +28,12 @@ class ActionModule(ControllerAction):
         "plan": {"type": "json", "required": True},
         "probes": {"type": "dict", "default": {}},
         "nodes": {"type": "str", "required": True},
+        "runs": {"type": "str"},
     }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        self._plan, self._hostvars, self._register = json.loads(args["plan"]), task_vars["hostvars"], args["nodes"]
+        self._plan, self._hostvars = json.loads(args["plan"]), task_vars["hostvars"]
+        self._registered = args["nodes"], args["runs"]
         self._variables = RoleVariables(self, task_vars)
         pairs_of: dict[str, list[dict]] = {}
         for pair in self._plan["pairs"]:
@@ -77,7 +79,11 @@ class ActionModule(ControllerAction):
         return json.loads(packed(evidence))
 
     def _seen(self, host: str) -> dict:
-        return seen(self._hostvars.raw_get(host).get(self._register) or {})  # not templated: results hold no templates
+        """what lmcache_node_info showed there, or how it failed; the look before the probe where it got no other."""
+        variables = self._hostvars.raw_get(host)  # not templated: results hold no templates
+        looks = [variables.get(name) or {} for name in self._registered if name]
+        last = next((look for look in looks if look and not look.get("skipped")), {})
+        return seen(last) if last is looks[0] or last.get("unreachable") else {}
 
     def _secrets(self, pairs: list[dict]) -> list[str]:
         """Keys, header values and passwords of every engine that these pairs name."""
