@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one room that imports Ansible, for the plugins.
+"""What the plugins share.  Below this room nothing imports Ansible.
 
 Ansible puts a plugin that lies beside a playbook into no package of ours, so relative imports lead nowhere there.  In a
 collection the folders lie side by side as they do in this tree.  So every plugin begins by putting the folder above its

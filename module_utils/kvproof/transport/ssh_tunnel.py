@@ -21,7 +21,7 @@ from .ssh_route import Hop, RouteError, SshSettings, failed, route
 try:
     from requests.adapters import HTTPAdapter
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-except ImportError:  # told by httpclient
+except ImportError:  # reported by http.py
     HTTPAdapter = object  # type: ignore[assignment,misc]
 
 LOGIN_TIMEOUT_S = 20.0

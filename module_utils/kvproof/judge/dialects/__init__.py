@@ -28,7 +28,6 @@ class Dialect:
     cache_layer, alike, registered: links 3 to 5 from the case and its proven attempts.
     announced, found: links 8 and 9 from the case and the attempt that the chain shows.
     transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where nothing tells.
-    live: whether its evidence is gathered from running clusters; else it is judged from recordings alone.
     """
 
     observe: Callable[[Case], list[Attempt]]
@@ -39,7 +38,6 @@ class Dialect:
     announced: Callable[[Case, Attempt], Link]
     found: Callable[[Case, Attempt], Link]
     transfers: Callable[[Case, list[Attempt]], dict | None] = lambda case, attempts: None
-    live: bool = False
 
 
 def _not_known(number: int) -> Callable[..., Link]:

@@ -30,4 +30,4 @@ def observe(case: Case) -> list[Attempt]:
     return attempts
 
 
-DIALECT = replace(inprocess_p2p.DIALECT, observe=observe, transfers=lambda case, attempts: None, live=False)
+DIALECT = replace(inprocess_p2p.DIALECT, observe=observe, transfers=lambda case, attempts: None)

@@ -47,5 +47,4 @@ DIALECT = replace(
     observe=observe,
     never_seen_hit=never_seen_hit,
     transfers=lambda case, attempts: None,
-    live=False,
 )

@@ -51,5 +51,4 @@ DIALECT = replace(
     observe=observe,
     never_seen_hit=never_seen_hit,
     transfers=lambda case, attempts: None,
-    live=False,
 )

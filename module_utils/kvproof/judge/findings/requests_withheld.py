@@ -27,4 +27,9 @@ FINDING = Finding(
 
 def look(case, attempts):
     if case.probe.get("withheld"):
-        yield Sighting(case.receiver.name, "engines that the experiment is made for", case.probe["withheld"], "no harm")
+        yield Sighting(
+            case.receiver.name,
+            "engines that the experiment is made for",
+            case.probe["withheld"],
+            "such a request could end an engine, and would prove nothing",
+        )

@@ -14,5 +14,4 @@ DIALECT = Dialect(
     announced=conditions.announced,
     found=conditions.found,
     transfers=transfers.measured,
-    live=True,
 )
