@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,13 +59,24 @@ class ActionModule(ControllerAction):
         pairs = [pair for pair in pairs if key_of(pair) not in problems]
         today = datetime.date.today()
         counting, ignored = waivers.active(judging["waive"], today)
-        documents = [self._evidence(pair, answers, judging["limits"]) for pair in pairs]
-        judged = {"unjudged": unjudged, "notes": ignored}
+        secrets = self._secrets(pairs) if self._plan["bundle"] else []
+        documents, verdicts = [], []
+        for pair in pairs:
+            try:
+                evidence = self._evidence(pair, answers, judging["limits"])
+                if self._plan["bundle"]:
+                    evidence = bundle.scrubbed(evidence, secrets)
+                verdict = judge(evidence, counting)
+                packed(verdict)
+            except Exception as exc:  # one pair's odd evidence must not take the others' verdicts
+                unjudged.append({**names_of(pair), "reason": f"its evidence cannot be judged ({_place(exc)})"})
+            else:
+                documents.append(evidence)
+                verdicts.append(verdict)
+        judged = {"unjudged": unjudged, "notes": ignored, "verdicts": verdicts}
         if self._plan["bundle"]:
-            secrets = self._secrets(pairs)
-            documents = [bundle.scrubbed(evidence, secrets) for evidence in documents]
             judged["source"] = {"evidence": documents, "waive": judging["waive"], "on": today.isoformat()}
-        return {**judged, "verdicts": [judge(evidence, counting) for evidence in documents]}
+        return judged
 
     def _evidence(self, pair: dict, answers: dict[tuple, dict], limits: dict[str, float]) -> dict:
         """The evidence document of a pair, of plain JSON types."""
@@ -89,6 +101,12 @@ class ActionModule(ControllerAction):
         """Keys, header values and passwords of every engine that these pairs name."""
         hosts = {pair[role] for pair in pairs for role in ("holder", "receiver")} - set(self._plan["refused"])
         return [secret for host in hosts for secret in bundle.secrets_of(self._variables.of(host))]
+
+
+def _place(exc: Exception) -> str:
+    """What went wrong and where, for whoever mends it."""
+    where = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{type(exc).__name__}: {str(exc)[:100]}, {Path(where.filename).name}:{where.lineno}"
 
 
 def _failing(judged: dict, inconclusive: str) -> list[str]:

@@ -9,7 +9,6 @@ file on the node, also where pipelining is off, and half the CPU there.  Where t
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,10 +21,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed
 from kvproof.node.arguments import NODE
 
-from plugin_utils import node_program
-from plugin_utils.base import Action
+from plugin_utils import bounds, node_program
+from plugin_utils.base import Action, Refused
 
 NOT_FOUND = 127  # a shell's exit code
+LONGEST_REASON = 300  # characters of what a host says about itself
 PARTS = {"engine": "lmcache_node_info", "log": "lmcache_log_info", "controller": "lmcache_controller_info"}
 #: Of a run, as the action kv_reuse_probe returns them for a host.
 REQUESTS = ("ids", "since", "peers")
@@ -39,6 +39,7 @@ class ActionModule(Action):
         "url": {"type": "str"},
         "requests": {"type": "dict", "options": {name: NODE[name] for name in REQUESTS}},
         "as_text": {"type": "bool", "default": False},
+        "timeout": {"type": "float", "default": 60.0},
     }
 
     def arguments(self) -> dict[str, Any]:
@@ -50,26 +51,32 @@ class ActionModule(Action):
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         asked = questions(args)
-        answer = self._by_program(asked, task_vars) or self._by_modules(asked, task_vars)
+        if args["timeout"] <= 0:
+            raise Refused(f"timeout: give a number of seconds above zero, not {args['timeout']:g}")
+        try:
+            with bounds.bounded(args["timeout"]):
+                answer = self._by_program(asked, args["timeout"], task_vars) or self._by_modules(asked, task_vars)
+        except bounds.Exceeded as exc:
+            answer = {"said": {}, "problems": [f"reading this host {exc}"]}
         result = {"seen": packed(answer["said"])} if args["as_text"] else dict(answer["said"])
         return {**result, "failed": True, "msg": "; ".join(answer["problems"])} if answer["problems"] else result
 
-    def _by_program(self, asked: dict[str, dict], task_vars: dict) -> dict | None:
+    def _by_program(self, asked: dict[str, dict], timeout: float, task_vars: dict) -> dict | None:
         """What modules.answer_all() returns on the host; None where the program cannot be run there."""
         if not self._takes_programs():
             return None
         python, is_known = self._python(task_vars)
         self._display.vvv(f"{', '.join(asked)} piped into {python}", host=task_vars.get("inventory_hostname"))
         command = f"{self._compute_environment_string()} {python} -".strip()
-        done = self._low_level_execute_command(command, in_data=node_program.build(asked))
+        done = self._low_level_execute_command(command, in_data=node_program.build(asked, timeout))
         if not is_known and done["rc"] in (NOT_FOUND, node_program.TOO_OLD):
             return None
         # a login shell may print something before it, and after it
         answers = [line for line in done["stdout"].splitlines() if line.startswith(node_program.BEGINS)]
         try:
-            return json.loads(answers[-1])
+            return node_program.answer(answers[-1])
         except (ValueError, IndexError):
-            why = " ".join((done["stderr"] or done["stdout"]).strip().splitlines()[-1:])
+            why = " ".join((done["stderr"] or done["stdout"]).strip().splitlines()[-1:])[:LONGEST_REASON]
             if done["rc"] == node_program.TOO_OLD:
                 why = "it is older than 3.8"
             advice = "set ansible_python_interpreter to a Python 3.8 or later of this host"

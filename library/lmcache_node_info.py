@@ -121,6 +121,12 @@ options:
       - Return everything as one JSON text, RV(seen). As variables of every host it takes a tenth of the memory.
     type: bool
     default: false
+  timeout:
+    description:
+      - Longest duration in seconds of reading the host, whatever it waits for. Only the action of this name, which runs
+        on Ansible's own machine, knows it; an answer of more than 32 MB ends the reading, too.
+    type: float
+    default: 60.0
   controller_url:
     description: URL of the LMCache controller, to see whether it can be reached from here.
     type: str

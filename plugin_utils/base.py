@@ -7,7 +7,9 @@ from __future__ import annotations
 import gc
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from kvproof.report.views.clean import harmless
 
 
 class Refused(Exception):
@@ -28,9 +30,11 @@ class Action(ActionBase):
         gc.freeze()
         self._display.vvv(f"Using action {self._task.action}", host=(task_vars or {}).get("inventory_hostname"))
         try:
-            return {**result, **self.answer(self.arguments(), task_vars or {})}
+            return {**result, **harmless(self.answer(self.arguments(), task_vars or {}))}
         except Refused as refusal:
-            return dict(result, failed=True, msg=str(refusal))
+            return dict(result, failed=True, msg=harmless(str(refusal)))
+        except AnsibleConnectionFailure as lost:  # ssh's words, and so the server's
+            raise AnsibleConnectionFailure(harmless(str(lost))) from None
 
     def arguments(self) -> dict[str, Any]:
         """The task's arguments, of the types that SPEC has.  Raises AnsibleActionFail."""

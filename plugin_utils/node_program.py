@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -19,12 +20,18 @@ ROOMS = ("node", "stack")
 TOO_OLD = 38
 #: What the line begins with that the program prints.
 BEGINS = '{"said": '
+#: What an answer may have, and how much of it is taken.
+PARTS = ("node", "log", "controller")
+MOST_LAYERS = 24
+MOST_PROBLEMS = 8
+LONGEST_PROBLEM = 300  # characters
 
 _PROGRAM = """\
 import sys
 if sys.version_info < (3, 8):
     sys.exit({too_old})
-import base64, json, zlib
+import base64, json, signal, zlib
+signal.alarm({seconds})
 from importlib.machinery import ModuleSpec
 SOURCES = json.loads(zlib.decompress(base64.b64decode("{sources}")).decode("utf-8"))
 class Sources:
@@ -57,7 +64,40 @@ def _text(content: bytes) -> str:
 SOURCES = _sources()  # once, before Ansible forks
 
 
-def build(asked: dict[str, dict]) -> bytes:
-    """The program for modules.answer_all(asked).  It prints what that returns as one line of JSON."""
+def build(asked: dict[str, dict], seconds: float = 60) -> bytes:
+    """The program for modules.answer_all(asked).  It prints what that returns as one line of JSON, and ends itself a
+    little after so many seconds, when nobody waits for it any more."""
     packed = _text(json.dumps(asked).encode())
-    return _PROGRAM.format(too_old=TOO_OLD, sources=SOURCES, asked=packed).encode("ascii")
+    return _PROGRAM.format(too_old=TOO_OLD, sources=SOURCES, asked=packed, seconds=math.ceil(seconds) + 5).encode(
+        "ascii"
+    )
+
+
+def answer(line: str) -> dict:
+    """What a host answered, of the line that it printed; whatever is not as it should be is one of its problems.
+
+    Raises ValueError where the line is no JSON.
+    """
+    try:
+        found = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    said, problems = found.get("said"), found.get("problems")
+    if not isinstance(said, dict) or not isinstance(problems, list) or is_deep(said):
+        return {"said": {}, "problems": ["its answer is not what was asked for: see what answers there as its Python"]}
+    parts = {name: part for name, part in said.items() if name in PARTS and isinstance(part, dict)}
+    lost = [f"its {name} is no object" for name in said if name not in parts]
+    return {"said": parts, "problems": [*(str(one)[:LONGEST_PROBLEM] for one in problems[:MOST_PROBLEMS]), *lost[:3]]}
+
+
+def is_deep(value: object) -> bool:
+    """Whether something lies in more lists and objects than any answer has."""
+    layer = [value]
+    for _ in range(MOST_LAYERS):
+        layer = [
+            part
+            for one in layer
+            if isinstance(one, (dict, list))
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(layer)

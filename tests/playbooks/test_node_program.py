@@ -82,7 +82,7 @@ class Action(lmcache_node_info.ActionModule):
 
     def ask(self, task_vars: dict) -> dict:
         wanted = {"lmcache_controller_info": {}}
-        return self._by_program(wanted, task_vars) or self._by_modules(wanted, task_vars)
+        return self._by_program(wanted, 60.0, task_vars) or self._by_modules(wanted, task_vars)
 
 
 SAID = {"stdout": 'a banner\n{"said": {"controller": {"by": "program"}}, "problems": []}\nlogged out\n'}

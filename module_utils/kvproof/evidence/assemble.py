@@ -49,9 +49,9 @@ def seen(result: dict) -> dict:
 
 def node_of(result: dict) -> dict | None:
     """NODE of a registered result; a host where the task could not run becomes a NODE that says so."""
-    if result.get("node"):
+    if isinstance(result.get("node"), dict):
         return dict(result["node"])
-    if result.get("log"):
+    if isinstance(result.get("log"), dict):
         return {"schema": "kvproof.node/1", "ssh": "not-used", "log": dict(result["log"])}
     lost = _lost(result)
     return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))} if lost else None
@@ -59,7 +59,7 @@ def node_of(result: dict) -> dict | None:
 
 def controller_of(name: str, result: dict) -> dict | None:
     """CONTROLLER of a registered result, named after its inventory host."""
-    if result.get("controller"):
+    if isinstance(result.get("controller"), dict):
         return dict(result["controller"], name=name)
     return {"schema": "kvproof.controller/1", "name": name, "ssh": _lost(result)} if _lost(result) else None
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import signal
 import subprocess
-import threading
 import time
 
 from ...stack import lines
@@ -16,6 +17,7 @@ from .files import MAX_LINE, read_file
 
 __all__ = ["Want", "bad_source", "document", "read"]
 
+_GRACE_SECONDS = 2.0  # for a command that has closed its output
 _STARTUP_SECONDS = 900.0  # an engine's start-up lines come within this time of its process' start
 
 
@@ -108,35 +110,39 @@ def _stream(log, argv, want, head_only=False):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=dict(os.environ, LC_ALL="C"),
+            start_new_session=True,  # so that what it starts ends with it
         )
     except OSError as error:
         log["state"] = "failed"
         log["detail"] = f"{argv[0]} could not be started: {error.strerror}"
         return
-    timed_out = threading.Event()
-    timer = threading.Timer(want.timeout, lambda: (timed_out.set(), process.kill()))
-    timer.start()
+    timed_out = False
     collector = Collector(log, want)
     sink = collector.feed_head if head_only else collector.feed
     offset, last = 0, b""
     try:
-        for raw in iter(lambda: process.stdout.readline(MAX_LINE), b""):
+        for raw in _lines_until(process.stdout.fileno(), time.monotonic() + want.timeout):
             sink(raw, offset)
             offset += len(raw)
             last = raw
             if offset >= limit:
-                process.kill()
                 break
-        process.wait()
+    except TimeoutError:
+        timed_out = True
     finally:
-        timer.cancel()
+        if timed_out or offset >= limit:
+            _end(process)
         process.stdout.close()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:  # it closed its output and stays, or may not be ended by us
+        _end(process)
     collector.finish()
     cut = offset >= limit
     log["bytes_read"] += offset
     log["state"] = "ok"
     log["whole"] = not cut
-    if timed_out.is_set():
+    if timed_out:
         log["state"] = "failed"
         log["detail"] = f"{argv[0]} did not end within {want.timeout:g} s"
     elif cut and not head_only:
@@ -145,3 +151,36 @@ def _stream(log, argv, want, head_only=False):
     elif process.returncode and not cut:
         log["state"] = "failed"
         log["detail"] = f"{argv[0]} ended with code {process.returncode}: {lines.clean(last).strip()[:200]}"
+
+
+def _lines_until(descriptor, end):
+    """Lines of a pipe, overlong ones in pieces; raises TimeoutError where it is still open at `end` (monotonic).
+
+    Whoever holds the pipe open, the child or what that started, is not waited for any longer.
+    """
+    rest = b""
+    while True:
+        if not select.select([descriptor], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise TimeoutError
+        piece = os.read(descriptor, MAX_LINE)
+        if not piece:
+            break
+        rest += piece
+        *whole, rest = rest.split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+        if len(rest) > MAX_LINE:
+            yield rest
+            rest = b""
+        if time.monotonic() > end:
+            raise TimeoutError
+    if rest:
+        yield rest
+
+
+def _end(process):
+    """Kills a command and what it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except OSError:  # it has ended, or is another user's
+        pass

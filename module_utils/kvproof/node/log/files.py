@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import time
+import zlib
 from collections.abc import Callable, Iterator
 
 from ...stack import lines
@@ -256,7 +257,7 @@ def _read_rotated(log, path, want, clock, deadline):
             part, begins_inside = _read_sibling(
                 sibling, want, clock, wants_run=wants_run, budget=left, deadline=deadline
             )
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             log["detail"] = f"{sibling} could not be read: {error}"
             return
         log["bytes_read"] += part["bytes_read"]

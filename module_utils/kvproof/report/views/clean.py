@@ -8,15 +8,33 @@ import re
 from typing import Any
 
 LIMIT = 600  # characters of any one text
+LONGEST = 20 * LIMIT  # of one that is looked at: most of it may be invisible
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
 def line(text: str, limit: int = LIMIT) -> str:
     """One printable line: no terminal sequences, white space as single blanks, other invisible characters escaped."""
-    flat = " ".join(_TERMINAL.sub("", text).split())
-    if not flat.isprintable():
-        flat = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
-    return short(flat, limit)
+    return short(_escaped(" ".join(_TERMINAL.sub("", text[:LONGEST]).split())), limit)
+
+
+def harmless(value: Any) -> Any:
+    """A copy of a task's result that Ansible may display: its strings in their lines and of their length, but without
+    terminal sequences, and with invisible characters escaped."""
+    if isinstance(value, str):
+        if value.isprintable():
+            return value
+        return "\n".join(_escaped(part) for part in _TERMINAL.sub("", value).split("\n"))
+    if isinstance(value, dict):
+        return {harmless(key): harmless(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [harmless(item) for item in value]
+    return value
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def short(text: str, limit: int) -> str:
