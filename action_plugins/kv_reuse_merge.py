@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import json
+import stat
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from kvproof.report.merge import Source, merge
 
 from plugin_utils.base import ControllerAction, Refused
 
+MOST_BYTES = 64 << 20  # of one report; that of a thousand pairs has a third of it
 ENGINES = [group for group, role in topology.GROUPS.items() if role != "controller"]
 
 
@@ -62,6 +64,13 @@ def _files(word: str) -> list[Path]:
 
 def _read(path: Path) -> Source:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return Source(str(path), trouble="it is no file: correct reports=")
+        if status.st_size > MOST_BYTES:
+            return Source(
+                str(path), trouble=f"it has more than {MOST_BYTES >> 20} MB, which no run writes: leave it out"
+            )
         return Source(str(path), json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         return Source(str(path), trouble=f"it cannot be read ({error.strerror}): correct reports=")

@@ -13,8 +13,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -41,7 +39,7 @@ from kvproof.probe.options import (
 from kvproof.probe.rounds import probe_rounds
 from kvproof.stack import architectures
 
-from plugin_utils import reporter
+from plugin_utils import lifetime, reporter
 from plugin_utils.base import Action, Refused
 from plugin_utils.ssh_login import login
 from plugin_utils.variables import RoleVariables
@@ -85,6 +83,7 @@ class PlannedProbes:
         self._check_mode = action._task.check_mode
 
     def result(self) -> dict[str, Any]:
+        lifetime.end_with(os.getppid())
         probes, requests = {}, {}
         for cluster, answers in self._in_processes():
             probes[cluster] = packed(answers)
@@ -177,13 +176,7 @@ class PlannedProbes:
 
 
 def _end_with(parent: int) -> None:
-    """A process that probes ends with the task, whatever ended that: nobody would take its answers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """A process that probes ends with the task."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)  # instead of the handlers of Ansible's worker
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    lifetime.end_with(parent)

@@ -26,6 +26,7 @@ SHIPPED = {
     "meta",
     "module_utils",
     "playbooks",
+    "SECURITY.md",
     "plugin_utils",
     "plugins",
     "roles",

@@ -21,6 +21,7 @@ from .document import empty_engine
 CONTACT_TIMEOUT_S = 10.0
 INTERNAL_TIMEOUT_S = 2.0
 MOST_MODELS = 256
+NOT_ASKED = ("ssh", "deadline")  # errors that say nothing about an engine
 LONGEST_NAME = 512  # characters of a model's name or path
 MOST_BACKENDS = 64
 
@@ -79,7 +80,7 @@ class Engine:
             document["reachable"] = True
         except RequestFailed as exc:
             # Any HTTP answer means that something is there, even one that says no; without a tunnel nothing was asked.
-            document["reachable"] = None if exc.error["kind"] == "ssh" else exc.error["status"] is not None
+            document["reachable"] = None if exc.error["kind"] in NOT_ASKED else exc.error["status"] is not None
             document["health"] = {"status": exc.error["status"]} if document["reachable"] else None
             document["error"] = exc.error
             self._note(f"{self.settings.role}.health", exc.error)

@@ -30,6 +30,7 @@ from .run import Run
 NAME = "bundle.json.gz"
 SCHEMA, VERSION = "kvproof.bundle/", 1
 MAX_BYTES = 1 << 30  # of the document; what a thousand pairs need is a third of it
+MOST_RATIO, SMALL_BYTES = 60, 4 << 20  # how far a bundle may unpack; evidence packs to a tenth or a thirtieth
 # Texts that engines and tools wrote: in these even a short header value is taken out.
 _FREE = frozenset(("text", "line", "detail", "ssh_reason"))
 _LONG, _SHORT = 8, 4
@@ -104,12 +105,14 @@ def unpack(raw: bytes) -> dict[str, Any]:
     """The document in a bundle's bytes.  Raises Unreadable."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-            text = file.read(MAX_BYTES + 1)
+            text = file.read(min(MAX_BYTES, max(SMALL_BYTES, MOST_RATIO * len(raw))) + 1)
     except gzip.BadGzipFile as error:
         why = "it is not gzip-compressed" if raw[:2] != b"\x1f\x8b" else str(error)
         raise Unreadable(f"it is damaged or no bundle ({why}); copy {NAME} again from the run's reports") from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"it is damaged ({error}); copy {NAME} again from the run's reports") from error
+    if len(text) > max(SMALL_BYTES, MOST_RATIO * len(raw)):
+        raise Unreadable(f"it unpacks to more than {MOST_RATIO} times its size, which none that a run wrote does")
     if len(text) > MAX_BYTES:
         raise Unreadable(f"it holds more than {MAX_BYTES >> 20} MiB, which no run writes")
     try:

@@ -78,6 +78,20 @@ def note(slug: str, build, name: str | None = None, verdict: str = "pass", host:
 # ---- documents that need more than one line
 
 
+def hung(role: str) -> dict:
+    """The engine answers nothing from the second trial on."""
+    document = pair("proven", "proven", "proven")
+    trial, trials = document["probe"]["trials"][1], document["probe"]["trials"]
+    late = {"kind": "timeout", "status": None, "text": "it did not finish its answer within 60.0 s"}
+    request = trial["reuse" if role == "receiver" else "seed"]
+    request.update(error=late, total_s=60.0, ttft_s=None, itl_s=None)
+    del trials[2:]
+    if role == "holder":
+        trial.update(reuse=None, knockout=None)
+    document["probe"]["engines"][role]["metrics"]["after"] = {"state": "error", "error": late, "values": {}}
+    return document
+
+
 def damaged(*shifts: float) -> dict:
     """Reuses whose log-probabilities are so many nats away from their recompute's."""
     document = pair(*("proven",) * len(shifts))
@@ -456,6 +470,8 @@ CASES = [
     failure("engine-errors", lambda: http_error(pair(), "receiver", 500), "a server that answers 500", RECEIVER),
     failure("engine-errors", lambda: all_failing("receiver", "stream"), "every stream is cut", RECEIVER),
     failure("engine-errors", lambda: all_failing("holder", "http", 404), "every seed gets 404", HOLDER),
+    failure("engine-hangs", lambda: hung("receiver"), "a receiver that is stopped in the middle", RECEIVER),
+    failure("engine-hangs", lambda: hung("holder"), "a holder that is stopped in the middle", HOLDER),
     validity("request-refused", lambda: http_error(pair(), "receiver", 401)),
     failure(
         "model-not-served",

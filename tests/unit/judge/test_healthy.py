@@ -133,7 +133,10 @@ def test_a_deadline_is_no_broken_engine_where_it_answered_before():
     document["probe"]["trials"][0]["seed"]["error"] = {"kind": "deadline", "status": None, "text": "out of time"}
     assert told(document) == ("inconclusive", ["experiment-incomplete"])
     document["probe"]["warmup"] = []
+    document["probe"]["trials"][0]["seed"]["total_s"] = 30.0
     assert told(document) == ("fail", ["engine-errors"]), "an engine that never answered anything"
+    document["probe"]["trials"][0]["seed"]["total_s"] = 0.001
+    assert told(document) == ("inconclusive", ["experiment-incomplete"]), "it had no time to answer"
 
 
 def test_a_deadline_midway_leaves_less_than_was_asked_for():

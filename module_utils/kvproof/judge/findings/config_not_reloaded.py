@@ -16,7 +16,7 @@ FINDING = Finding(
         "differs from what the engine runs with, the file is not in force."
     ),
     evidence="The LMCache YAML against the effective configuration (internal API or the engine's own log line).",
-    remedy="Restart the engine, or bring the file in line with what runs.",
+    remedy="Restart the engine, or bring the file in line with what runs; what is set in two places, set in one.",
     source="LMCache 0.5.6, precedence of configuration",
     explains=frozenset([]),
 )
@@ -54,8 +54,25 @@ def look(case, attempts):
                 side.name,
                 "; ".join(f"{k}: {on_disk[k]}" for k in apart) + " (file)",
                 "; ".join(f"{k}: {values[k]}" for k in apart) + " (in force)",
-                "the file was changed after the start, or the environment overrides it",
+                _why(side, apart),
             )
+
+
+def _why(side, keys) -> str:
+    """What set the values in force, as far as the engine's command line and environment tell."""
+    engine = side.node.get("engine") or {}
+    transfer = (engine.get("options") or {}).get("kv-transfer-config")
+    extra = (transfer.get("kv_connector_extra_config") if isinstance(transfer, dict) else None) or {}
+    on_line = [key for key in keys if f"lmcache.{key}" in extra]
+    in_environment = [
+        key for key in keys if key not in on_line and f"LMCACHE_{key.upper()}" in (engine.get("env") or {})
+    ]
+    rest = [key for key in keys if key not in (*on_line, *in_environment)]
+    parts = [f"kv_connector_extra_config on the engine's command line sets {', '.join(on_line)}"] * bool(on_line)
+    parts += [f"the environment sets {', '.join(in_environment)}"] * bool(in_environment)
+    if rest:
+        parts.append("the file was changed after the start" + ("" if parts else ", or the environment overrides it"))
+    return "; ".join(parts)
 
 
 def _plain(key, value):

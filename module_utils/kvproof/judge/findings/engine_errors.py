@@ -23,6 +23,7 @@ FINDING = Finding(
 
 ALWAYS = ("stream", "json", "connect")  # these say that the engine failed; time-outs may be a slow one
 LATE = ("timeout", "deadline")
+LEAST_S = 1.0  # an engine had so much time at least, where the deadline ended a request
 
 
 def look(case, attempts):
@@ -31,7 +32,7 @@ def look(case, attempts):
         failed = [r["error"] for r in done if r.get("error")]
         answered = len(failed) < len(done)
         work = [r for r in done if r.get("role") in ("seed", "reuse")] or done
-        broken = [r["error"] for r in work if r.get("error") and _broken(r["error"], answered)]
+        broken = [r["error"] for r in work if r.get("error") and _broken(r, answered)]
         first = side.engine.get("error") or {}
         if work and len(broken) == len(work):
             yield Sighting(
@@ -46,8 +47,10 @@ def look(case, attempts):
             )
 
 
-def _broken(error: dict, answered: bool) -> bool:
-    return _refused(error) or error.get("kind") in ALWAYS or (error.get("kind") in LATE and not answered)
+def _broken(request: dict, answered: bool) -> bool:
+    error = request["error"]
+    late = error.get("kind") in LATE and (request.get("total_s") or 0) >= LEAST_S
+    return _refused(error) or error.get("kind") in ALWAYS or (late and not answered)
 
 
 def _refused(error: dict) -> bool:

@@ -46,7 +46,7 @@ def look(case, attempts):
             yield Sighting(
                 side.name,
                 "LMCache initialised",
-                str(lines[0].get("line") or lines[0].get("text") or lines[0]["kind"]),
+                _words(lines[0]),
                 "LMCache's initialisation failed and the engine went on without it",
                 strength=HINT if works else CERTAIN,
             )
@@ -57,3 +57,10 @@ def look(case, attempts):
                 "the worker's internal API answers 503 for /backends",
                 "the cache engine of this worker is not there",
             )
+
+
+def _words(event) -> str:
+    """The line, or of a traceback that it begins the exception, which is what went wrong."""
+    line, text = event.get("line") or "", event.get("text") or ""
+    exception = "" if text.startswith("Traceback") else text
+    return str(exception if "Traceback" in line and exception else line or text or event["kind"])

@@ -135,7 +135,8 @@ def _stream(log, argv, want, head_only=False):
         process.stdout.close()
     try:
         process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:  # it closed its output and stays, or may not be ended by us
+    except subprocess.TimeoutExpired:  # it closed its output and stays
+        timed_out = True
         _end(process)
     collector.finish()
     cut = offset >= limit
@@ -182,5 +183,6 @@ def _end(process):
     """Kills a command and what it started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
-    except OSError:  # it has ended, or is another user's
+        process.wait(_GRACE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):  # it has ended, or is another user's
         pass

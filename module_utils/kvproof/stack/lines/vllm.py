@@ -7,7 +7,9 @@ OTHERS = [
     (
         "engine_started",
         "non-default args: ",
-        r"non-default args: (?:.*KVTransferConfig\(kv_connector='(?P<connector>\w+)'.*?kv_role='(?P<role>\w+)')?",
+        # at the beginning of a line alone: a prompt that is logged may have these words, too
+        r"^[^\"'{}]{0,160}\b(?:INFO|DEBUG)\b[^\"'{}]{0,80}non-default args: "
+        r"(?:.*KVTransferConfig\(kv_connector='(?P<connector>\w+)'.*?kv_role='(?P<role>\w+)')?",
     ),
 ]
 STARTUP = ["engine_started"]
