@@ -26,6 +26,8 @@ _WORDS = {
 }
 _WORDS.update({"~": None, "": None})
 
+LONGEST_LINE = 8192  # the expressions take the square of a line's length
+
 
 class NotReadable(ValueError):
     """The text is not YAML, or not in the style that is understood; the message is one sentence."""
@@ -68,9 +70,12 @@ def read_flat(text: str) -> dict:
         if content == "...":
             break
         try:
+            if len(line) > LONGEST_LINE:
+                raise NotReadable(f"more than {LONGEST_LINE} characters")
             indented = line[0] in " \t"
             if key is not None and content.startswith("- ") and not skipping:
-                found[key] = [*(found[key] or []), scalar(content[2:])]
+                found[key] = found[key] or []
+                found[key].append(scalar(content[2:]))
             elif skipping and indented:
                 continue
             elif key is not None and indented and found[key] is None:
