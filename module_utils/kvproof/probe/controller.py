@@ -73,7 +73,7 @@ def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:
     """The engine's instance id at the controller: from its own configuration, else by its address."""
     own = engine.conf("lmcache_instance_id")
     names = {str(worker["instance_id"]) for worker in workers}
-    if own in names:
+    if isinstance(own, str) and own in names:
         return own
     addresses = _addresses(urlsplit(engine.settings.url).hostname or "")
     if engine.tunnel:  # the URL is as the node sees it: its loopback addresses are not this machine's, nor a peer's

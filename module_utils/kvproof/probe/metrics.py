@@ -8,11 +8,11 @@ but ``source``, which becomes part of the key: ``vllm:prompt_tokens_by_source_to
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from typing import Any
 
+from ..stack.numbers import is_plausible
 from ..transport.http import HttpClient, RequestFailed, looks_like_html
 
 try:
@@ -67,6 +67,7 @@ WANTED = (
     "lmcache:lmcache_is_healthy",
 )
 _NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED)
+LONGEST_ERROR = 400  # characters: the parser quotes the whole line that it does not take
 _GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
 _SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s+-?\d+)?\s*$", re.M)
 
@@ -90,7 +91,7 @@ def scrape(http: HttpClient, url: str, timeout: float = 10.0) -> dict[str, Any]:
         document.update(read_page(body))
     except ValueError as exc:
         document["state"] = "not-prometheus"
-        document["error"] = {"kind": "stream", "status": None, "text": f"{url} {exc}"}
+        document["error"] = {"kind": "stream", "status": None, "text": f"{url} {exc}"[:LONGEST_ERROR]}
     return document
 
 
@@ -108,6 +109,8 @@ def read_page(body: bytes) -> dict[str, Any]:
     seen: dict[str, int] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
+            if not is_plausible(sample.value):
+                continue
             source = sample.labels.get("source")
             key = f"{sample.name}{{source={source}}}" if source else sample.name
             values[key] = values.get(key, 0.0) + sample.value
@@ -115,5 +118,4 @@ def read_page(body: bytes) -> dict[str, Any]:
     for key in _GAUGES_AVERAGED:
         if key in values:
             values[key] /= seen[key]
-    finite = {key: value for key, value in values.items() if math.isfinite(value)}
-    return {"state": "ok", "lmcache": bool(re.search(r"^lmcache:", text, re.M)), "values": finite}
+    return {"state": "ok", "lmcache": bool(re.search(r"^lmcache:", text, re.M)), "values": values}
