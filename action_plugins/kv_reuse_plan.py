@@ -16,6 +16,7 @@ from kvproof.evidence.assemble import packed
 from kvproof.judge import waivers
 from kvproof.plan import topology
 
+from plugin_utils import reporter
 from plugin_utils.base import ControllerAction, Refused
 from plugin_utils.variables import RoleVariables
 
@@ -44,6 +45,8 @@ class ActionModule(ControllerAction):
         in_play, play = task_vars["ansible_play_hosts_all"], self._task.get_play()
         if play.serial and set(task_vars["ansible_play_batch"]) != set(in_play):
             raise Refused(SERIAL)
+        if reporter.trouble():
+            raise Refused(f"kv_reuse: {reporter.trouble()}: a run whose reports are lost proves nothing to anybody")
         parallel = args["parallel_pairs"] or 1
         if parallel < 1:
             raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")

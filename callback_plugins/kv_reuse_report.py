@@ -84,6 +84,7 @@ class CallbackModule(CallbackBase):
         super().__init__(display, options)
         self._run = Run(_now())
         self._folder: Path | None = None  # None: nothing was written yet
+        self.trouble: str | None = None  # why nothing can be written there
         self._uses_role = False
         self._progress = progress.Progress()
         self._line = screen.ChangingLine()
@@ -189,6 +190,7 @@ class CallbackModule(CallbackBase):
 
     def _write(self, doc: dict) -> list[str]:
         written, problems = files.write(self._folder, doc)
+        self.trouble = problems[0] if problems and not written else None
         if problems and doc["status"] == "complete":
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             self._display.warning(

@@ -18,6 +18,11 @@ def claim(callback: object) -> bool:
     return _reporting is callback
 
 
+def trouble() -> str | None:
+    """Why the run's reports cannot be written, as its beginning showed; None where they can, or nobody reports."""
+    return _reporting.trouble if _reporting else None
+
+
 def tell_probed(pairs: list[dict]) -> None:
     """These pairs have been probed, says the task that probes, while it runs."""
     if _reporting:

@@ -108,7 +108,11 @@ def test_variables_of_a_play_and_of_its_role_count(up, tmp_path):
     assert {trial["expected"] for trial in pair["trials"]} == {2 * 256}
 
 
-def test_a_run_that_is_interrupted_sends_no_more_prompts(up, tmp_path):
+@pytest.mark.parametrize(
+    ("end", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGKILL), (os.kill, signal.SIGHUP), (os.kill, signal.SIGTERM)],
+)
+def test_a_run_that_is_ended_sends_no_more_prompts(up, tmp_path, end, number):
     command = [PLAYBOOK, "-i", up.inventory, "validate.yml", "-e", f"kv_reuse_reports_dir={tmp_path / 'reports'}"]
     run = subprocess.Popen(
         [*command, "-e", "kv_reuse_trials=20"],
@@ -122,7 +126,7 @@ def test_a_run_that_is_interrupted_sends_no_more_prompts(up, tmp_path):
         next(line for line in run.stdout if "Send the prefill and decode requests" in line)
         assert _until(lambda: len(_processes(tmp_path)) >= 2 + CLUSTERS)  # ansible-playbook, its worker, the probing
     finally:
-        os.killpg(run.pid, signal.SIGINT)
+        end(run.pid, number)
         run.communicate(timeout=60)
     assert run.returncode != 0
     assert _until(lambda: not _processes(tmp_path)), "processes of the run go on"

@@ -72,6 +72,7 @@ def _workers(url, timeout):
     if answer.state != "ok":
         return http, None
     registered = workers.listed(decoded)
+    http["text"] = http["text"] or workers.left_out(decoded)
     if registered is None:
         http.update(state="error", text="the answer is not a list of workers")
     return http, registered

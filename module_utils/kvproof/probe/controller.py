@@ -37,7 +37,7 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
     state: dict[str, Any] = {"state": "ok", "status": 200, "text": None}
     registered = None
     try:
-        registered = read_workers(http)
+        registered, state["text"] = _read(http)
     except RequestFailed as exc:
         state = {
             "state": _HTTP_STATES.get(exc.error["kind"], "error"),
@@ -59,14 +59,20 @@ def read_controller(http: HttpClient | None) -> dict[str, Any] | None:
 
 def read_workers(http: HttpClient) -> list[dict[str, Any]]:
     """The controller's registered workers.  Raises RequestFailed."""
-    registered = workers.listed(http.get_json(workers.PATH, TIMEOUT_S))
+    return _read(http)[0]
+
+
+def _read(http: HttpClient) -> tuple[list[dict[str, Any]], str | None]:
+    """The workers, and a sentence on those that were left out."""
+    answer = http.get_json(workers.PATH, TIMEOUT_S)
+    registered = workers.listed(answer)
     if registered is None:
         raise RequestFailed(
             "json",
             f"{http.base}{workers.PATH} names no workers; "
             "see that kv_reuse_controller_url is that of lmcache_controller",
         )
-    return registered
+    return registered, workers.left_out(answer)
 
 
 def instance_of(engine: Engine, workers: list[dict[str, Any]]) -> str | None:

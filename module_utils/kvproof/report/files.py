@@ -15,7 +15,7 @@ from .parts import Verdict
 def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
     """Writes every view of a document.  Returns (names written, sentences about those that were not).
 
-    A view that could not be made loses its file, so that none of an earlier run stays in its place.
+    A view that could not be made or written loses its file, so that none of an earlier run stays in its place.
     """
     written, problems = [], []
     try:
@@ -31,6 +31,7 @@ def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
                 _replace(folder / name, text.encode())
                 written.append(name)
         except OSError as error:
+            discard(folder / name)
             problems.append(f"cannot write {folder / name}: {_why(error)}")
     return written, problems
 

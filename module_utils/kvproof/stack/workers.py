@@ -31,7 +31,8 @@ def listed(answer: object) -> list[dict] | None:
     return [{field: plain(worker.get(field)) for field in _FIELDS} for worker in workers[:MOST]]
 
 
-def left_out(answer: object) -> int:
-    """How many workers of an answer listed() leaves out: no cluster has so many."""
+def left_out(answer: object) -> str | None:
+    """How many workers of an answer listed() leaves out, in words: no cluster has so many."""
     workers = answer.get("workers") if isinstance(answer, dict) else None
-    return max(0, len(workers) - MOST) if isinstance(workers, list) else 0
+    more = len(workers) - MOST if isinstance(workers, list) else 0
+    return f"{more} workers beyond the first {MOST} are left out" if more > 0 else None
