@@ -797,3 +797,28 @@ def test_texts_of_a_finding(finding):
 def test_a_log_that_both_engines_may_write_to_does_not_prove_one_engine():
     document = no_log(seeds_astray(*("local",) * 3), "holder")
     assert "same-engine-answers" not in [one["slug"] for one in judge(document)["findings"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        (
+            "nodes.holder.engine.options",
+            {"kv-transfer-config": {"kv_connector_extra_config": {"lmcache.local_cpu": True}}},
+            "kv_connector_extra_config on the engine's command line sets local_cpu",
+        ),
+        ("nodes.holder.engine.env", {"LMCACHE_LOCAL_CPU": "true"}, "the environment sets local_cpu"),
+    ],
+)
+def test_the_layer_that_overrides_the_file_is_named(path, value, why):
+    document = put(put(pair(), "nodes.holder.config_file.values.local_cpu", False), path, value)
+    [found] = [one for one in judge(document)["findings"] if one["slug"] == "config-not-reloaded"]
+    assert found["reason"] == why
+
+
+def test_a_failed_start_is_quoted_by_its_exception():
+    document = degraded()
+    [event] = [one for one in document["nodes"]["receiver"]["log"]["head"] if one["kind"] == "degraded"][:1]
+    event.update(line="LMCache ERROR: Failed: Traceback (most recent call last):", text="ValueError: no such device")
+    [found] = [one for one in judge(document)["findings"] if one["slug"] == "lmcache-degraded"]
+    assert found["observed"] == "ValueError: no such device"

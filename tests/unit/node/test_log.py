@@ -429,3 +429,11 @@ def test_a_source_that_is_none(source, said):
 @pytest.mark.parametrize("source", [None, {"file": "/a", "unit": None}, {"unit": "vllm"}, {"command": ["a", "b"]}])
 def test_a_source_that_is_one(source):
     assert logs.bad_source(source) is None
+
+
+def test_a_prompt_that_is_logged_is_no_start_of_the_engine(tmp_path):
+    log = tmp_path / "engine.log"
+    seed = line("Initialized NONE_HASH=7", 1)
+    log.write_bytes(START + seed + b"INFO 11-24 02:25:00 [logger.py:43] prompt: 'non-default args: {}', params: None\n")
+    head = logs.read({"file": str(log)}, logs.Want())["head"]
+    assert [event["kind"] for event in head] == ["engine_started", "none_hash"]

@@ -216,10 +216,30 @@ def test_a_tokenizer_that_was_given_is_wanted(cluster, tmp_path):
 @pytest.mark.parametrize(("length", "slug"), [(90, "prompt-too-long"), (50, "prompt-shorter-than-chunk")])
 def test_what_does_not_fit_is_not_sent(cluster, length, slug):
     cluster.decode.max_model_len = length
-    probe = run(cluster, settings={"max_tokens": 16})
+    probe = run(cluster, settings={"max_tokens": 16, "chunks": 4})
     assert probe["prompt"]["refused"]["slug"] == slug
     assert probe["trials"] == probe["warmup"] == []
     assert "/v1/completions" not in cluster.prefill.paths() + cluster.decode.paths()
+
+
+def test_fewer_chunks_than_usual_are_sent_where_the_operator_named_no_number(cluster):
+    cluster.decode.max_model_len = 90
+    probe = run(cluster, settings={"max_tokens": 16, "chunks": 0})
+    assert probe["prompt"]["shortened"] == "3 of 4 chunks, so that a prompt fits max_model_len 90"
+    assert probe["trials"]
+    assert all(trial["reuse"]["cached_tokens"] >= trial["expected_hit"] >= 3 * CHUNK for trial in probe["trials"])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"chunks": 2_000_000}, {"chunk_size": 10**9}, {"chunks": 1, "lengths": (2 * 10**9,)}]
+)
+def test_a_prompt_that_no_model_takes_is_not_even_built(cluster, settings):
+    cluster.prefill.max_model_len = cluster.decode.max_model_len = None
+    began = time.monotonic()
+    probe = run(cluster, settings=settings)
+    assert time.monotonic() - began < 10
+    refused = probe["prompt"]["refused"] or {"text": probe["lengths"][0]["skipped"]}
+    assert "any model takes" in refused["text"]
 
 
 def test_the_internal_api_gives_sizes_and_only_listed_keys(cluster):

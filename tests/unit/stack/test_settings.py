@@ -104,6 +104,17 @@ def test_redact(text, kept):
         ("'password': 'hunter2',", "hunter2"),
         ("using hf_abcdefgh12345", "hf_abcdefgh"),
         ("token: abc", "abc"),
+        ("AWS_SECRET_ACCESS_KEY=wJalr/XUtn done", "wJalr"),
+        ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+        ("secret_key=hush", "hush"),
+        ("credential=hush", "hush"),
+        ("pwd=hush", "hush"),
+        ("pass: hush", "hush"),
+        ("--password hush rest", "hush"),
+        ("--s3-secret-key hush rest", "hush"),
+        ("with token 0a1b2c3d4e5f6a7b8c9d", "0a1b2c3d"),
+        ("AKIAIOSFODNN7EXAMPLE", "AKIAIOSF"),
+        ("x" * 4000 + "http://user:hush@" + "y" * 4000, "hush"),
     ],
 )
 def test_redact_line(line, gone):
@@ -111,8 +122,11 @@ def test_redact_line(line, gone):
 
 
 def test_words_of_ordinary_lines_stay():
-    line = "Max retry count reached for lookup_id cmpl-1, Total tokens: 5"
-    assert redact.redact_line(line) == line
+    for line in (
+        "Max retry count reached for lookup_id cmpl-1, Total tokens: 5",
+        "the first token after 0.5 s; token database, max_tokens=5, compass: north, bypass: 5",
+    ):
+        assert redact.redact_line(line) == line
 
 
 def test_options_in_all_their_forms():
