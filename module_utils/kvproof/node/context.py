@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One engine's node while it is read: what was asked, what was read of it so far, and what several readers need."""
+"""One engine's node while it is read: how to read it, what was read of it so far, and what several readers need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from . import config, sockets
 class Node:
     """`node["log"]` is that part of the NODE document, read by its reader when it is first wanted.
 
-    `asked`: values of arguments.NODE.  `readers`: name of a part → what reads it, given this Node.
+    `options`: values of arguments.NODE.  `readers`: name of a part → what reads it, given this Node.
     """
 
-    def __init__(self, asked: dict, readers: dict, proc: str = "/proc"):
-        self.asked, self.proc = asked, proc
+    def __init__(self, options: dict, readers: dict, proc: str = "/proc"):
+        self.options, self.proc = options, proc
         self.listening = sockets.Listening(proc)
         self.bytes_read = 0
         self._readers = readers
@@ -34,13 +34,13 @@ class Node:
         return self["engine"]["pid"]
 
     @cached_property
-    def logged(self) -> list[dict]:
+    def log_events(self) -> list[dict]:
         """All events of the log, the start-up facts first."""
         return self["log"]["head"] + self["log"]["events"]
 
     def last_logged(self, kind: str, **fields: object) -> dict | None:
         """The last event of a kind that has the given fields."""
-        for event in reversed(self.logged):
+        for event in reversed(self.log_events):
             if event["kind"] == kind and all(event.get(name) == value for name, value in fields.items()):
                 return event
         return None
@@ -51,7 +51,7 @@ class Node:
         event = self.last_logged("config")
         logged = event["values"] if event else None
         known = self["config_file"]["values"] if logged is None else logged
-        return config.ask_api(self.asked["internal_api_url"], known, self.asked["api_timeout"], logged)
+        return config.ask_api(self.options["internal_api_url"], known, self.options["api_timeout"], logged)
 
     @cached_property
     def settings(self) -> dict:

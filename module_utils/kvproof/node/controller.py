@@ -18,8 +18,8 @@ def gather(proc: str = "/proc", **given: object) -> dict:
 
     `port` and `host` say where the controller's HTTP side should be; they follow from `url` where that is given.
     """
-    asked = arguments.filled(arguments.CONTROLLER, given)
-    url, port, host = asked["url"], asked["port"], asked["host"]
+    params = arguments.filled(arguments.CONTROLLER, given)
+    url, port, host = params["url"], params["port"], params["host"]
     if url:
         url_host, url_port = sockets.split(url, 443 if url.startswith("https:") else 80)
         host, port = host or url_host, port or url_port
@@ -31,10 +31,10 @@ def gather(proc: str = "/proc", **given: object) -> dict:
         process = local if local.command else process  # one that only its own host can reach
     options = commands.controller_options(process.command.options) if process.command else None
     url = url or _url(process, options)
-    http, registered = _workers(url, asked["timeout"])
+    http, registered = _workers(url, params["timeout"])
     return {
         "schema": "kvproof.controller/1",
-        "name": asked["name"],
+        "name": params["name"],
         "ssh": "ok",
         "url": url,
         "http": http,

@@ -14,14 +14,14 @@ from .context import Node
 from .readers import READERS
 
 
-def gather(proc: str = "/proc", **asked: object) -> dict:
-    """The NODE document; `asked` are arguments.NODE.  Never raises for what it meets on the node.
+def gather(proc: str = "/proc", **options: object) -> dict:
+    """The NODE document; `options` are arguments.NODE.  Never raises for what it meets on the node.
 
     Of the parts that `only` names, where it names any; what these need is read, and no more.
     """
     began = time.monotonic()
-    node = Node(arguments.filled(arguments.NODE, asked), READERS, proc)
-    parts = {part: node[part] for part in READERS if not node.asked["only"] or part in node.asked["only"]}
+    node = Node(arguments.filled(arguments.NODE, options), READERS, proc)
+    parts = {part: node[part] for part in READERS if not node.options["only"] or part in node.options["only"]}
     return {
         "schema": "kvproof.node/1",
         "ssh": "ok",

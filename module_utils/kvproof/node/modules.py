@@ -17,36 +17,36 @@ from .arguments import CONTROLLER, LOG, NODE, filled
 from .readers import READERS
 
 
-class Refused(ValueError):
+class BadParameter(ValueError):
     """A parameter that cannot be used; one sentence."""
 
 
 def node(params: dict) -> dict:
-    """{"node": NODE}; raises Refused."""
+    """{"node": NODE}; raises BadParameter."""
     if not 0 < params["port"] < 65536:
-        raise Refused("port: give the engine's port, a number from 1 to 65535, not {}".format(params["port"]))
+        raise BadParameter("port: give the engine's port, a number from 1 to 65535, not {}".format(params["port"]))
     unknown = sorted(set(params["only"]) - set(READERS))
     if unknown:
-        raise Refused("only: there is no part {}; parts are {}".format(unknown[0], ", ".join(READERS)))
+        raise BadParameter("only: there is no part {}; parts are {}".format(unknown[0], ", ".join(READERS)))
     for peer in params["peers"]:
         if sockets.split(peer["to"])[0] is None:
-            raise Refused("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))
+            raise BadParameter("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))
     _above_zero(params, "api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events")
     config_file = _path(params["config_file"])
     return {"node": engines.gather(**dict(params, log=_source(params["log"]), config_file=config_file))}
 
 
 def controller(params: dict) -> dict:
-    """{"controller": CONTROLLER}; raises Refused."""
+    """{"controller": CONTROLLER}; raises BadParameter."""
     url = params["url"]
     if url and (not url.startswith(("http://", "https://")) or sockets.split(url, 80)[0] is None):
-        raise Refused(f"url: give the controller's URL, for example http://10.0.0.5:9000, not {url}")
+        raise BadParameter(f"url: give the controller's URL, for example http://10.0.0.5:9000, not {url}")
     _above_zero(params, "timeout")
     return {"controller": controllers.gather(**params)}
 
 
 def log(params: dict) -> dict:
-    """{"log": NODE.log}; raises Refused."""
+    """{"log": NODE.log}; raises BadParameter."""
     source = _source(params["log"])
     _above_zero(params, "timeout", "budget", "head", "max_events")
     want = logs.Want(
@@ -70,31 +70,31 @@ MODULES = {
 }
 
 
-def answer_all(asked: dict[str, dict]) -> dict:
-    """{"said": what the modules of `asked` return together, "problems": [sentence]}.
+def answer_all(requests: dict[str, dict]) -> dict:
+    """{"said": what the modules of `requests` return together, "problems": [sentence]}.
 
-    asked: module → those of its parameters that differ from the defaults, of the types that its spec has.
+    requests: module → those of its parameters that differ from the defaults, of the types that its spec has.
     """
-    said, problems = {}, []
-    for module, given in asked.items():
+    answers, problems = {}, []
+    for module, given in requests.items():
         spec, answer = MODULES[module]
         try:
-            said.update(answer(filled(spec, given)))
-        except Refused as problem:
+            answers.update(answer(filled(spec, given)))
+        except BadParameter as problem:
             problems.append(str(problem))
-    return {"said": said, "problems": problems}
+    return {"said": answers, "problems": problems}
 
 
 def _above_zero(params, *names):
     for name in names:
         if params[name] <= 0:
-            raise Refused(f"{name}: give a number above zero, not {params[name]}")
+            raise BadParameter(f"{name}: give a number above zero, not {params[name]}")
 
 
 def _source(given):
     problem = logs.bad_source(given)
     if problem:
-        raise Refused(problem)
+        raise BadParameter(problem)
     return dict(given, file=_path(given["file"])) if given and given.get("file") else given
 
 

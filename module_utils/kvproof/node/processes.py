@@ -96,33 +96,33 @@ def socket_owners(proc: str, inodes: list[str]) -> list[int]:
 
     The search ends when each has an owner; a child that shares a socket leads to its parent anyway.
     """
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    found = []
-    for pid in pids(proc) if wanted else []:
+    links = {f"socket:[{inode}]" for inode in inodes}
+    owners = []
+    for pid in pids(proc) if links else []:
         try:
-            held = wanted & _links(os.path.join(proc, str(pid), "fd"))
+            held = links & _links(os.path.join(proc, str(pid), "fd"))
         except OSError:
             continue
         if held:
-            found.append(pid)
-            wanted -= held
-        if not wanted:
+            owners.append(pid)
+            links -= held
+        if not links:
             break
-    return found
+    return owners
 
 
 def _links(path):
     """Where the links of a folder point; raises OSError where it cannot be read."""
-    found, folder = set(), os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    targets, folder = set(), os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in os.listdir(folder):
             try:
-                found.add(os.readlink(name, dir_fd=folder))
+                targets.add(os.readlink(name, dir_fd=folder))
             except OSError:  # closed since, or no link
                 continue
     finally:
         os.close(folder)
-    return found
+    return targets
 
 
 def _link(*parts):
@@ -200,13 +200,13 @@ def _at_host(listening, host, proc):
     """The listeners a client of `host` meets: its own address, else wildcards; all if `host` is not ours."""
     if host is None:
         return listening
-    wanted = sockets.resolve(host) or []
-    exact = [item for item in listening if item.address in wanted]
+    host_addresses = sockets.resolve(host) or []
+    exact = [item for item in listening if item.address in host_addresses]
     if exact:
         return exact
     wild = [item for item in listening if item.address in WILDCARDS]
     own = sockets.addresses(proc)
-    return wild if wild or any(sockets.is_ours(address, own) for address in wanted) else listening
+    return wild if wild or any(sockets.is_ours(address, own) for address in host_addresses) else listening
 
 
 def _fits(command, port, host):
@@ -215,21 +215,21 @@ def _fits(command, port, host):
         return False
     if host is None or command.host in (None, *WILDCARDS):
         return True
-    bound, wanted = sockets.resolve(command.host) or [], sockets.resolve(host) or []
-    if set(bound) & set(wanted):
+    bound, host_addresses = sockets.resolve(command.host) or [], sockets.resolve(host) or []
+    if set(bound) & set(host_addresses):
         return True
-    return not any(address.startswith("127.") for address in [*bound, *wanted])  # NAT, a proxy, a VIP
+    return not any(address.startswith("127.") for address in [*bound, *host_addresses])  # NAT, a proxy, a VIP
 
 
 def _by_cmdline(proc, port, host, recognise, listening):
     """Commands, by pid, of the processes that would serve `port` at `host` by their command line."""
-    found = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
+    commands = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
     matching = topmost(
-        proc, [pid for pid, command in found.items() if command is not None and _fits(command, port, host)]
+        proc, [pid for pid, command in commands.items() if command is not None and _fits(command, port, host)]
     )
     if len(matching) > 1:
         matching = [pid for pid in matching if _listens_in_its_namespace(listening, pid, port)] or matching
-    return {pid: found[pid] for pid in matching}
+    return {pid: commands[pid] for pid in matching}
 
 
 def _started_as(proc, pid, recognise):
@@ -265,10 +265,10 @@ def namespace(proc: str, pid: int) -> tuple[bool, bool]:
 def _nested(proc, pid):
     """How many pid namespaces a process is in, as we see it (NSpid of /proc/PID/status, world-readable)."""
     try:
-        found = re.search(rb"^NSpid:\s*(.*)$", _read(proc, pid, "status"), re.MULTILINE)
+        match = re.search(rb"^NSpid:\s*(.*)$", _read(proc, pid, "status"), re.MULTILINE)
     except OSError:
         return None
-    return len(found.group(1).split()) if found else 1
+    return len(match.group(1).split()) if match else 1
 
 
 def resolve_path(proc: str, pid: int, path: str, other_namespace: bool) -> str:

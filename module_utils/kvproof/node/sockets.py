@@ -37,11 +37,11 @@ class Listening:
 
     def at(self, ports: Iterable[int] | None = None, pid: int | None = None) -> list[Listener]:
         """Listeners on these ports (None: on all) in our network namespace, or process `pid`'s; raises OSError."""
-        wanted = b"[0-9A-F]{4}" if ports is None else b"|".join(b"%04X" % port for port in ports)
-        if not wanted:
+        port_pattern = b"[0-9A-F]{4}" if ports is None else b"|".join(b"%04X" % port for port in ports)
+        if not port_pattern:
             return []
-        found = re.findall(_LISTENING % wanted, self._table(pid))
-        return [Listener(_address(address.decode()), int(port, 16), inode.decode()) for address, port, inode in found]
+        rows = re.findall(_LISTENING % port_pattern, self._table(pid))
+        return [Listener(_address(address.decode()), int(port, 16), inode.decode()) for address, port, inode in rows]
 
     def listed(self, ports: Iterable[int], pid: int | None = None) -> list[dict]:
         """The same as documents show them; none where they cannot be read."""
@@ -68,12 +68,12 @@ class Listening:
 def _listening_lines(folder):
     """The lines of both tables that may be of listening sockets; raises OSError."""
     with open(os.path.join(folder, "tcp"), "rb") as table:
-        found = _first_lines(table)
+        lines = _first_lines(table)
     try:
         with open(os.path.join(folder, "tcp6"), "rb") as table:
-            return found + _first_lines(table)
+            return lines + _first_lines(table)
     except FileNotFoundError:  # no IPv6 here
-        return found
+        return lines
 
 
 def _first_lines(table):
@@ -97,14 +97,14 @@ def _address(words):
 
 def addresses(proc: str = "/proc") -> list[str]:
     """Addresses of this network namespace, loopback's network not spelled out (see `is_ours`)."""
-    found = []
+    own = []
     for path, collect in (("net/fib_trie", _ipv4_addresses), ("net/if_inet6", _ipv6_addresses)):
         try:
             with open(os.path.join(proc, path), encoding="ascii") as table:
-                found += collect(table)
+                own += collect(table)
         except OSError:
             continue
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(own))
 
 
 def _ipv4_addresses(table):
@@ -142,20 +142,20 @@ def resolve(name: str, timeout: float = 2.0) -> list[str] | None:
         return [str(ipaddress.ip_address(name))]
     except ValueError:
         pass
-    found = []
+    answers = []
 
     def ask():
         try:
-            found.append(
+            answers.append(
                 list(dict.fromkeys(item[4][0] for item in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)))
             )
         except (OSError, UnicodeError):
-            found.append([])
+            answers.append([])
 
     thread = threading.Thread(target=ask, daemon=True)  # a resolver can hang for longer than we may
     thread.start()
     thread.join(timeout)
-    return found[0] if found else None
+    return answers[0] if answers else None
 
 
 def split(target: object, default_port: int | None = None) -> tuple[str | None, int | None]:
@@ -195,20 +195,20 @@ def dial_all(targets: list[tuple[str, str]], timeout: float) -> list[dict]:
     Bounded: at most MAX_DIALS, and about `timeout` seconds together (a name that resolves slowly counts as
     a time-out).
     """
-    wanted = [(to, why) for to, why in dict.fromkeys(targets) if split(to)[0]][:MAX_DIALS]
+    dials = [(to, why) for to, why in dict.fromkeys(targets) if split(to)[0]][:MAX_DIALS]
     results = {}
 
     def run(key):
         results[key] = dial(*split(key[0]), timeout)
 
-    threads = [threading.Thread(target=run, args=(key,), daemon=True) for key in wanted]
+    threads = [threading.Thread(target=run, args=(key,), daemon=True) for key in dials]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 2 * timeout
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     entries = []
-    for to, why in wanted:
+    for to, why in dials:
         state, spent = results.get((to, why), ("timeout", round(2000.0 * timeout, 1)))
         entries.append({"to": to, "why": why, "state": state, "ms": spent})
     return entries

@@ -87,14 +87,14 @@ class Clock:
     @staticmethod
     def first_stamp(block: bytes) -> float | None:
         """The first time stamp in a block of bytes, as if it were of our zone; None where there is none."""
-        found = _AT.search(block)
-        return _epoch(found.group(1).decode()) if found else None
+        stamp = _AT.search(block)
+        return _epoch(stamp.group(1).decode()) if stamp else None
 
     @staticmethod
     def last_stamp(block: bytes) -> float | None:
         """The same of the last time stamp."""
-        found = _AT.findall(block)
-        return _epoch(found[-1].decode()) if found else None
+        stamps = _AT.findall(block)
+        return _epoch(stamps[-1].decode()) if stamps else None
 
     def epoch(self, at: str | None) -> float | None:
         """Epoch seconds of an event's `at`, None where there is none."""
@@ -108,11 +108,11 @@ class Clock:
 
     def run_is_later(self, block: bytes) -> bool:
         """Whether the first time stamp in a block of bytes lies before the run for certain."""
-        found = _AT.search(block)
+        stamp = _AT.search(block)
         return (
-            found is not None
+            stamp is not None
             and self.since is not None
-            and self.is_before(found.group(1).decode(), self.since - LEAD_SECONDS)
+            and self.is_before(stamp.group(1).decode(), self.since - LEAD_SECONDS)
         )
 
 

@@ -13,22 +13,22 @@ from ..context import Node
 
 def log(node: Node) -> dict:
     """NODE.log."""
-    asked, engine, pid = node.asked, node["engine"], node.pid
+    options, engine, pid = node.options, node["engine"], node.pid
     want = logs.Want(
-        asked["ids"],
-        asked["run_marker"],
-        asked["since"],
+        options["ids"],
+        options["run_marker"],
+        options["since"],
         started_at=engine["started_at"],
-        head_bytes=asked["log_head"],
-        budget=asked["log_budget"],
-        max_events=asked["max_events"],
-        timeout=asked["log_timeout"],
+        head_bytes=options["log_head"],
+        budget=options["log_budget"],
+        max_events=options["max_events"],
+        timeout=options["log_timeout"],
     )
-    if asked["log"]:
-        path = asked["log"].get("file")
+    if options["log"]:
+        path = options["log"].get("file")
         inside = path and engine["other_namespace"] and not os.path.exists(path)
         opened = processes.resolve_path(node.proc, pid, path, True) if pid and inside else None
-        part = logs.read(asked["log"], want, path=opened)
+        part = logs.read(options["log"], want, path=opened)
     else:
         part = _of_process(node, want)
     node.bytes_read += part["bytes_read"]

@@ -27,17 +27,17 @@ def p2p_host(node: Node) -> dict:
 
 def listening(node: Node) -> list[dict]:
     """Those of the ports that the engine and its LMCache should have."""
-    return node.listening.listed([node.asked["port"], *config.p2p_ports(node.settings)], node.pid)
+    return node.listening.listed([node.options["port"], *config.p2p_ports(node.settings)], node.pid)
 
 
 def dials(node: Node) -> list[dict]:
     """Everything whose reachability this node's part in P2P depends on."""
-    targets = [(peer["to"], peer["why"]) for peer in node.asked["peers"]]
+    targets = [(peer["to"], peer["why"]) for peer in node.options["peers"]]
     for event in node["log"]["events"]:  # whom the controller named, and whom the engine met
         targets.append((event.get("peer") if event["kind"] == "layout" else None, "peer-from-log"))
         targets.append((event["lookup"] if event["kind"] == "peer_connected" else None, "peer-from-log"))
     targets.append((node.settings.get("controller_pull_url"), "controller-pull"))
     targets.append((node.settings.get("controller_reply_url"), "controller-reply"))
-    targets.append((node.asked["controller_url"], "controller-http"))
+    targets.append((node.options["controller_url"], "controller-http"))
     bare = [(str(to).split("://", 1)[-1].rstrip("/"), why) for to, why in targets if to]
-    return sockets.dial_all(bare, node.asked["dial_timeout"])
+    return sockets.dial_all(bare, node.options["dial_timeout"])

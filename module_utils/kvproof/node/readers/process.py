@@ -13,7 +13,7 @@ from ..context import Node
 
 def engine(node: Node) -> dict:
     """NODE.engine; what this user may not see is None, with a word in `unseen`."""
-    proc, port = node.proc, node.asked["port"]
+    proc, port = node.proc, node.options["port"]
     process = _find(node)
     pid = process.pid
     part = {
@@ -50,7 +50,7 @@ def engine(node: Node) -> dict:
 
 def _find(node: Node) -> processes.Process:
     """The engine's process.  Where several could be meant, the address SSH was called under decides."""
-    port, host = node.asked["port"], node.asked["host"]
+    port, host = node.options["port"], node.options["host"]
     process = processes.find(port, host, commands.engine, node.proc, node.listening)
     called = os.environ.get("SSH_CONNECTION", "").split()
     if process.pid is None and process.running and host is None and len(called) == 4:

@@ -15,8 +15,8 @@ from ..context import Node
 
 def config_file(node: Node) -> dict:
     """NODE.config_file, read through the root of a container's process where it has one."""
-    engine, given = node["engine"], node.asked["config_file"]
-    path, found_by = config.config_path(given, engine["env"], node.logged)
+    engine, given = node["engine"], node.options["config_file"]
+    path, found_by = config.config_path(given, engine["env"], node.log_events)
     opened = path
     if path and node.pid and not (found_by == "variable" and os.path.exists(path)):
         opened = processes.resolve_path(node.proc, node.pid, path, engine["other_namespace"])
@@ -42,7 +42,7 @@ def meta(node: Node) -> dict | None:
 
 def backends(node: Node) -> list[str] | None:
     """Names of LMCache's storage backends."""
-    created = {event["name"] for event in node.logged if event["kind"] == "backend_created"}
+    created = {event["name"] for event in node.log_events if event["kind"] == "backend_created"}
     return node.api["backends"] or sorted(created) or None
 
 
