@@ -88,11 +88,11 @@ class StreamReader:
             return
         choice = choices[0]
         text = _text_or_none(choice.get("text")) or ""
-        found = choice.get("logprobs")
-        if at is not None and (text or found or choice.get("token_ids") or choice.get("finish_reason")):
+        logprobs = choice.get("logprobs")
+        if at is not None and (text or logprobs or choice.get("token_ids") or choice.get("finish_reason")):
             self.token_times.append(at)
         self.text += text[: TEXT_LIMIT - len(self.text)]
-        self.logprobs += _logprobs(found, LOGPROB_TOKENS - len(self.logprobs))
+        self.logprobs += _logprobs(logprobs, LOGPROB_TOKENS - len(self.logprobs))
         self.finish_reason = (_text_or_none(choice.get("finish_reason")) or self.finish_reason or "")[:WORD] or None
 
     def timings(self) -> dict[str, Any]:
@@ -191,10 +191,10 @@ class CompletionClient:
             raise RequestFailed("json", not_json_text(self.http.base + "/v1/completions", reply.body))
         if reader.server_error is not None:
             code = reader.server_error.get("code")
-            said = self.http.scrub(str(reader.server_error.get("message") or "no reason given"))[:200]
+            reason = self.http.scrub(str(reader.server_error.get("message") or "no reason given"))[:200]
             raise RequestFailed(
                 "http",
-                f"{self.http.base} stopped with an error ({said}); look at the engine's log",
+                f"{self.http.base} stopped with an error ({reason}); look at the engine's log",
                 whole(code, 100, 599),
             )
         if not reader.done and reader.finish_reason is None:
@@ -221,12 +221,12 @@ class CompletionClient:
         )
 
 
-def _logprobs(found: Any, most: int) -> list[dict[str, Any]]:
+def _logprobs(logprobs: Any, most: int) -> list[dict[str, Any]]:
     """OpenAI's completion log-probabilities as a list of one object per token, of at most so many tokens."""
-    if not isinstance(found, dict) or not isinstance(found.get("tokens"), list):
+    if not isinstance(logprobs, dict) or not isinstance(logprobs.get("tokens"), list):
         return []
     tokens, values, tops = (
-        found[name] if isinstance(found.get(name), list) else []
+        logprobs[name] if isinstance(logprobs.get(name), list) else []
         for name in ("tokens", "token_logprobs", "top_logprobs")
     )
     result = []
@@ -236,7 +236,7 @@ def _logprobs(found: Any, most: int) -> list[dict[str, Any]]:
             {
                 "token": _word(token),
                 "logprob": _logprob(value),
-                "top": {_word(key): _logprob(one) for key, one in runners_up},
+                "top": {_word(key): _logprob(logprob) for key, logprob in runners_up},
             }
         )
     return result

@@ -117,7 +117,7 @@ class Engine:
         return ((self.document["internal"] or {}).get("conf") or {}).get(key)
 
     def _read_models(self) -> None:
-        document, wanted = self.document, self.settings.model
+        document, model = self.document, self.settings.model
         try:
             answer = self.http.get_json("/v1/models", CONTACT_TIMEOUT_S)
         except RequestFailed as exc:
@@ -127,7 +127,7 @@ class Engine:
         cards = answer.get("data") if isinstance(answer, dict) else None
         cards = [card for card in (cards if isinstance(cards, list) else [])[:MOST_MODELS] if _is_card(card)]
         document["models"] = [card["id"] for card in cards]
-        card = next((card for card in cards if wanted in (None, card["id"])), None)
+        card = next((card for card in cards if model in (None, card["id"])), None)
         if card is None:
             names = ", ".join(document["models"][:5]) or "none"
             self._note(
@@ -135,7 +135,7 @@ class Engine:
                 {
                     "kind": "http",
                     "status": 200,
-                    "text": f"{self.http.base} does not serve the model {wanted or '(any)'} (it serves: {names}); "
+                    "text": f"{self.http.base} does not serve the model {model or '(any)'} (it serves: {names}); "
                     "correct kv_reuse_model or MODEL_NAME",
                 },
             )

@@ -140,7 +140,8 @@ class Experiment:
 
     def gave_up(self) -> bool:
         """After a request that hung or found nobody, or two failed trials in a row, nothing more can be learned."""
-        errors = [(one["seed"]["error"] or (one["reuse"] or {}).get("error")) for one in self.probe["trials"][-2:]]
+        trials = self.probe["trials"][-2:]
+        errors = [(trial["seed"]["error"] or (trial["reuse"] or {}).get("error")) for trial in trials]
         gone = errors[-1] is not None and errors[-1]["kind"] in ("timeout", "deadline", "connect")
         return gone or (len(errors) == 2 and all(errors))
 
@@ -195,15 +196,15 @@ class Experiment:
 
     def _tokenize(self) -> prompts.Material:
         """Token ids by the server, else by a tokenizer given, else text."""
-        found = []
+        materials = []
         for engine in (self.holder, self.receiver):
             try:
-                found.append(prompts.tokenize_with_server(engine.http, engine.document["model"]))
+                materials.append(prompts.tokenize_with_server(engine.http, engine.document["model"]))
                 engine.document["tokenize"] = True
             except RequestFailed as exc:
                 self.note(f"{engine.settings.role}.tokenize", exc.error)
-        if found:
-            return found[0]
+        if materials:
+            return materials[0]
         path = self.holder.settings.tokenizer or self.receiver.settings.tokenizer
         if not path:
             return prompts.Material("text")
@@ -265,8 +266,8 @@ class Experiment:
 
     def _lengths(self) -> None:
         """LENGTH of every length asked for, where the trials showed that there is a reuse to measure."""
-        asked = self.settings.lengths
-        if asked and any((one["reuse"] or {}).get("cached_tokens") for one in self.probe["trials"]):
+        lengths = self.settings.lengths
+        if lengths and any((trial["reuse"] or {}).get("cached_tokens") for trial in self.probe["trials"]):
             left = self.kv_left(0)
             probe = LengthProbe(
                 self.settings.run_id,
@@ -280,7 +281,7 @@ class Experiment:
                 self.knockout_fields,
                 left,
             )
-            self.probe["lengths"] = [probe.measure(length) for length in asked]
+            self.probe["lengths"] = [probe.measure(length) for length in lengths]
         else:
             why = "no reuse was seen, so there was nothing to measure"
-            self.probe["lengths"] = [skipped_length(length, why) for length in asked]
+            self.probe["lengths"] = [skipped_length(length, why) for length in lengths]

@@ -93,8 +93,8 @@ class InProcessP2P(Experiment):
     def _another_helps(self, index: int) -> bool:
         """Whether a fresh prompt for a lost one can still lead to a proof, which takes half of all attempts."""
         trials = self.probe["trials"]
-        hits = sum(bool(one["reuse"] and one["reuse"]["cached_tokens"]) for one in trials)
-        lost = sum(self._timed_out(one["reuse"]) for one in trials)
+        hits = sum(bool(trial["reuse"] and trial["reuse"]["cached_tokens"]) for trial in trials)
+        lost = sum(self._timed_out(trial["reuse"]) for trial in trials)
         plain = len(trials) - hits - lost
         controller = (self.probe["controller"] or {}).get("http", {}).get("state", "ok")
         return (
@@ -179,7 +179,7 @@ class InProcessP2P(Experiment):
         if reuse is None or reuse["error"] or reuse["cached_tokens"]:
             return False
         limit = (self.receiver.conf("lookup_timeout_ms") or DEFAULTS["lookup_timeout_ms"]) / 1000
-        cold = min((one["seed"]["ttft_s"] for one in self.probe["trials"] if one["seed"]["ttft_s"]), default=0.0)
+        cold = min((trial["seed"]["ttft_s"] for trial in self.probe["trials"] if trial["seed"]["ttft_s"]), default=0.0)
         waited = reuse["ttft_s"] if reuse["ttft_s"] is not None else reuse["total_s"]
         return waited is not None and waited >= 0.95 * limit + 0.5 * cold
 
@@ -188,19 +188,20 @@ class InProcessP2P(Experiment):
         if trial["reuse"]["error"] or not (trial["reuse"]["cached_tokens"] or self._timed_out(trial["reuse"])):
             return False
         hit = bool(trial["reuse"]["cached_tokens"])
-        return not any(one["repeat"] and bool(one["reuse"]["cached_tokens"]) == hit for one in self.probe["trials"])
+        repeated = [other["reuse"] for other in self.probe["trials"] if other["repeat"]]
+        return not any(bool(reuse["cached_tokens"]) == hit for reuse in repeated)
 
     # ---- controls
 
     def controls(self) -> None:
         """Never-seen, second recompute, and the reference where no knock-out worked."""
         trials = self.probe["trials"]
-        if not trials or self.gave_up() or all(one["reuse"] is None for one in trials):
+        if not trials or self.gave_up() or all(trial["reuse"] is None for trial in trials):
             return
         unseen = prompts.with_other_prefix(self._last["pair"], self.build())
         self.probe["never_seen"] = self.ask("receiver", "never_seen", unseen, "never")
-        knocked = [one["knockout"] for one in trials if one["knockout"] and not one["knockout"]["error"]]
-        if any(not one["cached_tokens"] for one in knocked):
+        knocked = [trial["knockout"] for trial in trials if trial["knockout"] and not trial["knockout"]["error"]]
+        if any(not request["cached_tokens"] for request in knocked):
             self.probe["recompute"] = self._knockout("recompute", self._last, "recompute")
         elif self.probe["prompt"]["tokens"] <= REFERENCE_MOST_TOKENS:
             self.probe["reference"] = self.ask(

@@ -51,11 +51,11 @@ class LengthProbe:
             return skipped_length(asked, why)
         length: dict[str, Any] = {"asked": asked, "tokens": pair.tokens, "skipped": None, "trials": []}
         for number in range(self.trials):
-            one = pair.most_tokens * (self.bounds.kv_bytes_per_token or 0)
-            if self.deadline.passed() or (self.left_bytes is not None and one > self.left_bytes):
+            prompt_bytes = pair.most_tokens * (self.bounds.kv_bytes_per_token or 0)
+            if self.deadline.passed() or (self.left_bytes is not None and prompt_bytes > self.left_bytes):
                 break
             if self.left_bytes is not None:
-                self.left_bytes -= one
+                self.left_bytes -= prompt_bytes
             trial = self._trial(pair, f"len{asked}.{number}", knockout_first=number % 2 == 1)
             length["trials"].append(trial)
             length["tokens"] = trial["seed"]["prompt_tokens"] or pair.tokens

@@ -105,13 +105,13 @@ def argument_spec() -> dict:
 
 def engine_options(options: dict, name: str, mode: str) -> dict:
     """An engine's options from the role's variables of its host (roles/kv_reuse/meta/argument_specs.yml)."""
-    found = {
+    values = {
         "name": name,
         "log_file": options["kv_reuse_log"].get("file") if mode == "seed" else None,
         "ssh": {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None,
         **{option: options[f"kv_reuse_{option}"] for option in _OF_AN_ENGINE},
     }
-    return {option: value for option, value in found.items() if value not in (None, "")}
+    return {option: value for option, value in values.items() if value not in (None, "")}
 
 
 def experiment_options(options: dict) -> dict:
@@ -121,7 +121,7 @@ def experiment_options(options: dict) -> dict:
 
 
 def controller_options(hosts: dict[str, dict]) -> dict:
-    """Where the controller answers, from the role's variables of the first host that says, which leads there, too."""
+    """Where the controller answers: by the first host whose variables have its URL, with SSH through that same host."""
     for name, options in hosts.items():
         if options.get("kv_reuse_controller_url"):
             ssh = {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None

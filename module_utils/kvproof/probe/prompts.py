@@ -123,12 +123,12 @@ def expected_hit(prefix_tokens: int, chunk_size: int) -> int:
     return prefix_tokens // chunk_size * chunk_size
 
 
-def common_prefix(one: list[int], other: list[int]) -> int:
+def common_prefix(ids: list[int], other: list[int]) -> int:
     """Length of the common prefix of two lists of ids."""
-    for index, (a, b) in enumerate(zip(one, other)):
+    for index, (a, b) in enumerate(zip(ids, other)):
         if a != b:
             return index
-    return min(len(one), len(other))
+    return min(len(ids), len(other))
 
 
 def _words(material: Material) -> list[Any]:

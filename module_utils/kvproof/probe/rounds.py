@@ -53,16 +53,16 @@ def probe_rounds(rounds: list[list[dict]], check_mode: bool = False) -> list[dic
     answers: list[dict] = []
     for pairs in rounds:
         with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
-            answers += pool.map(lambda asked: _answer(asked, check_mode), pairs)
+            answers += pool.map(lambda question: _answer(question, check_mode), pairs)
     return answers
 
 
-def _answer(asked: dict, check_mode: bool) -> dict:
-    answer = {"pair": asked["pair"], "probe": None, "problem": asked["problem"]}
-    if asked["problem"]:
+def _answer(question: dict, check_mode: bool) -> dict:
+    answer = {"pair": question["pair"], "probe": None, "problem": question["problem"]}
+    if question["problem"]:
         return answer
     try:
-        return {**answer, "probe": probe(asked["params"], check_mode)}
+        return {**answer, "probe": probe(question["params"], check_mode)}
     except (ValueError, MissingLibrary) as exc:
         return {**answer, "problem": str(exc)}
     except Exception as exc:

@@ -140,18 +140,18 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
         }
     if bounds.kv_bytes_per_token is None:
         return None
-    one = pair.most_tokens * bounds.kv_bytes_per_token
-    if bounds.pool_bytes is not None and 2 * one > bounds.pool_bytes:
+    prompt_bytes = pair.most_tokens * bounds.kv_bytes_per_token
+    if bounds.pool_bytes is not None and 2 * prompt_bytes > bounds.pool_bytes:
         return {
             "slug": "probe-exceeds-pool",
-            "text": f"one probe prompt needs {_mb(one)} MB of KV, more than half of a node's pool of "
+            "text": f"one probe prompt needs {_mb(prompt_bytes)} MB of KV, more than half of a node's pool of "
             f"{_mb(bounds.pool_bytes)} MB; lower kv_reuse_chunks or raise max_local_cpu_size",
         }
-    if bounds.max_probe_bytes is not None and one * bounds.prompts > bounds.max_probe_bytes:
+    if bounds.max_probe_bytes is not None and prompt_bytes * bounds.prompts > bounds.max_probe_bytes:
         return {
             "slug": "probe-too-big",
-            "text": f"{bounds.prompts} probe prompts need {_mb(one * bounds.prompts)} MB of KV on an engine, more "
-            f"than {_share(bounds)}; lower kv_reuse_trials or kv_reuse_chunks, or raise the bound",
+            "text": f"{bounds.prompts} probe prompts need {_mb(prompt_bytes * bounds.prompts)} MB of KV on an engine, "
+            f"more than {_share(bounds)}; lower kv_reuse_trials or kv_reuse_chunks, or raise the bound",
         }
     return None
 
@@ -172,22 +172,22 @@ def length_refusal(bounds: Bounds, pair: PromptPair, new_tokens: int, left_bytes
         return f"{need} tokens exceed max_model_len {bounds.max_model_len}"
     if pair.prefix_tokens // bounds.chunk_size * bounds.chunk_size <= bounds.min_retrieve_tokens:
         return f"not more than min_retrieve_tokens {bounds.min_retrieve_tokens}"
-    one = pair.most_tokens * (bounds.kv_bytes_per_token or 0)
-    if bounds.pool_bytes is not None and 2 * one > bounds.pool_bytes:
-        return f"{_mb(one)} MB of KV are more than half of a node's pool of {_mb(bounds.pool_bytes)} MB"
-    if left_bytes is not None and one > left_bytes:
-        return f"{_mb(one)} MB of KV, and {_mb(max(left_bytes, 0))} MB are left of {_share(bounds)}"
+    prompt_bytes = pair.most_tokens * (bounds.kv_bytes_per_token or 0)
+    if bounds.pool_bytes is not None and 2 * prompt_bytes > bounds.pool_bytes:
+        return f"{_mb(prompt_bytes)} MB of KV are more than half of a node's pool of {_mb(bounds.pool_bytes)} MB"
+    if left_bytes is not None and prompt_bytes > left_bytes:
+        return f"{_mb(prompt_bytes)} MB of KV, and {_mb(max(left_bytes, 0))} MB are left of {_share(bounds)}"
     return None
 
 
 def shortened(bounds: Bounds) -> str | None:
     """PROMPT.shortened: why the prompts are shorter than usual, or than kv_reuse_chunks asks for; or None."""
-    fits, wanted = bounds.fitting_chunks(), bounds.usual_chunks or bounds.chunks
-    if fits >= wanted:
+    fits, usual = bounds.fitting_chunks(), bounds.usual_chunks or bounds.chunks
+    if fits >= usual:
         return None
     if fits == bounds.chunks:
-        return f"{fits} of {wanted} chunks, so that a prompt fits max_model_len {bounds.max_model_len}"
-    return f"{fits} of {wanted} chunks, so that {bounds.prompts} prompts stay within {_share(bounds)}"
+        return f"{fits} of {usual} chunks, so that a prompt fits max_model_len {bounds.max_model_len}"
+    return f"{fits} of {usual} chunks, so that {bounds.prompts} prompts stay within {_share(bounds)}"
 
 
 def _share(bounds: Bounds) -> str:

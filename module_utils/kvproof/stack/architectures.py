@@ -74,9 +74,9 @@ def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
     """
     transfer = transfer or {}
     connector, role = transfer.get("kv_connector"), transfer.get("kv_role")
-    parts = [one for one in transfer.get("connectors") or [] if one]
+    parts = [part for part in transfer.get("connectors") or [] if part]
     if parts:  # MultiConnector: each of its parts would be an architecture of its own
-        known = [one for one in parts if one.get("kv_connector") in CONNECTORS]
+        known = [part for part in parts if part.get("kv_connector") in CONNECTORS]
         if len(known) != 1:
             return Recognised(None, role, connector, "it has several connectors")
         connector, role = known[0]["kv_connector"], known[0].get("kv_role") or role

@@ -60,7 +60,7 @@ def _mapping(loaded):
 
 def read_flat(text: str) -> dict:
     """The mapping in `text`, read without PyYAML; raises NotReadable."""
-    found: dict = {}
+    mapping: dict = {}
     key = None  # the last key without a value: a list or a mapping may follow
     skipping = False
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
@@ -74,22 +74,22 @@ def read_flat(text: str) -> dict:
                 raise NotReadable(f"more than {LONGEST_LINE} characters")
             indented = line[0] in " \t"
             if key is not None and content.startswith("- ") and not skipping:
-                found[key] = found[key] or []
-                found[key].append(scalar(content[2:]))
+                mapping[key] = mapping[key] or []
+                mapping[key].append(scalar(content[2:]))
             elif skipping and indented:
                 continue
-            elif key is not None and indented and found[key] is None:
+            elif key is not None and indented and mapping[key] is None:
                 skipping = True
             elif indented:
                 raise NotReadable("indented where no value is open")
             else:
-                key, skipping = _take(found, content)
+                key, skipping = _take(mapping, content)
         except NotReadable as error:
             raise NotReadable(f"line {number}: {error}") from error
-    return found
+    return mapping
 
 
-def _take(found, content):
+def _take(mapping, content):
     """Store the pair on one line; (the key if its value may follow, whether what follows is skipped)."""
     match = _KEY.match(content)
     if match is None:
@@ -99,9 +99,9 @@ def _take(found, content):
     if value[:1] in ("|", ">", "{"):
         if value[0] == "{" and not value.endswith("}"):
             raise NotReadable("a mapping over several lines")
-        found[key] = None
+        mapping[key] = None
         return None, value[0] != "{"
-    found[key] = _list(value) if value.startswith("[") else scalar(value)
+    mapping[key] = _list(value) if value.startswith("[") else scalar(value)
     return (key if value == "" else None), False
 
 

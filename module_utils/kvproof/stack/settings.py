@@ -145,5 +145,5 @@ def kv_bytes_per_token(meta: object) -> float | None:
     if len(shape) != 5 or not all(shape) or size is None:
         return None
     layers, halves, _chunk, heads, head_size = (float(number or 0) for number in shape)
-    found = layers * halves * heads * head_size * size * (whole(meta.get("world_size"), 1) or 1)
-    return found if is_plausible(found) else None
+    per_token = layers * halves * heads * head_size * size * (whole(meta.get("world_size"), 1) or 1)
+    return per_token if is_plausible(per_token) else None

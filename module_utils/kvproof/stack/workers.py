@@ -1,6 +1,9 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The workers that an LMCache controller lists (`GET /controller/workers`, LMCache 0.3.7 and later), whoever asks."""
+"""The workers that an LMCache controller lists (`GET /controller/workers`, LMCache 0.3.7 and later).
+
+The node's reader (node.controller) and the probe (probe.controller) both ask for them.
+"""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class HttpClient:
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
     def _tunnel_lost(self) -> RequestFailed | None:
-        """Whether it is the tunnel that broke: then what came of the request says nothing about the server."""
+        """The error of a tunnel that broke, whose requests prove nothing about the server; None while it works."""
         return self.tunnel.lost() if self.tunnel else None
 
     def _renew_session(self) -> None:
@@ -253,54 +253,54 @@ class HttpClient:
 
     def _status_error(self, reply: Reply, url: str) -> RequestFailed:
         status, where = reply.status, origin(url) + urlsplit(url).path
-        said = self.scrub(_server_message(reply.body))
-        said = f" ({said})" if said else ""
+        quote = self.scrub(_server_message(reply.body))
+        quote = f" ({quote})" if quote else ""
         if status < 400:
             to = reply.headers.get("location", "")
             to = origin(to) if "://" in to else "another path"
             text = f"{where} redirects to {to}, which is not followed; give that URL itself"
         elif status in (401, 403):
             text = (
-                f"{where} refused the API key{said}; correct kv_reuse_api_key"
+                f"{where} refused the API key{quote}; correct kv_reuse_api_key"
                 if self.api_key
-                else f"{where} wants an API key{said}; set kv_reuse_api_key"
+                else f"{where} wants an API key{quote}; set kv_reuse_api_key"
             )
         elif status == 404:
-            text = f"{where} does not exist{said}; see that the URL is a vLLM server's own, and the model's name right"
+            text = f"{where} does not exist{quote}; see that the URL is a vLLM server's own, and the model's name right"
         elif status >= 500:
-            text = f"{where} failed with HTTP {status}{said}; look at the engine's log"
+            text = f"{where} failed with HTTP {status}{quote}; look at the engine's log"
         else:
-            text = f"{where} refused the request with HTTP {status}{said}"
+            text = f"{where} refused the request with HTTP {status}{quote}"
         return RequestFailed("http", text, status)
 
     def _explain(self, exc: BaseException, url: str, limit: float) -> RequestFailed:
         """The exception of requests, urllib3 or http.client as an ERROR."""
-        if isinstance(exc, RequestFailed):  # the tunnel's own words
+        if isinstance(exc, RequestFailed):  # raised by the tunnel, and complete
             return exc
         where, chain = origin(url), list(_causes(exc))
         reason = self.scrub(_short(chain[-1]))
         if isinstance(exc, (rex.InvalidURL, rex.InvalidSchema, rex.MissingSchema, UnicodeError)):
             return RequestFailed("url", f"{where} is not a URL that can be used; write http://host:port")
-        if any(isinstance(one, socket.gaierror) or type(one).__name__ == "NameResolutionError" for one in chain):
+        if any(isinstance(cause, socket.gaierror) or type(cause).__name__ == "NameResolutionError" for cause in chain):
             return RequestFailed(
                 "dns", f"the name in {where} does not resolve on this machine; correct the URL or the name service"
             )
-        if isinstance(exc, rex.SSLError) or any(type(one).__name__.startswith("SSL") for one in chain):
+        if isinstance(exc, rex.SSLError) or any(type(cause).__name__.startswith("SSL") for cause in chain):
             return RequestFailed("tls", _tls_text(where, reason))
         if isinstance(exc, rex.ProxyError):
             return RequestFailed("connect", f"the proxy for {where} cannot be used ({reason}); correct kv_reuse_proxy")
-        if isinstance(exc, (rex.Timeout, TimeoutError)) or any(isinstance(one, TimeoutError) for one in chain):
+        if isinstance(exc, (rex.Timeout, TimeoutError)) or any(isinstance(cause, TimeoutError) for cause in chain):
             if isinstance(exc, rex.ConnectTimeout):
                 return RequestFailed(
                     "timeout",
                     f"{where} cannot be reached (no answer to the connection); correct the URL or open the firewall",
                 )
             return self._timeout_error(url, limit)
-        if any(isinstance(one, ConnectionRefusedError) for one in chain):
+        if any(isinstance(cause, ConnectionRefusedError) for cause in chain):
             return RequestFailed(
                 "connect", f"nothing listens at {where} (connection refused); start the server or correct the URL"
             )
-        if any(type(one).__name__ == "NewConnectionError" for one in chain):
+        if any(type(cause).__name__ == "NewConnectionError" for cause in chain):
             return RequestFailed("connect", f"{where} cannot be reached ({reason}); check URL and network")
         if isinstance(exc, _TooLong):
             return RequestFailed(
@@ -308,7 +308,7 @@ class HttpClient:
                 f"{where} answered with more than {exc.limit >> 20} MB, which is no answer "
                 "of a vLLM server; correct the URL",
             )
-        if any(isinstance(one, (ValueError, HTTPException)) for one in chain):
+        if any(isinstance(cause, (ValueError, HTTPException)) for cause in chain):
             reason = "the connection was closed"  # http.client speaks of chunk sizes instead
         return RequestFailed(
             "stream", f"{where} broke the answer off ({reason}); look at the engine's log, and at proxies between"
@@ -437,13 +437,13 @@ def _server_message(body: bytes) -> str:
     if looks_like_html(body):
         return "an HTML page"
     try:
-        said = json.loads(body.decode("utf-8", "replace"))
+        message = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        said = body.decode("utf-8", "replace")
+        message = body.decode("utf-8", "replace")
     for key in ("error", "message", "detail"):
-        if isinstance(said, dict) and said.get(key):
-            said = said[key]
-    return " ".join((said if isinstance(said, str) else json.dumps(said)).split())[:200] if said else ""
+        if isinstance(message, dict) and message.get(key):
+            message = message[key]
+    return " ".join((message if isinstance(message, str) else json.dumps(message)).split())[:200] if message else ""
 
 
 def _is_host(host: str) -> bool:

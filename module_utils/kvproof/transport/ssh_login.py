@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Logs in to one SSH server with paramiko: host key checked, keys and agent as ssh's configuration has them.
 
-What goes wrong is one sentence that says what to do; none of it says anything about the engine behind.
+Every failure is one sentence that says what to do.  It proves nothing about the engine behind the server.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ PROHIBITED, CONNECT_FAILED = 1, 2  # RFC 4254: why a channel was not opened
 
 def bounded(call: Callable[[], Any], seconds: float) -> Any:
     """The result of a call that may hang where no time-out helps, such as in a name lookup.  Raises TimeoutError."""
-    found: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
 
     def run() -> None:
         try:
-            found["value"] = call()
+            outcome["value"] = call()
         except BaseException as exc:
-            found["error"] = exc
+            outcome["error"] = exc
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if "error" in found:
-        raise found["error"]
+    if "error" in outcome:
+        raise outcome["error"]
     if thread.is_alive():
         raise TimeoutError(f"not within {seconds:.0f} s")
-    return found.get("value")
+    return outcome.get("value")
 
 
 def login(hop: Hop, sock: Any, password: str | None, limit: float) -> Any:
@@ -65,7 +65,7 @@ def login(hop: Hop, sock: Any, password: str | None, limit: float) -> Any:
     keys = [path for path in hop.keys if os.path.isfile(path)]
     try:
         client.connect(
-            hop.known_as or hop.host,  # with a socket given, only the name under which its key is known
+            hop.known_as or hop.host,  # names only the known_hosts entry: `sock` is the connection
             22 if hop.known_as else hop.port,
             hop.user,
             password,
@@ -119,8 +119,8 @@ def _proxied(command: str) -> socket.socket:
 class _PromptSocket(socket.socket):
     """Sends at once and acknowledges at once.
 
-    sshd does not set TCP_NODELAY where it only forwards: without acknowledgements its kernel keeps a token back until
-    the one before is acknowledged, 40 ms late.
+    sshd does not set TCP_NODELAY where it only forwards, so its kernel keeps a token back until the token before is
+    acknowledged, which a delayed acknowledgement does 40 ms late.
     """
 
     def __init__(self, connected: socket.socket):
@@ -132,7 +132,7 @@ class _PromptSocket(socket.socket):
 
     def recv(self, *args: Any) -> bytes:
         data = super().recv(*args)
-        self._acknowledge()  # the kernel forgets it
+        self._acknowledge()  # the kernel clears the option by itself
         return data
 
     def _acknowledge(self) -> None:
@@ -152,13 +152,13 @@ def channel(client: Any, hop: Hop, host: str, port: int, limit: float) -> Any:
     except paramiko.ChannelException as exc:
         if exc.code == CONNECT_FAILED:
             raise _nothing_there(hop, there, exc.text or "connect failed", "connect") from None
-        said = exc.text or "no reason given"
+        reason = exc.text or "no reason given"
         if exc.code == PROHIBITED:
             raise failed(
-                f"{hop} forbids forwarding to {there} ({said}): set AllowTcpForwarding local (and PermitOpen {there}, "
-                "where it is used) in its sshd_config, or use kv_reuse_transport: http"
+                f"{hop} forbids forwarding to {there} ({reason}): set AllowTcpForwarding local (and PermitOpen "
+                f"{there}, where it is used) in its sshd_config, or use kv_reuse_transport: http"
             ) from None
-        raise failed(f"{hop} opens no channel to {there} ({said}): see its sshd's log") from None
+        raise failed(f"{hop} opens no channel to {there} ({reason}): see its sshd's log") from None
     except (paramiko.SSHException, EOFError, OSError, AttributeError) as exc:
         if alive(client) and "imeout" in str(exc):
             raise _nothing_there(hop, there, "no answer to the connection", "timeout") from None
@@ -172,10 +172,10 @@ def alive(client: Any) -> bool:
     return transport is not None and transport.is_active()
 
 
-def _nothing_there(hop: Hop, there: str, said: str, kind: str) -> RequestFailed:
+def _nothing_there(hop: Hop, there: str, reason: str, kind: str) -> RequestFailed:
     return RequestFailed(
         kind,
-        f"{hop} reaches nothing at {there} ({said.lower()}): start the server, or correct the URL, which is as "
+        f"{hop} reaches nothing at {there} ({reason.lower()}): start the server, or correct the URL, which is as "
         "the node itself sees it",
     )
 

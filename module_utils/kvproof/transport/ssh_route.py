@@ -1,8 +1,8 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way ssh itself would take to a host: its own answer (`ssh -G`) to the arguments that Ansible gives it.
+"""The route ssh itself would take to a host, read from `ssh -G` with the arguments that Ansible gives ssh.
 
-So that configuration files, Include, Match, precedence and jump hosts mean what they mean to Ansible's connection.
+Thus configuration files, Include, Match, precedence and jump hosts mean what they mean to Ansible's connection.
 Nothing is connected here.
 """
 
@@ -17,12 +17,12 @@ from .http import RequestFailed
 
 CONFIG_TIMEOUT_S = 10.0
 MOST_HOPS = 8
-NO, ACCEPT_NEW, YES = "no", "accept-new", "yes"  # StrictHostKeyChecking; "ask" has nobody to ask, so it is yes
+NO, ACCEPT_NEW, YES = "no", "accept-new", "yes"  # StrictHostKeyChecking; "ask" counts as yes: no user can answer
 _STRICT = {"no": NO, "off": NO, "false": NO, "accept-new": ACCEPT_NEW}
 
 
 class RouteError(ValueError):
-    """No way can be told; the message is one sentence that says what to do."""
+    """ssh's configuration gives no route; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def route(host: str, args: list[str] | tuple[str, ...]) -> list[Hop]:
     hops: list[Hop] = []
     words_left = list(args)
     while True:
-        found = _effective(host, words_left)
-        hops.insert(0, _hop(found))
+        config = _effective(host, words_left)
+        hops.insert(0, _hop(config))
         if len(hops) > MOST_HOPS:
             raise RouteError(f"more than {MOST_HOPS} jump hosts on the way to {hops[-1]}: correct ProxyJump")
-        jumps = _one(found, "proxyjump", "none")
+        jumps = _first(config, "proxyjump", "none")
         if jumps == "none":
             return hops
         # As ssh does it: the jump host has the same configuration file, but none of the other arguments.
@@ -104,43 +104,43 @@ def _effective(host: str, args: list[str]) -> dict[str, list[str]]:
             f"ssh -G for {host} did not end: see which command or name its configuration waits for"
         ) from None
     if done.returncode != 0:
-        said = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[0].split())[:160]
-        raise RouteError(f"ssh does not take the arguments for {host} ({said}): correct ansible_ssh_common_args")
-    found: dict[str, list[str]] = {}
+        reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[0].split())[:160]
+        raise RouteError(f"ssh does not take the arguments for {host} ({reason}): correct ansible_ssh_common_args")
+    config: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         keyword, _, value = line.partition(" ")
-        found.setdefault(keyword.lower(), []).append(value.strip())
-    return found
+        config.setdefault(keyword.lower(), []).append(value.strip())
+    return config
 
 
-def _hop(found: dict[str, list[str]]) -> Hop:
-    agent = _one(found, "identityagent", os.environ.get("SSH_AUTH_SOCK", ""))
-    command = _one(found, "proxycommand", "none")
-    host, port, user = _one(found, "hostname", ""), int(_one(found, "port", "22")), _one(found, "user", "")
+def _hop(config: dict[str, list[str]]) -> Hop:
+    agent = _first(config, "identityagent", os.environ.get("SSH_AUTH_SOCK", ""))
+    command = _first(config, "proxycommand", "none")
+    host, port, user = _first(config, "hostname", ""), int(_first(config, "port", "22")), _first(config, "user", "")
     return Hop(
         host=host,
         port=port,
         user=user,
-        known_as=found.get("hostkeyalias", [None])[0],
-        strict=_STRICT.get(_one(found, "stricthostkeychecking", "ask"), YES),
+        known_as=config.get("hostkeyalias", [None])[0],
+        strict=_STRICT.get(_first(config, "stricthostkeychecking", "ask"), YES),
         known_hosts=tuple(
-            path for name in ("userknownhostsfile", "globalknownhostsfile") for path in _files(_one(found, name, ""))
+            path for name in ("userknownhostsfile", "globalknownhostsfile") for path in _files(_first(config, name, ""))
         ),
-        keys=tuple(os.path.expanduser(path) for path in found.get("identityfile", ())),
+        keys=tuple(os.path.expanduser(path) for path in config.get("identityfile", ())),
         agent=agent not in ("", "none"),
-        listed_keys_only=_one(found, "identitiesonly", "no") in ("yes", "true"),
+        listed_keys_only=_first(config, "identitiesonly", "no") in ("yes", "true"),
         proxy_command=None if command == "none" else _expanded(command, host, port, user),
     )
 
 
-def _one(found: dict[str, list[str]], keyword: str, default: str) -> str:
-    return found.get(keyword, [default])[0]
+def _first(config: dict[str, list[str]], keyword: str, default: str) -> str:
+    return config.get(keyword, [default])[0]
 
 
 def _files(value: str) -> list[str]:
     """Files of a list that ssh prints without quotes: a name with a space is one file where there is such a file."""
     whole = os.path.expanduser(value)
-    return [whole] if os.path.isfile(whole) else [os.path.expanduser(one) for one in value.split()]
+    return [whole] if os.path.isfile(whole) else [os.path.expanduser(path) for path in value.split()]
 
 
 def _expanded(command: str, host: str, port: int, user: str) -> str:
@@ -175,5 +175,5 @@ def _jump(text: str) -> tuple[str, list[str]]:
 
 
 def failed(text: str) -> RequestFailed:
-    """A tunnel that could not be had: says nothing about the engine behind it."""
+    """The error of a tunnel that could not be opened, which proves nothing about the engine behind it."""
     return RequestFailed("ssh", text)

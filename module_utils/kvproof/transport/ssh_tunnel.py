@@ -43,7 +43,7 @@ class Tunnel:
         self._pings: list[float] = []
 
     def open(self) -> None:
-        """Logs in, once.  Raises RequestFailed of kind ssh, the same one again after a login that failed."""
+        """Logs in, once.  Raises RequestFailed of kind ssh; after a login that failed, the same error again."""
         with self._lock:
             if self._failure is None and not self._clients:
                 try:
@@ -132,7 +132,7 @@ class Tunnel:
                     sock = channel(clients[-1], self._hops[number - 1], hop.host, hop.port, limit)
                 else:
                     sock = connect(hop, limit)
-            except RequestFailed as exc:  # whatever it was: the way to the node, not the engine, is closed
+            except RequestFailed as exc:  # of any kind: the node cannot be reached, which is not the engine's fault
                 raise failed(exc.error["text"]) from None
             clients.append(login(hop, sock, self._settings.password if last else None, limit))
         self._clients = clients
@@ -174,7 +174,7 @@ def _from_channel(made: Any, theirs: socket.socket) -> None:
 
 
 def _to_channel(made: Any, theirs: socket.socket) -> None:
-    """Until the client closes its end, which ends the channel."""
+    """Copies until the client closes its end, then closes the channel."""
     try:
         while True:
             data = theirs.recv(PIECE)

@@ -222,10 +222,10 @@ _LITERAL = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\[\]]*\]|\([^()]*\)|[^,
 def config_values(text: str) -> dict:
     """The configuration LMCache prints at start, a dict's or a dataclass' repr, reduced to listed keys."""
     try:
-        found = ast.literal_eval(re.sub(r": inf\b", ": None", text.strip()))
+        printed = ast.literal_eval(re.sub(r": inf\b", ": None", text.strip()))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        found = _fields(text, settings.LMCACHE_KEYS)
-    return settings.lmcache_config(found)
+        printed = _fields(text, settings.LMCACHE_KEYS)
+    return settings.lmcache_config(printed)
 
 
 def _meta(text):
@@ -234,12 +234,12 @@ def _meta(text):
 
 def _fields(text, names):
     """`'key': value` or `key=value` pairs of a repr that Python itself cannot read back."""
-    found = {}
+    fields = {}
     for match in re.finditer(r"(?:'(\w+)': |\b(\w+)=)" + _LITERAL, text):
         key = match.group(1) or match.group(2)
-        if key in names and key not in found:
+        if key in names and key not in fields:
             try:
-                found[key] = ast.literal_eval(match.group(3).strip())
+                fields[key] = ast.literal_eval(match.group(3).strip())
             except (ValueError, SyntaxError, MemoryError, RecursionError):
-                found[key] = match.group(3).strip()
-    return found
+                fields[key] = match.group(3).strip()
+    return fields

@@ -113,7 +113,7 @@ OTHERS = [
     ("agent_mismatch", "Remote NIXL agent engine ID mismatch", r"(?P<text>Remote NIXL agent engine ID mismatch.*)"),
 ]
 
-#: Kinds that tell how the engine came up; they stand at the head of a log, whoever asks.
+#: Kinds that tell how the engine came up; they stand at the head of a log and belong to no request.
 STARTUP = """
     none_hash hash_algorithm config config_file config_key_unknown backend_created registering
     register_failed worker_failed degraded init_failed bind_failed unsupported_channel pd_p2p_conflict config_refused
