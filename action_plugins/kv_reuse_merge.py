@@ -57,9 +57,9 @@ def _listed(value) -> list[str]:
 
 
 def _files(word: str) -> list[Path]:
-    """The files that a path, a folder or a pattern means; a pattern that fits nothing is told as it stands."""
-    found = [Path(path) for path in sorted(glob.glob(str(Path(word).expanduser()), recursive=True))] or [Path(word)]
-    return [path / views.VERDICT if path.is_dir() else path for path in found]
+    """The files that a path, a folder or a pattern means; a pattern that fits nothing is returned unchanged."""
+    paths = [Path(path) for path in sorted(glob.glob(str(Path(word).expanduser()), recursive=True))] or [Path(word)]
+    return [path / views.VERDICT if path.is_dir() else path for path in paths]
 
 
 def _read(path: Path) -> Source:

@@ -134,7 +134,7 @@ def _judging(options: dict | None) -> dict | None:
 
 
 def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:
-    """Hosts whose engine is sent something and of which nobody has said what it is."""
+    """Hosts whose engine is sent something and whose architecture no variable names."""
     if plan["mode"] != "inventory":
         return []
     engines = dict.fromkeys(pair[role] for pair in plan["pairs"] for role in ("holder", "receiver"))
@@ -150,7 +150,7 @@ def _nodes(plan: dict, controllers: dict[str, list[str]], options: dict[str, dic
     for host, its in options.items():
         has_log = any(its["kv_reuse_log"].values())
         parts = ["engine"] if plan["mode"] == "inventory" else ["log"] * has_log
-        found = parts * (host in engines) + ["controller"] * (host in at_controllers)
-        if found and its["kv_reuse_nodes"]:
-            nodes[host] = found
+        looked_at = parts * (host in engines) + ["controller"] * (host in at_controllers)
+        if looked_at and its["kv_reuse_nodes"]:
+            nodes[host] = looked_at
     return nodes

@@ -3,7 +3,7 @@
 """Probes one pair, with the module of the same name, or all pairs of a plan, without a task for each.
 
 Of a plan as many clusters side by side as Ansible has forks, each in a process, so that no cluster's times have
-another's Python in them.  What keeps a pair from being probed is said of that pair; the others are probed all the same.
+another's Python in them.  What keeps a pair from being probed is its `problem`; the others are probed all the same.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PlannedProbes:
         probes, requests = {}, {}
         for cluster, answers in self._in_processes():
             probes[cluster] = packed(answers)
-            requests.update({host: packed(wanted) for host, wanted in requests_of(answers).items()})
+            requests.update({host: packed(of_host) for host, of_host in requests_of(answers).items()})
             reporter.tell_probed([answer["pair"] for answer in answers])
         names = [names_of(pair) for rounds in self._plan["rounds"].values() for pairs in rounds for pair in pairs]
         return {"kv_reuse_probed_pairs": names, "probes": probes, "requests": requests}
@@ -164,9 +164,9 @@ class PlannedProbes:
         """What the host's engine is, as the operator says or as it was seen; all None where nothing was."""
         result = self._task_vars["hostvars"].raw_get(host).get(self._runs) if self._runs else None
         recognised = architectures.of_node(seen(result or {}).get("node"))
-        given = architectures.NAMED.get(options["kv_reuse_architecture"])
-        if given:
-            recognised = recognised._replace(name=given, unsure=None)
+        named = architectures.NAMED.get(options["kv_reuse_architecture"])
+        if named:
+            recognised = recognised._replace(name=named, unsure=None)
         return dict(zip(RUNS, recognised))
 
     def _controllers(self, pair: dict) -> dict[str, dict]:

@@ -137,22 +137,22 @@ class CallbackModule(CallbackBase):
         self._show(doc, [f"{self._folder} ({', '.join(written)})"] if written else [])
 
     def _take(self, result, failed=False):
-        found = result._result
-        if "kv_reuse_plan" in found:
-            plan = _plain(found["kv_reuse_plan"])
-            self._run.plan(plan, failed, _message(found))
+        values = result._result
+        if "kv_reuse_plan" in values:
+            plan = _plain(values["kv_reuse_plan"])
+            self._run.plan(plan, failed, _message(values))
             self._progress.planned(len(plan.get("pairs") or []), time.monotonic())
             self._report_into(self._run.reports_dir)
             if self._run.bundle:  # an earlier run's must not stand beside this one's reports
                 files.discard(self._folder / bundle.NAME)
-        if "kv_reuse_probed_pairs" in found:
-            self.probed(_plain(found["kv_reuse_probed_pairs"]))
-        if "kv_reuse_judged" in found:
-            for judged in json.loads(found["kv_reuse_judged"]):
+        if "kv_reuse_probed_pairs" in values:
+            self.probed(_plain(values["kv_reuse_probed_pairs"]))
+        if "kv_reuse_judged" in values:
+            for judged in json.loads(values["kv_reuse_judged"]):
                 self._take_judged(judged)
-        if "kv_reuse_merged" in found:
-            written, folder = _plain(found.get("kv_reuse_reports") or []), found.get("kv_reuse_reports_dir")
-            self._merged = _plain(found["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
+        if "kv_reuse_merged" in values:
+            written, folder = _plain(values.get("kv_reuse_reports") or []), values.get("kv_reuse_reports_dir")
+            self._merged = _plain(values["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
         self._tell_progress()
 
     def _take_judged(self, judged: dict):
@@ -177,9 +177,9 @@ class CallbackModule(CallbackBase):
         elif text:
             self._display.display(text, stderr=screen.prints_json())
 
-    def _report_into(self, wanted: str | None):
+    def _report_into(self, name: str | None):
         """Marks the reports as incomplete in the folder asked for, and takes them back from another one."""
-        name = wanted if wanted and wanted != DEFAULT_FOLDER else self.get_option("reports_dir")
+        name = name if name and name != DEFAULT_FOLDER else self.get_option("reports_dir")
         folder = Path(name).expanduser().absolute()
         if folder == self._folder:
             return
@@ -211,21 +211,21 @@ class CallbackModule(CallbackBase):
 
 def _folder_by_inventory(play) -> str | None:
     """kv_reuse_reports_dir as the inventory and the command line have it; None when they do not say."""
-    found = play.get_variable_manager().get_vars(play=play)
-    hosts = [host for group in GROUPS for host in (found.get("groups") or {}).get(group) or []]
-    for values in (*((found.get("hostvars") or {}).get(host) or {} for host in hosts[:1]), found):
+    variables = play.get_variable_manager().get_vars(play=play)
+    hosts = [host for group in GROUPS for host in (variables.get("groups") or {}).get(group) or []]
+    for values in (*((variables.get("hostvars") or {}).get(host) or {} for host in hosts[:1]), variables):
         folder = values.get("kv_reuse_reports_dir")
         if isinstance(folder, str) and folder and "{{" not in folder:
             return folder
     return None
 
 
-def _message(found: dict) -> str:
+def _message(values: dict) -> str:
     """A task's own words; of a loop, those of its first failed item; of a module that did not run, its first words."""
-    items = [item for item in found.get("results") or [] if item.get("failed") or item.get("unreachable")]
-    told = items[0] if items else found
-    errors = str(told.get("module_stderr") or "").strip().splitlines()
-    return ": ".join([str(told.get("msg") or found.get("msg") or ""), *errors[:1]])
+    items = [item for item in values.get("results") or [] if item.get("failed") or item.get("unreachable")]
+    failed = items[0] if items else values
+    errors = str(failed.get("module_stderr") or "").strip().splitlines()
+    return ": ".join([str(failed.get("msg") or values.get("msg") or ""), *errors[:1]])
 
 
 def _plain(value):

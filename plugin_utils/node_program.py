@@ -43,18 +43,18 @@ class Sources:
         exec(compile(SOURCES[module.__name__][1], module.__name__, "exec"), module.__dict__)
 sys.meta_path.insert(0, Sources())
 from kvproof.node import modules
-print(json.dumps(modules.answer_all(json.loads(base64.b64decode("{asked}").decode("utf-8")))))
+print(json.dumps(modules.answer_all(json.loads(base64.b64decode("{requests}").decode("utf-8")))))
 """
 
 
 def _sources() -> str:
     """Name of a module → (whether it is a package, its text), packed."""
-    found = {}
+    modules = {}
     for path in [CORE / "__init__.py", *(path for room in ROOMS for path in sorted((CORE / room).rglob("*.py")))]:
         is_package = path.stem == "__init__"
         name = ".".join((path.parent if is_package else path.with_suffix("")).relative_to(CORE.parent).parts)
-        found[name] = (is_package, path.read_text(encoding="utf-8"))
-    return _text(zlib.compress(json.dumps(found).encode(), 9))
+        modules[name] = (is_package, path.read_text(encoding="utf-8"))
+    return _text(zlib.compress(json.dumps(modules).encode(), 9))
 
 
 def _text(content: bytes) -> str:
@@ -64,11 +64,11 @@ def _text(content: bytes) -> str:
 SOURCES = _sources()  # once, before Ansible forks
 
 
-def build(asked: dict[str, dict], seconds: float = 60) -> bytes:
-    """The program for modules.answer_all(asked).  It prints what that returns as one line of JSON, and ends itself a
+def build(requests: dict[str, dict], seconds: float = 60) -> bytes:
+    """The program for modules.answer_all(requests).  It prints what that returns as one line of JSON, and ends itself a
     little after so many seconds, when nobody waits for it any more."""
-    packed = _text(json.dumps(asked).encode())
-    return _PROGRAM.format(too_old=TOO_OLD, sources=SOURCES, asked=packed, seconds=math.ceil(seconds) + 5).encode(
+    packed = _text(json.dumps(requests).encode())
+    return _PROGRAM.format(too_old=TOO_OLD, sources=SOURCES, requests=packed, seconds=math.ceil(seconds) + 5).encode(
         "ascii"
     )
 
@@ -79,15 +79,15 @@ def answer(line: str) -> dict:
     Raises ValueError where the line is no JSON.
     """
     try:
-        found = json.loads(line)
+        reply = json.loads(line)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    said, problems = found.get("said"), found.get("problems")
+    said, problems = reply.get("said"), reply.get("problems")
     if not isinstance(said, dict) or not isinstance(problems, list) or is_deep(said):
         return {"said": {}, "problems": ["its answer is not what was asked for: see what answers there as its Python"]}
     parts = {name: part for name, part in said.items() if name in PARTS and isinstance(part, dict)}
     lost = [f"its {name} is no object" for name in said if name not in parts]
-    return {"said": parts, "problems": [*(str(one)[:LONGEST_PROBLEM] for one in problems[:MOST_PROBLEMS]), *lost[:3]]}
+    return {"said": parts, "problems": [*(str(text)[:LONGEST_PROBLEM] for text in problems[:MOST_PROBLEMS]), *lost[:3]]}
 
 
 def is_deep(value: object) -> bool:

@@ -18,9 +18,9 @@ SSH = "ansible.builtin.ssh"
 
 
 def login(given, hostvars, task, password: str | None):
-    """host, args and password of the host named in ``inventory_host``; what was given where none is named.
+    """host, args and password of the host named in ``inventory_host``; `given` itself where it names none.
 
-    hostvars: of all hosts.  password: what --ask-pass was told.  Raises AnsibleError for an unknown host.
+    hostvars: of all hosts.  password: the answer to --ask-pass.  Raises AnsibleError for an unknown host.
     """
     name = given.get("inventory_host") if isinstance(given, dict) else None
     if not name:
@@ -29,10 +29,10 @@ def login(given, hostvars, task, password: str | None):
         raise AnsibleError(f"kv_reuse_probe: {name} is no host of the inventory: correct ssh.inventory_host")
     values = hostvars[name]
     plugin = connection_loader.get(SSH, PlayContext(), os.devnull)
-    variables = {one["name"] for option in plugin.option_definitions.values() for one in option.get("vars") or []}
+    names = {variable["name"] for option in plugin.option_definitions.values() for variable in option.get("vars") or []}
     plugin.set_options(
         task_keys=task.dump_attrs(),
-        var_options={one: values[one] for one in variables if one in values},
+        var_options={name: values[name] for name in names if name in values},
     )
     return {
         "host": str(plugin.get_option("host")),
@@ -44,12 +44,12 @@ def login(given, hostvars, task, password: str | None):
 def _words(plugin) -> list[str]:
     """ssh's arguments, in the order in which Ansible gives them: of two that say the same, the first counts."""
     port, key = plugin.get_option("port"), plugin.get_option("private_key_file")
-    user, found = plugin.get_option("remote_user"), shlex.split(plugin.get_option("ssh_args") or "")
+    user, words = plugin.get_option("remote_user"), shlex.split(plugin.get_option("ssh_args") or "")
     if plugin.get_option("host_key_checking") is False:
-        found += ["-o", "StrictHostKeyChecking=no"]
-    found += ["-o", f"Port={port}"] if port is not None else []
-    found += ["-o", f'IdentityFile="{os.path.expanduser(key)}"'] if key else []
-    found += ["-o", f'User="{user}"'] if user else []
+        words += ["-o", "StrictHostKeyChecking=no"]
+    words += ["-o", f"Port={port}"] if port is not None else []
+    words += ["-o", f'IdentityFile="{os.path.expanduser(key)}"'] if key else []
+    words += ["-o", f'User="{user}"'] if user else []
     for name in ("ssh_common_args", "ssh_extra_args"):
-        found += shlex.split(plugin.get_option(name) or "")
-    return found
+        words += shlex.split(plugin.get_option(name) or "")
+    return words
