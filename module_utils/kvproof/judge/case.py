@@ -43,10 +43,10 @@ class Case:
     @cached_property
     def controllers(self) -> list[dict]:
         """What is known of the controller: read on its host, else over HTTP by the probe."""
-        found = [c for c in self.evidence.get("controllers") or [] if c]
+        readings = [c for c in self.evidence.get("controllers") or [] if c]
         if self.probe.get("controller"):
-            found.append(self.probe["controller"])
-        return found
+            readings.append(self.probe["controller"])
+        return readings
 
     @cached_property
     def workers(self) -> list[dict] | None:
@@ -74,13 +74,16 @@ class Case:
 
         A proxy may rewrite either; one that two requests share ties nothing to a request.
         """
-        wanted = [(request or {}).get(name) for name in ("response_id", "request_id")]
-        return tuple(one for one in wanted if one and self._id_uses[one] == 1)
+        candidates = [(request or {}).get(name) for name in ("response_id", "request_id")]
+        return tuple(request_id for request_id in candidates if request_id and self._id_uses[request_id] == 1)
 
     @cached_property
     def _id_uses(self) -> Counter:
         return Counter(
-            one for request in self.requests() for one in {request.get("response_id"), request.get("request_id")} if one
+            request_id
+            for request in self.requests()
+            for request_id in {request.get("response_id"), request.get("request_id")}
+            if request_id
         )
 
     def expected_hit(self, trial: dict) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from .attempt import Attempt
 from .case import Case
 from .dialects import dialect_of
-from .interval import shown
+from .interval import interval_text
 from .limits import UNDECIDED, checked
 from .link import BROKEN, HOLDS, INFERRED, NOT_NEEDED, UNKNOWN, Link, tokens
 from .output import case_output, unread_controls
@@ -26,7 +26,7 @@ def build(case: Case, attempts: list[Attempt], broken_links: dict[int, str], inv
     """
     dialect = dialect_of(case)
     proven = [a for a in attempts if a.outcome == "proven"]
-    shown = proven[0] if proven else next((a for a in attempts if a.outcome not in ("error", "unsent")), None)
+    example = proven[0] if proven else next((a for a in attempts if a.outcome not in ("error", "unsent")), None)
     links = [
         _reachable(case),
         _engine(case),
@@ -35,7 +35,8 @@ def build(case: Case, attempts: list[Attempt], broken_links: dict[int, str], inv
         dialect.registered(case, proven),
         _valid(case, attempts, invalid),
     ]
-    links += _outcomes(case, shown, attempts) if shown else [Link(n, UNKNOWN, "nothing was sent") for n in range(7, 12)]
+    nothing = [Link(n, UNKNOWN, "nothing was sent") for n in range(7, 12)]
+    links += _outcomes(case, example, attempts) if example else nothing
     links += [_right(case, attempts), _worth(case, attempts)]
     return _with_breaks(links, broken_links, proven)
 
@@ -97,40 +98,40 @@ def _valid(case: Case, attempts: list[Attempt], invalid: str | None) -> Link:
     return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {tokens(common)} in common{shorter}, new to both")
 
 
-def _outcomes(case: Case, seen: Attempt, attempts: list[Attempt]) -> list[Link]:
+def _outcomes(case: Case, attempt: Attempt, attempts: list[Attempt]) -> list[Link]:
     return [
-        _stored(case, seen),
-        dialect_of(case).announced(case, seen),
-        dialect_of(case).found(case, seen),
-        _transferred(case, seen),
-        _loaded(seen, attempts),
+        _stored(case, attempt),
+        dialect_of(case).announced(case, attempt),
+        dialect_of(case).found(case, attempt),
+        _transferred(case, attempt),
+        _loaded(attempt, attempts),
     ]
 
 
-def _stored(case: Case, seen: Attempt) -> Link:
-    if seen.stored is None:
+def _stored(case: Case, attempt: Attempt) -> Link:
+    if attempt.stored is None:
         return Link(7, UNKNOWN, f"no log of {case.holder} shows the seed")
-    return Link(7, HOLDS if seen.stored else UNKNOWN, f"{case.holder} stored {tokens(seen.stored)}")
+    return Link(7, HOLDS if attempt.stored else UNKNOWN, f"{case.holder} stored {tokens(attempt.stored)}")
 
 
-def _transferred(case: Case, seen: Attempt) -> Link:
-    if seen.from_peer and seen.loaded:
-        asked = f"{case.holder} was asked for this id"
-        told = asked if seen.asked else f"{case.receiver} got {seen.responded} tokens from the peer"
-        return Link(10, HOLDS, seen.transfer_witness or told)
-    if seen.peer_error:
-        return Link(10, UNKNOWN, f"the peer answered {seen.peer_error}")
-    return Link(10, UNKNOWN, "no transfer seen for this id" if seen.asked is False or seen.logged else "not seen")
+def _transferred(case: Case, attempt: Attempt) -> Link:
+    if attempt.from_peer and attempt.loaded:
+        by_holder = f"{case.holder} was asked for this id"
+        witness = by_holder if attempt.asked else f"{case.receiver} got {attempt.responded} tokens from the peer"
+        return Link(10, HOLDS, attempt.transfer_witness or witness)
+    if attempt.peer_error:
+        return Link(10, UNKNOWN, f"the peer answered {attempt.peer_error}")
+    return Link(10, UNKNOWN, "no transfer seen for this id" if attempt.asked is False or attempt.logged else "not seen")
 
 
-def _loaded(seen: Attempt, attempts: list[Attempt]) -> Link:
-    if seen.loaded is None:
+def _loaded(attempt: Attempt, attempts: list[Attempt]) -> Link:
+    if attempt.loaded is None:
         return Link(11, UNKNOWN, "whether tokens were reused is unknown")
     share = f"{sum(1 for a in attempts if a.outcome == 'proven')} of {len(attempts)} fresh prompts proven"
-    amount = f"{seen.loaded} of {tokens(seen.expected)}"
-    if not seen.loaded:
+    amount = f"{attempt.loaded} of {tokens(attempt.expected)}"
+    if not attempt.loaded:
         return Link(11, UNKNOWN, f"{amount}; {share}")
-    by = "of this request" if seen.logged else "by the response's cached_tokens"
+    by = "of this request" if attempt.logged else "by the response's cached_tokens"
     return Link(11, HOLDS, f"{amount} loaded, {by}; {share}")
 
 
@@ -145,11 +146,11 @@ def _worth(case: Case, attempts: list[Attempt]) -> Link:
     if speed is None:
         return Link(13, UNKNOWN, "no pair of reused and recomputed requests to compare")
     reused, recomputed = speed["reused_s"] * 1000, speed["recomputed_s"] * 1000
-    sure = f", 95 %: {shown(speed['interval'])}x" if speed["interval"] else ""
+    sure = f", 95 %: {interval_text(speed['interval'])}x" if speed["interval"] else ""
     text = f"TTFT {reused:.0f} ms reused, {recomputed:.0f} ms recomputed ({speed['speedup']:.2f}x{sure})"
     if speed["speedup"] <= 1:
         return Link(13, UNKNOWN, text + ": not faster at this length")
-    undecided = [one.name for one in checked(case, attempts) if one.state == UNDECIDED]
+    undecided = [limit.name for limit in checked(case, attempts) if limit.state == UNDECIDED]
     if undecided:
         return Link(13, UNKNOWN, f"{text}: not enough to decide on {' and '.join(undecided)}")
     return Link(13, HOLDS, text)

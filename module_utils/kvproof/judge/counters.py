@@ -1,6 +1,9 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counters that engines export: their names, their rises, and what those of a proven idle window witness."""
+"""The counters that engines export: their names and how far they rose.
+
+A rise proves something of a request only where the engine served nothing else in that time (an idle window).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ KNOWN_TO_OPERATORS = {
 HIT_RATE = "lmcache:retrieve_hit_rate"
 
 
-def shown(case: Case) -> dict[str, dict]:
+def operator_counters(case: Case) -> dict[str, dict]:
     """Role of an engine → the rises over the probe that operators know, and its hit rate now."""
     counters = {}
     for side in case.sides:
@@ -55,7 +58,7 @@ def foreign_requests(case: Case, side: Side) -> float | None:
 
 
 def response_hit(request: dict | None) -> int | None:
-    """Cached tokens that a response tells; None where it failed or does not tell."""
+    """A response's cached_tokens; None where the request failed or the field is missing."""
     if not request or request.get("error"):
         return None
     return request.get("cached_tokens")
@@ -79,20 +82,20 @@ def none_hit(case: Case, side: Side) -> int | None:
     They do where the window is proven idle and the counters are alive: the connector was asked for at least the
     prompts of the reuse requests, and found nothing in all of them.
     """
-    hits, asked = counter_delta(side, EXTERNAL_HITS), counter_delta(side, EXTERNAL_QUERIES)
+    hits, queries = counter_delta(side, EXTERNAL_HITS), counter_delta(side, EXTERNAL_QUERIES)
     sent = [(trial.get("reuse") or {}).get("prompt_tokens") for trial in case.trials]
     prompts = [tokens for tokens in sent if tokens is not None]
-    if hits != 0 or not asked or not prompts or len(prompts) < len(sent) or not idle(case, side):
+    if hits != 0 or not queries or not prompts or len(prompts) < len(sent) or not idle(case, side):
         return None
-    return 0 if asked >= sum(prompts) else None
+    return 0 if queries >= sum(prompts) else None
 
 
-def contradict(case: Case, side: Side) -> bool:
-    """Whether an idle engine's counters show external hits while every response of this run tells of none."""
+def contradicts_cached_tokens(case: Case, side: Side) -> bool:
+    """Whether an idle engine's counters show external hits while every response of this run has cached_tokens 0."""
     ours = [r for r in case.requests() if r.get("engine") == side.role and r.get("role") != "warmup"]
-    told = [r.get("cached_tokens") for r in ours if not r.get("error")]
+    reported = [r.get("cached_tokens") for r in ours if not r.get("error")]
     hits = counter_delta(side, EXTERNAL_HITS)
-    return bool(hits and hits > 0 and told and all(t == 0 for t in told) and idle(case, side))
+    return bool(hits and hits > 0 and reported and all(tokens == 0 for tokens in reported) and idle(case, side))
 
 
 def idle(case: Case, side: Side) -> bool:

@@ -35,7 +35,7 @@ def interval(values: list[float]) -> dict | None:
     return None if len(values) < 2 or min(values) <= 0 else dict(_interval(tuple(values)))
 
 
-@lru_cache(maxsize=64)  # several ask for the same
+@lru_cache(maxsize=64)  # chain, limits and timing ask for the same values
 def _interval(values: tuple[float, ...]) -> dict:
     logs, chance = [math.log(value) for value in values], random.Random(len(values))
     medians = sorted(median(chance.choices(logs, k=len(logs))) for _ in range(RESAMPLES))
@@ -70,6 +70,6 @@ def is_time(seconds: float | None) -> TypeGuard[float]:
     return seconds is not None and 1e-6 <= seconds <= LONGEST_S
 
 
-def shown(ends: Mapping[str, Any]) -> str:
+def interval_text(ends: Mapping[str, Any]) -> str:
     """An interval's ends in words."""
     return f"{ends['low']:.3g} to {ends['high']:.3g}"

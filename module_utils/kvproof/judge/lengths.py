@@ -13,8 +13,8 @@ from .interval import interval, is_time
 def summaries(case: Case) -> list[dict]:
     """One entry per length asked for, shortest first; ``skipped`` says why nothing was measured there."""
     slow = case.lookup_timeout_s
-    found = [_summary(one, slow) for one in case.probe.get("lengths") or [] if one.get("asked")]
-    return sorted(found, key=lambda one: one["asked"])
+    entries = [_summary(length, slow) for length in case.probe.get("lengths") or [] if length.get("asked")]
+    return sorted(entries, key=lambda length: length["asked"])
 
 
 def _summary(length: dict, slow: float) -> dict:
@@ -22,7 +22,7 @@ def _summary(length: dict, slow: float) -> dict:
     skipped = length.get("skipped")
     if not skipped and not pairs:
         skipped = _why_nothing(length.get("trials") or [])
-    found = {
+    entry = {
         "asked": length["asked"],
         "tokens": length.get("tokens"),
         "pairs": len(pairs),
@@ -34,18 +34,22 @@ def _summary(length: dict, slow: float) -> dict:
     }
     if pairs:
         ratios = [cold / warm for warm, cold in pairs]
-        found.update(
+        entry.update(
             reused_s=round(median(warm for warm, _ in pairs), 6),
             recomputed_s=round(median(cold for _, cold in pairs), 6),
             speedup=round(median(ratios), 3),
             interval=interval(ratios),
         )
-    return found
+    return entry
 
 
 def _pair(trial: dict, slow: float) -> tuple[float, float] | None:
-    """TTFT of a reuse that was one, and of a recompute that was one and did not wait for a lookup in vain, as the
-    holder's prefill of the same length shows."""
+    """TTFT in seconds of (reuse, recompute) of one trial; None where either is not what it is called.
+
+    The reuse must have had all expected tokens from cache, the recompute none, and the recompute must not have waited
+    for a lookup that timed out: its TTFT exceeds the seed's, a prefill of the same length, by less than 0.9 of the
+    time-out.
+    """
     reuse, cold, expected = trial.get("reuse") or {}, trial.get("knockout") or {}, trial.get("expected_hit")
     if not expected or (reuse.get("cached_tokens") or 0) < expected or cold.get("cached_tokens") != 0:
         return None
@@ -72,17 +76,17 @@ def break_even(lengths: list[dict]) -> dict | None:
     Between two measured lengths the difference of both TTFTs is taken as straight: prefill is about linear in the
     prompt's length, and so is a transfer.
     """
-    measured = [one for one in lengths if one["reused_s"] and one["tokens"]]
+    measured = [length for length in lengths if length["reused_s"] and length["tokens"]]
     if not measured:
         return None
-    gains = [one["recomputed_s"] - one["reused_s"] for one in measured]
+    gains = [length["recomputed_s"] - length["reused_s"] for length in measured]
     if all(gain > 0 for gain in gains):
         return {"tokens": None, "text": "reuse is faster at all measured lengths"}
     if all(gain <= 0 for gain in gains):
         return {"tokens": None, "text": "reuse is faster at none of the measured lengths"}
     turns = [at for at in range(1, len(gains)) if (gains[at] > 0) != (gains[at - 1] > 0)]
     if len(turns) > 1 or gains[0] > 0:
-        faster = ", ".join(str(one["tokens"]) for one, gain in zip(measured, gains) if gain > 0)
+        faster = ", ".join(str(length["tokens"]) for length, gain in zip(measured, gains) if gain > 0)
         return {"tokens": None, "text": f"no single break-even: reuse is faster at {faster} tokens only"}
     at = turns[0]
     start, end = measured[at - 1]["tokens"], measured[at]["tokens"]

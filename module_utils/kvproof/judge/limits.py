@@ -13,7 +13,7 @@ from statistics import median
 
 from .attempt import Attempt
 from .case import Case
-from .interval import interval, is_time, shown
+from .interval import interval, interval_text, is_time
 from .timing import timing_pairs
 
 MET, MISSED, UNDECIDED = "met", "missed", "undecided"
@@ -33,25 +33,25 @@ class Checked:
 def checked(case: Case, attempts: list[Attempt]) -> list[Checked]:
     """Every limit that is set."""
     speedup, ttft_ms = case.limit("min_speedup"), case.limit("max_ttft_ms")
-    found = []
+    results = []
     if speedup:
         ratios = [cold / warm for warm, cold in timing_pairs(case, attempts, PROVEN)]
-        found.append(_checked("kv_reuse_min_speedup", ratios, speedup, "x", at_least=True))
+        results.append(_checked("kv_reuse_min_speedup", ratios, speedup, "x", at_least=True))
     if ttft_ms:
         reused = [trial.get("reuse") or {} for trial, a in zip(case.trials, attempts) if a.outcome == "proven"]
         times = [request["ttft_s"] * 1000 for request in reused if is_time(request.get("ttft_s"))]
-        found.append(_checked("kv_reuse_max_ttft_ms", times, ttft_ms, " ms", at_least=False))
-    return found
+        results.append(_checked("kv_reuse_max_ttft_ms", times, ttft_ms, " ms", at_least=False))
+    return results
 
 
 def _checked(name: str, values: list[float], limit: float, unit: str, at_least: bool) -> Checked:
     expected = f"at {'least' if at_least else 'most'} {limit:g}{unit}"
     ends = interval(values)
     if ends is None:
-        seen = f"{values[0]:.3g}{unit} in one trial, which has no interval" if values else "not measured"
-        return Checked(name, UNDECIDED, expected, seen)
+        observed = f"{values[0]:.3g}{unit} in one trial, which has no interval" if values else "not measured"
+        return Checked(name, UNDECIDED, expected, observed)
     good = ends["low"] >= limit if at_least else ends["high"] <= limit
     bad = ends["high"] < limit if at_least else ends["low"] > limit
     state = MET if good else MISSED if bad else UNDECIDED
-    observed = f"{median(values):.3g}{unit} (95 % interval {shown(ends)}{unit}, {len(values)} trials)"
+    observed = f"{median(values):.3g}{unit} (95 % interval {interval_text(ends)}{unit}, {len(values)} trials)"
     return Checked(name, state, expected, observed)

@@ -9,8 +9,8 @@ token.  So the mean over tokens counts, against three things: the noise of two r
 the dtype, and a share of what another prefix with the same ending does to this model.  On a trained model whose
 answer stands in the prefix that share is far above any rounding.
 
-What is not known makes both verdicts harder: without a dtype "equal" needs the fine tolerance and damage the coarse
-one; without the noise a larger share counts; without the other prefix nothing is told.
+What is not known makes both verdicts harder to reach: without a dtype "equal" needs the fine tolerance and damage the
+coarse one; without the noise a larger share counts; without the other prefix the output stays unclear.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def tolerance(kv_dtype: str | None) -> tuple[float, float]:
     return known, known
 
 
-def difference(one: list | None, other: list | None) -> float | None:
+def difference(left: list | None, right: list | None) -> float | None:
     """Mean |Δ log-probability| in nats over the tokens both generated, up to and with the first that differs.
 
     A token that only one of them lists among its most likely ones is at most as likely in the other as the last
     one listed there, so that much at least it is apart.  None: nothing to compare.
     """
     positions = []
-    for a, b in zip(one or [], other or []):
+    for a, b in zip(left or [], right or []):
         apart = _apart(_listed(a), _listed(b))
         if apart:
             positions.append(fmean(apart))
@@ -74,11 +74,11 @@ def _listed(position: dict) -> dict[str, float]:
 def _apart(left: dict[str, float], right: dict[str, float]) -> list[float]:
     if not left or not right:
         return []
-    found = [abs(left[token] - right[token]) for token in left.keys() & right.keys()]
-    for one, other in ((left, right), (right, left)):
-        least = min(other.values())
-        found += [max(0.0, value - least) for token, value in one.items() if token not in other]
-    return found
+    differences = [abs(left[token] - right[token]) for token in left.keys() & right.keys()]
+    for these, those in ((left, right), (right, left)):
+        least = min(those.values())
+        differences += [max(0.0, value - least) for token, value in these.items() if token not in those]
+    return differences
 
 
 def compare(
@@ -91,16 +91,16 @@ def compare(
     if not reuse or not recompute or reuse.get("error") or recompute.get("error"):
         return Comparison("unread")
     text_equal = reuse.get("text") == recompute.get("text")
-    seen = difference(reuse.get("logprobs"), recompute.get("logprobs"))
-    if seen is None:
+    apart = difference(reuse.get("logprobs"), recompute.get("logprobs"))
+    if apart is None:
         return Comparison("unread", text_equal=text_equal)
     share = SCALE_SHARE if floor is not None else SCALE_SHARE_ALONE
     noise = max(NOISE_FACTOR * (floor or 0.0), share * (scale or 0.0))
     quiet, limit = (max(absolute, noise) for absolute in tolerance(kv_dtype))
-    state = "equal" if seen <= quiet / 2 else "differs" if seen > limit else "unclear"
+    state = "equal" if apart <= quiet / 2 else "differs" if apart > limit else "unclear"
     if scale is None or scale <= limit:
         state = "unclear"
-    return Comparison(state, round(seen, 4), round(limit, 4), text_equal)
+    return Comparison(state, round(apart, 4), round(limit, 4), text_equal)
 
 
 def words_right(request: dict | None, expected_text: str | None) -> int | None:
@@ -108,7 +108,7 @@ def words_right(request: dict | None, expected_text: str | None) -> int | None:
     if not request or request.get("error") or request.get("text") is None or not expected_text:
         return None
     pairs = list(zip(request["text"].split(), expected_text.split()))
-    return next((n for n, (said, right) in enumerate(pairs) if said != right), len(pairs))
+    return next((n for n, (word, right) in enumerate(pairs) if word != right), len(pairs))
 
 
 def nonsense(request: dict | None) -> str | None:
@@ -153,10 +153,10 @@ def case_output(case: Case, attempts: list[Attempt]) -> OutputVerdict:
         return OutputVerdict("none", "nothing was reused")
     floor, scale = _floor(case), _scale(case)
     dtype = case.receiver.meta("kv_dtype")
-    seen = [compare(trial["reuse"], recompute, floor, scale, dtype) for trial, recompute in pairs]
-    states = [c.state for c in seen]
-    worst = max((c.difference for c in seen if c.difference is not None), default=None)
-    limit = max((c.limit for c in seen if c.limit is not None), default=None)
+    comparisons = [compare(trial["reuse"], recompute, floor, scale, dtype) for trial, recompute in pairs]
+    states = [c.state for c in comparisons]
+    worst = max((c.difference for c in comparisons if c.difference is not None), default=None)
+    limit = max((c.limit for c in comparisons if c.limit is not None), default=None)
     common = {"difference": worst, "limit": limit, "floor": floor}
     apart = states.count("differs")
     if apart >= 2 and apart * 3 >= len(states):
@@ -198,11 +198,11 @@ def _by_text(pairs: list[tuple[dict, dict | None]]) -> OutputVerdict:
         )
         for trial, recompute in pairs
     ]
-    told = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= WORDS_TELL]
-    wrong = sum(1 for reuse, _ in told if reuse == 0)
+    usable = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= WORDS_TELL]
+    wrong = sum(1 for reuse, _ in usable if reuse == 0)
     if wrong >= 2 and wrong * 3 >= len(pairs):
         return OutputVerdict("differs", "the recompute continues the prefix, the reuse does not", wrong)
-    right = sum(1 for reuse, _ in told if reuse is not None and reuse >= WORDS_TELL)
+    right = sum(1 for reuse, _ in usable if reuse is not None and reuse >= WORDS_TELL)
     if right == len(pairs):
         return OutputVerdict("equal", "the answers state what only the prefix says, as the recomputes do", right)
     return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(pairs))

@@ -115,8 +115,8 @@ def number(value: Any) -> int | None:
         return None
     if isinstance(value, (int, float)):
         return int(value)
-    found = re.match(r"(>?)\s*(\d{1,17})\b", str(value).strip())
-    return int(found[2]) + bool(found[1]) if found else None
+    match = re.match(r"(>?)\s*(\d{1,17})\b", str(value).strip())
+    return int(match[2]) + bool(match[1]) if match else None
 
 
 def quoted(line: str) -> str:

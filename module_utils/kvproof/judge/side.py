@@ -54,7 +54,7 @@ class Side:
         effective, internal = self.node.get("effective") or {}, self.engine.get("internal") or {}
         config = self.node.get("config_file") or {}
         logged = [e.get("values") for e in self.head("config")][-1:]
-        found = [
+        layers = [
             ("internal_api", effective.get("values") if effective.get("source") == "internal_api" else None),
             ("internal_api", internal.get("conf")),
             ("log", effective.get("values") if effective.get("source") == "log" else None),
@@ -62,7 +62,7 @@ class Side:
             ("environ", from_environment((self.node.get("engine") or {}).get("env"))),
             ("file", config.get("values") if config.get("state") == "ok" else None),
         ]
-        return [(source, values) for source, values in found if values]
+        return [(source, values) for source, values in layers if values]
 
     def setting(self, key: str) -> Setting | None:
         """The value in force, as far as it was seen; None where it is unknown.
@@ -80,13 +80,13 @@ class Side:
 
     def flag(self, key: str) -> Setting | None:
         """Like setting(), read as LMCache reads a boolean."""
-        found = self.setting(key)
-        return None if found is None else Setting(as_bool(found.value), found.source, found.certain)
+        setting = self.setting(key)
+        return None if setting is None else Setting(as_bool(setting.value), setting.source, setting.certain)
 
     def count(self, key: str) -> int | None:
         """Like setting(), for a number; None also where the value is none."""
-        found = self.setting(key)
-        value = found.value if found else None
+        setting = self.setting(key)
+        value = setting.value if setting else None
         return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     @property
@@ -120,13 +120,13 @@ class Side:
     @property
     def backends(self) -> list | None:
         internal = self.engine.get("internal") or {}
-        found = self.node.get("backends")
-        if found is None:
-            found = internal.get("backends")
-        if found is None:
+        names = self.node.get("backends")
+        if names is None:
+            names = internal.get("backends")
+        if names is None:
             created = [e.get("name") for e in self.head("backend_created")]
-            found = created or None
-        return list(found) if found is not None else None
+            names = created or None
+        return list(names) if names is not None else None
 
     @property
     def log(self) -> dict:
@@ -147,19 +147,22 @@ class Side:
 
     @cached_property
     def _by_id(self) -> dict[str, list[dict]]:
-        found: dict[str, list[dict]] = {}
+        by_id: dict[str, list[dict]] = {}
         for event in self.events:
             if event.get("id"):
-                found.setdefault(event["id"], []).append(event)
-        return found
+                by_id.setdefault(event["id"], []).append(event)
+        return by_id
 
     def events_of(self, ids: str | tuple[str, ...] | None, *kinds: str) -> list[dict]:
         """Events that carry one of these ids (of one request), in order; of all kinds where none is given."""
         ids = (ids,) if isinstance(ids, str) else ids or ()
-        found = [
-            e for logged, events in self._by_id.items() if any(same_request(one, logged) for one in ids) for e in events
+        events = [
+            e
+            for logged, of_id in self._by_id.items()
+            if any(same_request(request_id, logged) for request_id in ids)
+            for e in of_id
         ]
-        return [e for e in found if not kinds or e.get("kind") in kinds]
+        return [e for e in events if not kinds or e.get("kind") in kinds]
 
     @property
     def hosts(self) -> set[str]:
@@ -174,18 +177,18 @@ class Side:
 
     @property
     def none_hash(self) -> str | None:
-        seen = self.head("none_hash")
-        return str(seen[-1].get("value")) if seen else None
+        lines = self.head("none_hash")
+        return str(lines[-1].get("value")) if lines else None
 
     @cached_property
     def identity(self) -> Setting | None:
         """lmcache_instance_id: as configured where one is set, else as the engine registered with it."""
-        found = self.setting("lmcache_instance_id")
+        configured = self.setting("lmcache_instance_id")
         registered = [e["instance"] for e in self.head("registering") if e.get("instance")]
-        if registered and not (found and found.value and found.certain):
+        if registered and not (configured and configured.value and configured.certain):
             return Setting(registered[-1], "log")
-        if found and found.value:
-            return Setting(str(found.value), found.source, found.certain)
+        if configured and configured.value:
+            return Setting(str(configured.value), configured.source, configured.certain)
         server = (self.node.get("cache_server") or {}).get("instance_id")
         return Setting(server, "internal_api") if server else None
 

@@ -36,7 +36,7 @@ def doc_page(finding: Finding) -> str:
 
 
 @dataclass
-class _Seen:
+class _Occurrence:
     finding: Finding
     sighting: Sighting
     role: str = "note"
@@ -55,14 +55,14 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         known = ", ".join(ARCHITECTURES)
         case.trouble.append(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {known}")
     attempts = dialect_of(case).observe(case)
-    seen = _look(case, attempts)
+    occurrences = _look(case, attempts)
     outcomes = {a.outcome for a in attempts}
-    if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in seen):
+    if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in occurrences):
         outcomes.add("engine-down")
     enough = _proven_enough(attempts)
-    for item in seen:
+    for item in occurrences:
         item.role = _role(item, outcomes, attempts, enough)
-    shown = _uncovered(seen)
+    shown = _uncovered(occurrences)
     verdict = _verdict(shown, enough)
     broken: dict[int, str] = {}
     for item in shown:
@@ -85,23 +85,23 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "timing": timing(case, attempts),
         "output": _output(case, attempts),
         "answer": _answer(case),
-        "counters": counters.shown(case),
+        "counters": counters.operator_counters(case),
         **_tunnels(case),
         "check_errors": errors + case.trouble,
     }
 
 
-def _look(case: Case, attempts: list[Attempt]) -> list[_Seen]:
-    """Runs every finding's look; one that breaks is told and does not stop the others."""
-    seen = []
+def _look(case: Case, attempts: list[Attempt]) -> list[_Occurrence]:
+    """Runs every finding's look; one that raises is named in case.trouble and does not stop the others."""
+    occurrences = []
     for finding in sorted(all_findings(), key=lambda f: f.slug == CHECK_FAILED):
         if finding.look is None or (finding.architectures and case.architecture not in finding.architectures):
             continue
         try:
-            seen += [_Seen(finding, sighting) for sighting in finding.look(case, attempts)]
+            occurrences += [_Occurrence(finding, sighting) for sighting in finding.look(case, attempts)]
         except Exception as error:  # a check must not take the verdict down, nor make it green
             case.trouble.append(f"{finding.slug}: {type(error).__name__}: {error}")
-    return seen
+    return occurrences
 
 
 def _proven_enough(attempts: list[Attempt]) -> bool:
@@ -111,7 +111,7 @@ def _proven_enough(attempts: list[Attempt]) -> bool:
     return proven > 0 and proven * 2 >= len(attempts) and proven + lost == len(attempts)
 
 
-def _role(item: _Seen, outcomes: set[str], attempts: list, enough: bool) -> str:
+def _role(item: _Occurrence, outcomes: set[str], attempts: list, enough: bool) -> str:
     finding = item.finding
     if finding.kind == "cause":
         explains = not enough and outcomes & item.sighting.explained(finding.explains)
@@ -130,23 +130,23 @@ def _refuted(finding: Finding, attempts: list[Attempt]) -> bool:
     return used * 2 >= len(attempts) if finding.of_requests and used else used > 0
 
 
-def _verdict(seen: list[_Seen], enough: bool) -> str:
-    roles = {item.role for item in seen}
+def _verdict(occurrences: list[_Occurrence], enough: bool) -> str:
+    roles = {item.role for item in occurrences}
     if "failure" in roles:
         return FAIL
     if enough:
         return INCONCLUSIVE if "validity" in roles else PASS
-    void = any(item.role == "validity" and item.finding.voids for item in seen)
+    void = any(item.role == "validity" and item.finding.voids for item in occurrences)
     return FAIL if "cause" in roles and not void else INCONCLUSIVE
 
 
-def _uncovered(seen: list[_Seen]) -> list[_Seen]:
+def _uncovered(occurrences: list[_Occurrence]) -> list[_Occurrence]:
     """Without what follows from something more specific, most important first."""
-    active = [item for item in seen if item.role in ("failure", "cause", "validity")]
+    active = [item for item in occurrences if item.role in ("failure", "cause", "validity")]
     covered = {slug for item in active for slug in item.finding.covers}
     if any(item.role == "cause" for item in active):
         covered.add("reuse-absent")
-    left = [item for item in seen if item.finding.slug not in covered]
+    left = [item for item in occurrences if item.finding.slug not in covered]
     return sorted(left, key=lambda s: (_group(s.role), s.finding.link, s.finding.rank, s.finding.slug))
 
 
@@ -155,12 +155,12 @@ def _group(role: str) -> int:
     return max(0, ROLES.index(role) - 1)
 
 
-def _waived(verdict: str, shown: list[_Seen], waivers: dict[str, str]) -> bool:
+def _waived(verdict: str, shown: list[_Occurrence], waivers: dict[str, str]) -> bool:
     decisive = [item for item in shown if item.role in ("failure", "cause", "validity")]
     return verdict != PASS and bool(decisive) and all(item.finding.slug in waivers for item in decisive)
 
 
-def _entry(item: _Seen, waivers: dict[str, str]) -> dict:
+def _entry(item: _Occurrence, waivers: dict[str, str]) -> dict:
     finding, sighting = item.finding, item.sighting
     return {
         "slug": finding.slug,
@@ -221,5 +221,5 @@ def _answer(case: Case) -> dict | None:
 
 def _tunnels(case: Case) -> dict:
     """The SSH tunnels through which the times were measured; nothing where there was none."""
-    found = {side.role: side.engine["tunnel"] for side in case.sides if side.engine.get("tunnel")}
-    return {"tunnels": found} if found else {}
+    tunnels = {side.role: side.engine["tunnel"] for side in case.sides if side.engine.get("tunnel")}
+    return {"tunnels": tunnels} if tunnels else {}

@@ -10,7 +10,10 @@ from typing import Any
 
 
 def plain(waive: Any) -> list[Any]:
-    """The list in JSON's types, with days as YYYY-MM-DD: what is bundled and what is weighed must be the same."""
+    """kv_reuse_waive in JSON's types, with days as YYYY-MM-DD.
+
+    YAML makes dates of days, and a bundle cannot hold them; judging it again must see the list that the run saw.
+    """
     return json.loads(
         json.dumps(list(waive or []), default=lambda value: str(value)[:10] if _is_day(value) else str(value))
     )

@@ -21,13 +21,13 @@ from ..link import UNKNOWN, Link
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one architecture tells of a pair.
+    """How the links of a pair are read from one architecture's logs, metrics and responses.
 
     observe: one Attempt for each fresh prompt, in the order they were sent.
     never_seen_hit: tokens that the never-seen control hit; None where it was not sent or could not be read.
     cache_layer, alike, registered: links 3 to 5 from the case and its proven attempts.
     announced, found: links 8 and 9 from the case and the attempt that the chain shows.
-    transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where nothing tells.
+    transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where not measured.
     """
 
     observe: Callable[[Case], list[Attempt]]

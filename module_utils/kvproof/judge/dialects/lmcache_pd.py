@@ -22,11 +22,11 @@ def observe(case: Case) -> list[Attempt]:
     """One Attempt per fresh prompt.  All of the prompt is expected, not whole chunks."""
     attempts = inprocess_p2p.DIALECT.observe(case)
     only_pushed = case.receiver.backends == [BACKEND]
-    for trial, seen in zip(case.trials, attempts):
-        seen.expected = trial.get("prefix_tokens")
-        if seen.loaded and only_pushed:
-            seen.asked = True
-            seen.transfer_witness = f"pushed: {case.receiver.name} has no other backend than {BACKEND}"
+    for trial, attempt in zip(case.trials, attempts):
+        attempt.expected = trial.get("prefix_tokens")
+        if attempt.loaded and only_pushed:
+            attempt.asked = True
+            attempt.transfer_witness = f"pushed: {case.receiver.name} has no other backend than {BACKEND}"
     return attempts
 
 

@@ -25,7 +25,7 @@ def never_seen_hit(case: Case) -> int | None:
 
 def _attempt(case: Case, trial: dict) -> Attempt:
     reuse = trial.get("reuse") or {}
-    seen = Attempt(
+    attempt = Attempt(
         index=trial.get("index", 0),
         expected=case.expected_hit(trial),
         seed_error=(trial.get("seed") or {}).get("error"),
@@ -33,13 +33,13 @@ def _attempt(case: Case, trial: dict) -> Attempt:
         cached=reuse.get("cached_tokens"),
     )
     fetched = case.receiver.events_of(reuse.get("response_id"), "prefetched")
-    if fetched and seen.cached is not None:
+    if fetched and attempt.cached is not None:
         adapters = (case.receiver.node.get("cache_server") or {}).get("l2_adapters") or []
         from_l2 = sum(event["l2"] for event in fetched)
-        seen.logged, seen.retrieved, seen.layouts = True, seen.cached, []
-        seen.transfer_witness = f"{from_l2} chunks came from a peer's server (L2)"
-        seen.asked = bool(from_l2) and bool(adapters) and all(kind == PEER_ADAPTER for kind in adapters)
-    return seen
+        attempt.logged, attempt.retrieved, attempt.layouts = True, attempt.cached, []
+        attempt.transfer_witness = f"{from_l2} chunks came from a peer's server (L2)"
+        attempt.asked = bool(from_l2) and bool(adapters) and all(kind == PEER_ADAPTER for kind in adapters)
+    return attempt
 
 
 DIALECT = replace(

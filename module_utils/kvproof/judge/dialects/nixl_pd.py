@@ -24,7 +24,7 @@ def observe(case: Case) -> list[Attempt]:
     attempts = []
     for trial in case.trials:
         reuse = trial.get("reuse") or {}
-        seen = Attempt(
+        attempt = Attempt(
             index=trial.get("index", 0),
             expected=trial.get("prefix_tokens"),
             seed_error=(trial.get("seed") or {}).get("error"),
@@ -32,14 +32,14 @@ def observe(case: Case) -> list[Attempt]:
         )
         pulled = counters.idle_delta(trial, "receiver", reuse, FROM_PEER)
         if pulled is not None:
-            seen.cached, seen.asked = int(pulled), pulled > 0
-            seen.transfer_witness = f"{int(pulled)} tokens by source=p2p while the engine served this request alone"
-        attempts.append(seen)
+            attempt.cached, attempt.asked = int(pulled), pulled > 0
+            attempt.transfer_witness = f"{int(pulled)} tokens by source=p2p while the engine served this request alone"
+        attempts.append(attempt)
     return attempts
 
 
 def never_seen_hit(case: Case) -> int | None:
-    """Tokens pulled in the whole run beyond those of the reuse requests; cached_tokens tells nothing here."""
+    """Tokens pulled in the whole run beyond those of the reuse requests; cached_tokens is always 0 here."""
     total = counters.counter_delta(case.receiver, FROM_PEER)
     if total is None or not case.probe.get("never_seen"):
         return None

@@ -96,8 +96,8 @@ class Finding:
 def all_findings() -> tuple[Finding, ...]:
     """Every finding with its file's witnesses, ordered by link, rank and slug."""
     names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
-    found = [_read(importlib.import_module(f".{name}", __package__)) for name in names]
-    return tuple(sorted(found, key=lambda f: (f.link, f.rank, f.slug)))
+    findings = [_read(importlib.import_module(f".{name}", __package__)) for name in names]
+    return tuple(sorted(findings, key=lambda f: (f.link, f.rank, f.slug)))
 
 
 def _read(module: ModuleType) -> Finding:

@@ -16,8 +16,8 @@ def reached_controller(case, side, attempts) -> bool:
 
 def reached_holder(case, attempts) -> bool:
     """The receiver reached the holder's P2P ports: the holder was asked for one of this run's requests."""
-    ids = [case.ids(r) for r in case.requests() if r.get("engine") == "receiver"]
-    return any(a.asked for a in attempts) or any(case.holder.events_of(one, "peer_asked") for one in ids)
+    sent = [request for request in case.requests() if request.get("engine") == "receiver"]
+    return any(a.asked for a in attempts) or any(case.holder.events_of(case.ids(r), "peer_asked") for r in sent)
 
 
 def dial_strength(side) -> str:

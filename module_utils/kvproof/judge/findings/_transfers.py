@@ -11,4 +11,4 @@ def transfers_of(case, requests: list[dict]) -> list[Transfer]:
     """Of these requests, in the order they came; none where the log may have more than was read."""
     if not case.holder.log_readable or case.holder.log.get("truncated") is not False:
         return []
-    return transfers(case.holder, tuple(one for request in requests for one in case.ids(request)))
+    return transfers(case.holder, tuple(request_id for request in requests for request_id in case.ids(request)))

@@ -28,11 +28,11 @@ def look(case, attempts):
         return
     recognised = {side: architectures.of_node(side.node) for side in case.sides}
     for side, runs in recognised.items():
-        said = (side.engine.get("runs") or {}).get("architecture") or case.architecture
-        if runs.name and runs.name != said and not runs.unsure:
+        expected = (side.engine.get("runs") or {}).get("architecture") or case.architecture
+        if runs.name and runs.name != expected and not runs.unsure:
             yield Sighting(
                 side.name,
-                f"an engine of {architectures.IN_WORDS.get(said, said)}",
+                f"an engine of {architectures.IN_WORDS.get(expected, expected)}",
                 f"{architectures.IN_WORDS[runs.name]} (--kv-transfer-config: {runs.connector})",
                 "the requests of one way to share KV prove nothing of another",
             )

@@ -25,7 +25,7 @@ def look(case, attempts):
     if probe.get("skipped"):
         yield Sighting(host, "a probe", f"nothing was sent: {probe['skipped']}", "check mode sends nothing")
         return
-    wanted = (probe.get("settings") or {}).get("trials")
+    planned = (probe.get("settings") or {}).get("trials")
     begun = {
         trial.get("index") for trial in case.trials if trial.get("reuse") or (trial.get("seed") or {}).get("error")
     }
@@ -33,10 +33,10 @@ def look(case, attempts):
         yield Sighting(
             host, "at least one complete trial", _error(case) or "no trial was run", "no trial was completed"
         )
-    elif wanted is None or len(begun) < wanted or any(a.outcome == "unsent" for a in attempts):
+    elif planned is None or len(begun) < planned or any(a.outcome == "unsent" for a in attempts):
         yield Sighting(
             host,
-            f"{'the' if wanted is None else wanted} trials asked for",
+            f"{'the' if planned is None else planned} trials asked for",
             f"{len(begun)} were sent" + (f": {_error(case)}" if _error(case) else ""),
             "the probe was cut off",
         )

@@ -30,16 +30,16 @@ COMPLAINT = re.compile(r"hash\(.*None\).*(?:differ|not the same|inconsisten)")  
 
 
 def pasted(material):
-    seen = {}
+    hashes_of = {}
     for node in material.nodes:
         for line in node.lines:
             match = LINE.search(line)
             if match and match["seed"] not in ("None", "random"):
-                seen.setdefault((match["prefix"], match["seed"]), {}).setdefault(match["hash"], node.role)
+                hashes_of.setdefault((match["prefix"], match["seed"]), {}).setdefault(match["hash"], node.role)
             both = re.search(r"PYTHONHASHSEED=(\d+), result_hash=(-?\d+)\S* (?:\(\w+\) )?vs\.? (-?\d+)", line)
             if both and both[2] != both[3]:
                 yield Sign(node.role, quoted(line), PROOF)
-    for (prefix, seed), hashes in seen.items():
+    for (prefix, seed), hashes in hashes_of.items():
         if len(hashes) > 1 and len(set(hashes.values())) > 1:
             text = f"prefix_hash={prefix}, PYTHONHASHSEED={seed}: result_hash {' and '.join(hashes)}"
             yield Sign(next(iter(hashes.values())), text, PROOF)

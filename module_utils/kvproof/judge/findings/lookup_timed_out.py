@@ -33,25 +33,25 @@ def look(case, attempts):
     lost = [a for a in attempts if a.outcome == "timed-out"]
     slow = [a for a in attempts if a.outcome == "slow"]
     missed = [a for a in attempts if a.outcome == "missed" and a.disturbed]
-    wanted, host = "every lookup answered in time", case.receiver.name
+    expected, host = "every lookup answered in time", case.receiver.name
     if lost:
         yield Sighting(
             host,
-            wanted,
+            expected,
             f"{len(lost)} of {len(attempts)} fresh prompts lost to the lookup time-out",
             "the controller's or the peer's answer did not arrive in time",
         )
     if slow:
         yield Sighting(
             host,
-            wanted,
+            expected,
             f"{len(slow)} of {len(attempts)} fresh prompts recomputed, and no sooner than the time-out",
             "a lost lookup and a slow engine look the same here: only the receiver's log tells them apart",
         )
     if missed and not lost:
         yield Sighting(
             host,
-            wanted,
+            expected,
             f"{len(missed)} of {len(attempts)} fresh prompts recomputed while another request ran into the time-out",
             "after a time-out LMCache 0.5.6 can give a lookup the answer to another one",
         )

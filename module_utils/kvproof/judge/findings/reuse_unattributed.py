@@ -24,11 +24,11 @@ FINDING = Finding(
 
 
 def look(case, attempts):
-    seen = [a for a in attempts if a.outcome == "unattributed"]
-    if seen and not any(a.outcome == "proven" for a in attempts):
+    unattributed = [a for a in attempts if a.outcome == "unattributed"]
+    if unattributed and not any(a.outcome == "proven" for a in attempts):
         yield Sighting(
             case.receiver.name,
             f"a line that names the request in a log of {case.holder} or {case.receiver}",
-            f"{seen[0].loaded} tokens reused, source unknown",
+            f"{unattributed[0].loaded} tokens reused, source unknown",
             "nothing that was read ties it to the holder; the receiver itself or another store may have answered",
         )

@@ -21,14 +21,17 @@ FINDING = Finding(
 
 def look(case, attempts):
     for product in ("lmcache", "vllm"):
-        one, other = (side.version(product) for side in case.sides)
-        if one and other and _apart(one, other):
+        holder, receiver = (side.version(product) for side in case.sides)
+        if holder and receiver and _apart(holder, receiver):
             yield Sighting(
-                case.receiver.name, f"{product} {one}, as on {case.holder}", f"{product} {other}", "the versions differ"
+                case.receiver.name,
+                f"{product} {holder}, as on {case.holder}",
+                f"{product} {receiver}",
+                "the versions differ",
             )
 
 
-def _apart(one: str, other: str) -> bool:
+def _apart(left: str, right: str) -> bool:
     """The log tells the build, too (0.5.6-g3e11e108), the internal API the release alone."""
-    builds = [re.split(r"[-+]g", version, maxsplit=1) for version in (one, other)]
+    builds = [re.split(r"[-+]g", version, maxsplit=1) for version in (left, right)]
     return builds[0][0] != builds[1][0] or (len(builds[0]) == len(builds[1]) == 2 and builds != builds[::-1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from ...judge.interval import shown
+from ...judge.interval import interval_text
 from ..parts import Histogram, Length, Pair, Performance, Spread, Tunnel
 from .clean import short
 
@@ -21,7 +21,7 @@ COUNTERS_NOTE = (
 
 def lines(pair: Pair) -> list[tuple[str, str]]:
     """(label, text) of what was measured; a figure that was not measured is left out."""
-    found = [
+    figures = [
         ("prefill", _prefill(pair)),
         ("TTFT", _ttft(pair)),
         ("between tokens", _between(pair)),
@@ -31,7 +31,7 @@ def lines(pair: Pair) -> list[tuple[str, str]]:
         ("answer", _answer(pair)),
         *(("counters", text) for text in _counters(pair)),
     ]
-    return [(label, text) for label, text in found if text]
+    return [(label, text) for label, text in figures if text]
 
 
 def has_counters(pair: Pair) -> bool:
@@ -44,16 +44,16 @@ def milliseconds(seconds: float) -> str:
 
 def median_of(values: Iterable[float | None]) -> float | None:
     """Median of a figure over the trials that have it."""
-    seen = [value for value in values if value is not None]
-    return median(seen) if seen else None
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _prefill(pair: Pair) -> str | None:
-    seen = median_of(trial["seed_ttft_s"] for trial in pair["trials"])
-    if seen is None:
+    ttft = median_of(trial["seed_ttft_s"] for trial in pair["trials"])
+    if ttft is None:
         return None
     tokens = pair["performance"] and pair["performance"]["tokens"]
-    return f"{milliseconds(seen)} on {pair['holder']} (TTFT of the seed{f', {tokens} tokens' if tokens else ''})"
+    return f"{milliseconds(ttft)} on {pair['holder']} (TTFT of the seed{f', {tokens} tokens' if tokens else ''})"
 
 
 def _ttft(pair: Pair) -> str | None:
@@ -63,17 +63,17 @@ def _ttft(pair: Pair) -> str | None:
             f"{milliseconds(speed['reused_s'])} reused, {milliseconds(speed['recomputed_s'])} recomputed on "
             f"{pair['receiver']} ({speed['speedup']:.2f}x{_sure(speed)}; median of {speed['trials']})"
         )
-    seen = median_of(trial["reused_ttft_s"] for trial in pair["trials"])
-    if seen is None:
+    ttft = median_of(trial["reused_ttft_s"] for trial in pair["trials"])
+    if ttft is None:
         return None
     loaded = any(trial["loaded"] for trial in pair["trials"])
     what = "reused, with no recompute to compare" if loaded else "not known to be reused"
-    return f"{milliseconds(seen)} on {pair['receiver']}, {what}"
+    return f"{milliseconds(ttft)} on {pair['receiver']}, {what}"
 
 
 def _sure(speed: Performance | Length) -> str:
     ends = speed["interval"]
-    return f", 95 % interval {shown(ends)}x" if ends else ""
+    return f", 95 % interval {interval_text(ends)}x" if ends else ""
 
 
 def _moved(pair: Pair) -> str | None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Links that a controller and LMCache in the engine's process witness: 3 to 5, 8 and 9 of the chain.
 
-proven: the attempts that were proven.  seen: the attempt that the chain shows.
+proven: the attempts that were proven.  attempt: the one that the chain shows.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def cache_layer(case: Case, proven: list[Attempt]) -> Link:
 
 
 def alike(case: Case, proven: list[Attempt]) -> Link:
-    """Settings that both nodes must have alike; seen is what was read on both."""
+    """Settings that both nodes must have alike, as far as they were read on both."""
     pairs: dict[str, tuple[Any, Any]] = {"NONE_HASH": (case.holder.none_hash, case.receiver.none_hash)}
     for key in (*SAME, *ON):
-        found = [side.flag(key) if key in ON else side.setting(key) for side in case.sides]
-        pairs[key] = (found[0] and found[0].value, found[1] and found[1].value)
+        settings = [side.flag(key) if key in ON else side.setting(key) for side in case.sides]
+        pairs[key] = (settings[0] and settings[0].value, settings[1] and settings[1].value)
     models = {key: tuple(side.meta(key) for side in case.sides) for key in SAME_MODEL}
     both = {key: values for key, values in {**pairs, **models}.items() if None not in values}
-    alike = [key for key, (one, other) in both.items() if one == other and not (key in ON and not one)]
-    shown = ", ".join(key if key in ("NONE_HASH", *SAME_MODEL) else f"{key} {both[key][0]}" for key in alike)
+    alike = [key for key, (left, right) in both.items() if left == right and not (key in ON and not left)]
+    text = ", ".join(key if key in ("NONE_HASH", *SAME_MODEL) else f"{key} {both[key][0]}" for key in alike)
     if set(pairs) <= set(alike) and len(alike) == len(both):
-        return Link(4, HOLDS, shown)
+        return Link(4, HOLDS, text)
     if proven:
-        rest = f"; seen alike: {shown}" if shown else ""
+        rest = f"; seen alike: {text}" if text else ""
         return Link(4, INFERRED, "chunk keys match, or nothing would have been found" + rest)
     unseen = [key for key in pairs if key not in both]
     return Link(4, UNKNOWN, "not seen on both: " + ", ".join(unseen) if unseen else "seen, and not as it should be")
@@ -56,28 +56,30 @@ def registered(case: Case, proven: list[Attempt]) -> Link:
         return Link(5, HOLDS, f"controller lists {known[0]} and {known[1]}")
     if proven:
         return Link(5, INFERRED, "the receiver was told of the holder")
-    seen = "not matched with the controller's workers" if case.workers is not None else "no list of workers was seen"
-    return Link(5, UNKNOWN, seen)
+    why = "not matched with the controller's workers" if case.workers is not None else "no list of workers was seen"
+    return Link(5, UNKNOWN, why)
 
 
-def announced(case: Case, seen: Attempt) -> Link:
+def announced(case: Case, attempt: Attempt) -> Link:
     """The controller's key count of the holder rose after the seed."""
-    if not seen.announced:
-        return Link(8, UNKNOWN, "the key count did not rise" if seen.announced is False else "key count not seen")
+    if not attempt.announced:
+        return Link(8, UNKNOWN, "the key count did not rise" if attempt.announced is False else "key count not seen")
     visible = [trial.get("visible") or {} for trial in case.trials]
     waited = [v["waited_s"] for v in visible if v.get("reached") and v.get("waited_s") is not None]
     when = f" after {min(waited) * 1000:.0f} ms" if waited else ""
     return Link(8, HOLDS, f"controller's key count of {case.holder} rose{when}")
 
 
-def found(case: Case, seen: Attempt) -> Link:
+def found(case: Case, attempt: Attempt) -> Link:
     """The controller named the holder to the receiver."""
-    named = [e for e in seen.layouts or [] if e.get("chunks")]
+    named = [e for e in attempt.layouts or [] if e.get("chunks")]
     if named:
-        state = UNKNOWN if seen.named is False else HOLDS
+        state = UNKNOWN if attempt.named is False else HOLDS
         return Link(9, state, f"controller named {named[-1].get('instance')} with {named[-1]['chunks']} chunks")
-    if not seen.logged:
+    if not attempt.logged:
         return Link(9, UNKNOWN, f"no log of {case.receiver} shows the reuse")
-    if seen.layouts is None:
+    if attempt.layouts is None:
         return Link(9, UNKNOWN, "others' lookups stand between in the log")
-    return Link(9, UNKNOWN, "the controller's answer was empty" if seen.layouts else "no controller answer in the log")
+    return Link(
+        9, UNKNOWN, "the controller's answer was empty" if attempt.layouts else "no controller answer in the log"
+    )

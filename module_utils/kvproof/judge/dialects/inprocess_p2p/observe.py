@@ -36,7 +36,7 @@ class _Scene:
 
 def observe(case: Case) -> list[Attempt]:
     """One Attempt per fresh prompt, in the order they were sent."""
-    scene = _Scene(case, _alone(case), waiting.disturbed(case), counters.contradict(case, case.receiver))
+    scene = _Scene(case, _alone(case), waiting.disturbed(case), counters.contradicts_cached_tokens(case, case.receiver))
     return [_attempt(scene, trial) for trial in case.trials]
 
 
@@ -49,7 +49,7 @@ def _attempt(scene: _Scene, trial: dict) -> Attempt:
     case = scene.case
     seed, reuse = trial.get("seed") or {}, trial.get("reuse")
     visible = trial.get("visible") or {}
-    seen = Attempt(
+    attempt = Attempt(
         index=trial.get("index") or 0,
         expected=case.expected_hit(trial),
         seed_error=seed.get("error"),
@@ -60,12 +60,12 @@ def _attempt(scene: _Scene, trial: dict) -> Attempt:
         disturbed=scene.disturbed,
     )
     if reuse is not None:
-        _receiver(scene, seen, trial, reuse)
-        _holder(case, seen, case.ids(seed), case.ids(reuse))
-        seen.lost_answer = _answer_lost(scene, seen, trial)
+        _receiver(scene, attempt, trial, reuse)
+        _holder(case, attempt, case.ids(seed), case.ids(reuse))
+        attempt.lost_answer = _answer_lost(scene, attempt, trial)
     if trial.get("knockout_how") != "none":  # a prompt_logprobs recompute is no control: it may look up and hit
-        seen.control_hits = {"knockout": _control_hit(case, trial.get("knockout"))}
-    return seen
+        attempt.control_hits = {"knockout": _control_hit(case, trial.get("knockout"))}
+    return attempt
 
 
 def _stored(holder: Side, ids: tuple[str, ...]) -> int | None:
@@ -78,33 +78,33 @@ def _stored(holder: Side, ids: tuple[str, ...]) -> int | None:
     return sum(stored) // _ranks(holder)
 
 
-def _receiver(scene: _Scene, seen: Attempt, trial: dict, reuse: dict) -> None:
+def _receiver(scene: _Scene, attempt: Attempt, trial: dict, reuse: dict) -> None:
     """What the receiver's log, its response and its counters say of the reuse."""
     case, receiver, ids = scene.case, scene.case.receiver, scene.case.ids(reuse)
-    seen.cached = None if scene.lying else reuse.get("cached_tokens")
-    seen.counted = counters.none_hit(case, receiver) if seen.cached is None else None
+    attempt.cached = None if scene.lying else reuse.get("cached_tokens")
+    attempt.counted = counters.none_hit(case, receiver) if attempt.cached is None else None
     timed_out = bool(receiver.events_of(ids, "lookup_timed_out"))
-    seen.timed_out = timed_out or None
+    attempt.timed_out = timed_out or None
     errors = receiver.events_of(ids, "peer_error")
-    seen.peer_error = next((e.get("code") or e.get("line") or e["kind"] for e in errors), None)
-    seen.peer_lost = bool(receiver.events_of(ids, "retry_exhausted", "ensure_peer_failed", "peer_get_failed"))
+    attempt.peer_error = next((e.get("code") or e.get("line") or e["kind"] for e in errors), None)
+    attempt.peer_lost = bool(receiver.events_of(ids, "retry_exhausted", "ensure_peer_failed", "peer_get_failed"))
     lookup = receiver.events_of(ids, *LOOKUP)
     if not lookup:
-        if seen.cached and not waiting.sooner(case, reuse):
-            seen.cached = None
-        if not timed_out and seen.loaded == 0:
-            seen.timed_out, seen.slow = waiting.told_by_time(case, trial)
+        if attempt.cached and not waiting.sooner(case, reuse):
+            attempt.cached = None
+        if not timed_out and attempt.loaded == 0:
+            attempt.timed_out, attempt.slow = waiting.timed_out_or_slow(case, trial)
         return
     last = lookup[-1]
-    seen.logged, seen.timed_out = True, timed_out
-    seen.hit, seen.need, seen.computed = last.get("hit"), last.get("need"), last.get("computed")
-    seen.below_min = last.get("kind") == "below_min_retrieve"
-    seen.retrieved = _retrieved(receiver, ids, last)
+    attempt.logged, attempt.timed_out = True, timed_out
+    attempt.hit, attempt.need, attempt.computed = last.get("hit"), last.get("need"), last.get("computed")
+    attempt.below_min = last.get("kind") == "below_min_retrieve"
+    attempt.retrieved = _retrieved(receiver, ids, last)
     responded = receiver.events_of(ids, "responded")
-    seen.responded = responded[-1].get("length") if responded else None
-    seen.layouts = layouts_of(scene, reuse)
-    if seen.layouts is not None and not any(e.get("kind") == "lookup_timed_out" for e in receiver.events):
-        seen.named = any(e.get("chunks") and _is_holder(case, e) for e in seen.layouts)
+    attempt.responded = responded[-1].get("length") if responded else None
+    attempt.layouts = layouts_of(scene, reuse)
+    if attempt.layouts is not None and not any(e.get("kind") == "lookup_timed_out" for e in receiver.events):
+        attempt.named = any(e.get("chunks") and _is_holder(case, e) for e in attempt.layouts)
 
 
 def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None:
@@ -123,24 +123,24 @@ def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None
 
 def _unnamed_after(receiver: Side, lookup: dict) -> list[dict]:
     """Load lines without an id, as older versions write them, between this lookup and the next."""
-    found = []
+    lines = []
     for event in receiver.events[receiver.events.index(lookup) + 1 :]:
         if event.get("kind") in LOOKUP:
             break
         if event.get("kind") == "retrieved" and not event.get("id"):
-            found.append(event)
-    return found
+            lines.append(event)
+    return lines
 
 
-def _holder(case: Case, seen: Attempt, seed_ids: tuple[str, ...], ids: tuple[str, ...]) -> None:
+def _holder(case: Case, attempt: Attempt, seed_ids: tuple[str, ...], ids: tuple[str, ...]) -> None:
     """Whether the holder was asked for this id, and could serve it."""
     if case.holder.events_of(ids, "peer_asked"):
-        seen.asked = True
+        attempt.asked = True
     elif _covers(case.holder, seed_ids):
-        seen.asked = False
+        attempt.asked = False
     failed = case.holder.events_of(ids, "peer_get_failed")
-    if failed and not seen.peer_error:
-        seen.peer_error = failed[-1].get("text") or failed[-1].get("line") or "peer_get_failed"
+    if failed and not attempt.peer_error:
+        attempt.peer_error = failed[-1].get("text") or failed[-1].get("line") or "peer_get_failed"
 
 
 def _covers(holder: Side, seed_ids: tuple[str, ...]) -> bool:
@@ -158,16 +158,16 @@ def layouts_of(scene: _Scene, request: dict | None) -> list[dict] | None:
     """
     if not scene.alone:
         return None
-    found, pending, ids = [], [], scene.case.ids(request)
+    answers, pending, ids = [], [], scene.case.ids(request)
     for event in scene.case.receiver.events:
         kind = event.get("kind")
         if kind == "layout":
             pending.append(event)
         elif kind in (*LOOKUP, "responded"):
-            if any(same_request(one, event.get("id")) for one in ids):
-                found += pending
+            if any(same_request(request_id, event.get("id")) for request_id in ids):
+                answers += pending
             pending = []
-    return found
+    return answers
 
 
 def _alone(case: Case) -> bool:
@@ -203,17 +203,17 @@ def _control_hit(case: Case, request: dict | None) -> int | None:
     hits = [request.get("cached_tokens")]
     for lookup in case.receiver.events_of(case.ids(request), *LOOKUP)[-1:]:
         hits += [lookup.get("hit"), lookup.get("computed") if lookup.get("hit") is not None else None]
-    seen = [tokens for tokens in hits if tokens is not None]
-    return int(max(seen)) if seen else counters.none_hit(case, case.receiver)
+    known = [tokens for tokens in hits if tokens is not None]
+    return int(max(known)) if known else counters.none_hit(case, case.receiver)
 
 
-def _answer_lost(scene: _Scene, seen: Attempt, trial: dict) -> bool:
+def _answer_lost(scene: _Scene, attempt: Attempt, trial: dict) -> bool:
     """The controller knew the holder's chunks a moment later, but this lookup got the empty answer.
 
     Knock-out and repeat ask for the same hashes.  LMCache 0.5.6 takes replies off one socket without
     matching them to requests, so an answer can go to the wrong lookup (worker.py, async_put_and_wait_msg).
     """
-    if seen.asked or not seen.layouts or any(e.get("chunks") for e in seen.layouts):
+    if attempt.asked or not attempt.layouts or any(e.get("chunks") for e in attempt.layouts):
         return False
     later = [e for role in ("knockout", "repeat") for e in layouts_of(scene, trial.get(role)) or []]
     return any(e.get("chunks") and _is_holder(scene.case, e) for e in later)

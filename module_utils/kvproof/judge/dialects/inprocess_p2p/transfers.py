@@ -28,22 +28,22 @@ GB = 2**30  # as LMCache counts
 
 def measured(case: Case, attempts: list[Attempt]) -> dict:
     """{store_s, transfer_s, transfer_gb_s, load_s, load_gb_s, histogram} of the prompts proven to be reused."""
-    proven = [(trial, seen) for trial, seen in zip(case.trials, attempts) if seen.outcome == "proven"]
+    proven = [(trial, attempt) for trial, attempt in zip(case.trials, attempts) if attempt.outcome == "proven"]
     size = kv_bytes_per_token(_meta(case.holder))
     stores, moves, speeds, loads = [], [], [], []
-    for trial, seen in proven:
+    for trial, attempt in proven:
         stores.append(_cost(case.holder, case.ids(trial.get("seed")), "stored"))
         loads.append(_cost(case.receiver, case.ids(trial.get("reuse")), "retrieved"))
         seconds = _moved(case.holder, case.ids(trial.get("reuse")))
         moves.append(seconds)
-        if seconds and size and seen.loaded:
-            speeds.append(seen.loaded * size / GB / seconds)
+        if seconds and size and attempt.loaded:
+            speeds.append(attempt.loaded * size / GB / seconds)
     return {
-        "store_s": spread(one and one[0] for one in stores),
+        "store_s": spread(cost and cost[0] for cost in stores),
         "transfer_s": spread(moves),
         "transfer_gb_s": spread(speeds),
-        "load_s": spread(one and one[0] for one in loads),
-        "load_gb_s": spread(one and one[1] for one in loads),
+        "load_s": spread(cost and cost[0] for cost in loads),
+        "load_gb_s": spread(cost and cost[1] for cost in loads),
         "histogram": _histogram(case, size, bool(proven)),
     }
 
@@ -53,8 +53,11 @@ def _meta(side: Side) -> dict:
 
 
 def _cost(side: Side, ids: tuple[str, ...], kind: str) -> tuple[float, float | None] | None:
-    """Seconds and GB/s that a request's own lines name; of a prompt stored in steps, and of ranks, what they say
-    together: steps follow each other, and one engine's ranks work side by side."""
+    """Seconds and GB/s by a request's own log lines; None without one, and where several ranks write them.
+
+    A prompt stored in steps has a line for each, one after the other: the seconds are their sum, the speed is that of
+    the slowest.  Ranks work side by side, so their seconds must not be summed.
+    """
     lines = [event for event in side.events_of(ids, kind) if event.get("cost_ms") is not None]
     ranks = side.meta("world_size")
     if not lines or (isinstance(ranks, int) and ranks > 1):
@@ -80,12 +83,12 @@ class Transfer:
 def transfers(holder: Side, ids: tuple[str, ...]) -> list[Transfer]:
     """Of the requests with these ids, in the order they came: from the "Received … lookup_id" line of the id to the
     next "finished", which bears no id.  LMCache serves one request at a time, so that is this one's."""
-    wanted = {id(event) for event in holder.events_of(ids, "peer_asked")}
+    of_these_ids = {id(event) for event in holder.events_of(ids, "peer_asked")}
     served, current = [], None
     for event in holder.events:
         if event.get("kind") == "peer_asked":
             current = Transfer(event.get("at"))
-            if id(event) in wanted:
+            if id(event) in of_these_ids:
                 served.append(current)
         elif event.get("kind") == "transfer_finished" and current is not None:
             current.finished_s, current = _between(current.at, event.get("at")), None
@@ -105,13 +108,13 @@ def _histogram(case: Case, size: float | None, proven: bool) -> dict | None:
     if page.get("state") != "ok":
         return None
     count = counter_delta(case.holder, HISTOGRAM + "_count")
-    found: dict[str, Any] = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
+    gained: dict[str, Any] = {"state": "ok", "transfers": None, "mean_s": None, "mean_gb_s": None}
     if not page.get("lmcache"):
-        return {**found, "state": "not exported"}
+        return {**gained, "state": "not exported"}
     if not count or count > MOST_TRANSFERS:  # the series itself appears with the first transfer that is published
-        return {**found, "state": "not flushed yet"} if proven else None
+        return {**gained, "state": "not flushed yet"} if proven else None
     passed, speed = (counter_delta(case.holder, name + "_sum") for name in (HISTOGRAM, SPEED))
-    found.update(transfers=int(count), mean_s=None if passed is None else round(passed / count, 6))
+    gained.update(transfers=int(count), mean_s=None if passed is None else round(passed / count, 6))
     if speed is not None and size:
-        found["mean_gb_s"] = round(speed / count * size / GB, 6)
-    return found
+        gained["mean_gb_s"] = round(speed / count * size / GB, 6)
+    return gained

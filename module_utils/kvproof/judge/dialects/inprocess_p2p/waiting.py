@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the time to a first token tells: requests lost to the time-out of LMCache's lookup, and loads borne out."""
+"""What TTFT shows without a log: requests lost to the time-out of LMCache's lookup, and loads that saved time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ NEAR = 0.95  # of the time-out: clocks and rounding
 CLEARLY_SOONER = 0.8  # of the quickest recompute
 
 
-def told_by_time(case: Case, trial: dict) -> tuple[bool | None, bool]:
-    """(timed out, slow) of a reuse that no log line tells about.
+def timed_out_or_slow(case: Case, trial: dict) -> tuple[bool | None, bool]:
+    """(timed out, slow) of a reuse that has no log line.
 
     Timed out: nothing reused, and the first token came later than a recompute by about the time-out.  Slow: it came
     after the time-out, but so did every recompute, and the two cannot be told apart.
@@ -63,5 +63,5 @@ def _recompute_s(case: Case) -> float | None:
     controls = [trial.get("knockout") for trial in case.trials] + [
         case.probe.get(name) for name in ("never_seen", "recompute")
     ]
-    seen = [c["ttft_s"] for c in controls if c and not c.get("error") and c.get("ttft_s")]
-    return min(seen, default=None)
+    times = [c["ttft_s"] for c in controls if c and not c.get("error") and c.get("ttft_s")]
+    return min(times, default=None)
