@@ -144,24 +144,24 @@ def _collect(material: Material, named: list[dict]) -> list[str]:
     """What to paste next, most telling first."""
     if named:
         return []
-    wanted = []
+    missing = []
     logs = {node.role for node in material.nodes if node.events}
     for role in ("prefill", "decode"):
         if role not in logs:
-            wanted.append(f"the {role} node's engine log from its start, unabridged ({role}_log)")
+            missing.append(f"the {role} node's engine log from its start, unabridged ({role}_log)")
     if not any(node.effective for node in material.nodes):
-        wanted.append(
+        missing.append(
             "the line “Creating LMCacheEngine with config” of both logs: what is set in a file need not be in force"
         )
     if not material.lookups:
-        wanted.append(
+        missing.append(
             "log lines of one request that should have been reused (“LMCache hit tokens”, “Stored”, “Retrieved”)"
         )
     if material.of("controller") is None and material.is_on("enable_p2p"):
-        wanted.append("the controller's log (controller_log)")
+        missing.append("the controller's log (controller_log)")
     if not material.versions:
-        wanted.append("the versions of LMCache and vLLM")
-    wanted.append(
+        missing.append("the versions of LMCache and vLLM")
+    missing.append(
         "best of all, a run of validate.yml with kv_reuse_bundle: true: it makes the controls that a log lacks"
     )
-    return wanted
+    return missing

@@ -45,11 +45,11 @@ class Stated:
 
     def take(self, text: str) -> None:
         for line in _joined(text):
-            found = _LINE.match(line)
+            setting = _LINE.match(line)
             if (" --" in line or _COMMAND.search(line)) and not _LOGGED.search(line):
                 self._command(line)
-            elif found:
-                self.pair(found["key"], found["value"])
+            elif setting:
+                self.pair(setting["key"], setting["value"])
             for quoted in _QUOTED.finditer(line):
                 self.pair(quoted["key"], quoted["value"])
             for degree in _DEGREE.finditer(line):
@@ -94,12 +94,12 @@ class Stated:
             where[name].append(value)
 
 
-def _range(found) -> list[tuple]:
+def _range(match) -> list[tuple]:
     """The releases that a match names, as (first, last): one, all of 0.3.x, or both ends of a range."""
-    first = tuple(int(part) for part in found["version"].split("."))
-    if found["last"]:
-        return [(first, tuple(int(part) for part in found["last"].split(".")))]
-    return [(first, (*first, 9999) if found["any"] else first)]
+    first = tuple(int(part) for part in match["version"].split("."))
+    if match["last"]:
+        return [(first, tuple(int(part) for part in match["last"].split(".")))]
+    return [(first, (*first, 9999) if match["any"] else first)]
 
 
 def _joined(text: str) -> list[str]:

@@ -48,29 +48,29 @@ class Errors(list[str]):
         super().__init__()
         self.strict = strict
 
-    def note(self, path: Path, wanted: str, found: str) -> None:
+    def note(self, path: Path, expected: str, got: str) -> None:
         if len(self) < MOST_ERRORS:
             where, then = _spelled(path) or "the document", "; it counts as not seen"
             if self.strict:
                 where, then = where if where.isprintable() else _quoted(where), ""
-            self.append(f"{where}: {wanted} expected, {found} found{then}")
+            self.append(f"{where}: {expected} expected, {got} found{then}")
 
 
 class Shape:
     """``read(value, path, errors)`` gives a fresh value or None; ``schema(defs)`` the JSON Schema of it, whose
     named parts go to ``defs``.  A bare Shape takes anything."""
 
-    wanted = "anything"
+    expected = "anything"
     nullable = False
     description: str | None = None
 
     def read(self, value: Any, path: Path, errors: Errors) -> Any:
         if value is None:
             if errors.strict and not self.nullable:
-                errors.note(path, self.wanted, "null")
+                errors.note(path, self.expected, "null")
             return None
         if not self.fits(value):
-            errors.note(path, self.wanted, _named(value))
+            errors.note(path, self.expected, _named(value))
             return None
         return self.inner(value, path, errors)
 
@@ -82,14 +82,14 @@ class Shape:
         return value if isinstance(value, _UNCHANGING) else copy.deepcopy(value)
 
     def schema(self, defs: dict[str, Any]) -> dict[str, Any]:
-        found = self.of_value(defs)
-        if self.nullable and "$ref" in found:
-            found = {"anyOf": [found, {"type": "null"}]}
-        elif self.nullable and "enum" in found:
-            found["enum"].append(None)
-        elif self.nullable and isinstance(found.get("type"), str):
-            found["type"] = [found["type"], "null"]
-        return {**found, "description": self.description} if self.description else found
+        declared = self.of_value(defs)
+        if self.nullable and "$ref" in declared:
+            declared = {"anyOf": [declared, {"type": "null"}]}
+        elif self.nullable and "enum" in declared:
+            declared["enum"].append(None)
+        elif self.nullable and isinstance(declared.get("type"), str):
+            declared["type"] = [declared["type"], "null"]
+        return {**declared, "description": self.description} if self.description else declared
 
     def of_value(self, defs: dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema of a value that is not null."""
@@ -99,7 +99,7 @@ class Shape:
 class Text(Shape):
     """A string.  ``words`` are those in use: in evidence a new one is no reason to drop it."""
 
-    wanted = "a string"
+    expected = "a string"
 
     def __init__(self, *words: str, pattern: str = ""):
         self.words, self.pattern = words, pattern
@@ -125,7 +125,7 @@ class Text(Shape):
 class Moment(Text):
     """A time as ISO 8601 has it, with its zone."""
 
-    wanted = "a time with its zone"
+    expected = "a time with its zone"
 
     def fits(self, value: Any) -> bool:
         try:
@@ -140,7 +140,7 @@ class Moment(Text):
 class Number(Shape):
     """A number of a size that can be meant, no boolean."""
 
-    wanted = "a number"
+    expected = "a number"
 
     def fits(self, value: Any) -> bool:
         return is_plausible(value)
@@ -154,7 +154,7 @@ class Whole(Number):
 
     def __init__(self, least: int | None = None, most: int | None = None):
         self.least, self.most = least, most
-        self.wanted = (
+        self.expected = (
             "a whole number" + (f" from {least}" if least is not None else "") + (f" to {most}" if most else "")
         )
 
@@ -175,7 +175,7 @@ class Whole(Number):
 
 
 class Flag(Shape):
-    wanted = "true or false"
+    expected = "true or false"
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, bool)
@@ -187,7 +187,7 @@ class Flag(Shape):
 class Plain(Shape):
     """A setting's value: a scalar, or a flat list of scalars."""
 
-    wanted = "a scalar or a list of scalars"
+    expected = "a scalar or a list of scalars"
 
     def fits(self, value: Any) -> bool:
         return _scalar(value) or (isinstance(value, list) and all(item is None or _scalar(item) for item in value))
@@ -203,7 +203,7 @@ class Plain(Shape):
 class ListOf(Shape):
     """A list.  An item that does not fit leaves None in its place, an empty object where objects are expected."""
 
-    wanted = "a list"
+    expected = "a list"
 
     def __init__(self, item: Shape, count: int | None = None):
         self.item, self.count = item, count
@@ -225,7 +225,7 @@ class ListOf(Shape):
 class MapOf(Shape):
     """An object whose keys are data, or one of some; ``needs`` are those it has at least.  Strictly alone."""
 
-    wanted = "an object"
+    expected = "an object"
 
     def __init__(self, item: Shape, keys: tuple[str, ...] = (), needs: tuple[str, ...] = ()):
         self.item, self.keys, self.needs = item, keys, needs
@@ -239,16 +239,16 @@ class MapOf(Shape):
         return {str(key): self.item.read(part, (path, key), errors) for key, part in value.items()}
 
     def of_value(self, defs: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {"type": "object", "additionalProperties": self.item.schema(defs)}
+        declared: dict[str, Any] = {"type": "object", "additionalProperties": self.item.schema(defs)}
         if self.keys:
-            found["propertyNames"] = {"enum": [*self.keys]}
-        return {**found, "required": [*self.needs]} if self.needs else found
+            declared["propertyNames"] = {"enum": [*self.keys]}
+        return {**declared, "required": [*self.needs]} if self.needs else declared
 
 
 class Object(Shape):
     """An object with known fields.  Leniently, what it has beside them is copied as it is, and none is missed."""
 
-    wanted = "an object"
+    expected = "an object"
 
     def __init__(self, name: str, fields: dict[str, Shape], needs: tuple[str, ...], closed: bool, about: str = ""):
         self.name, self.fields, self.needs, self.closed, self.about = name, fields, needs, closed, about
@@ -273,12 +273,12 @@ class Object(Shape):
 
     def body(self, defs: dict[str, Any]) -> dict[str, Any]:
         """The schema in its place, not as a definition."""
-        found: dict[str, Any] = {"type": "object", **({"description": self.about} if self.about else {})}
+        declared: dict[str, Any] = {"type": "object", **({"description": self.about} if self.about else {})}
         if self.closed:
-            found["additionalProperties"] = False
+            declared["additionalProperties"] = False
         if self.needs:
-            found["required"] = [*self.needs]
-        return {**found, "properties": {name: shape.schema(defs) for name, shape in self.fields.items()}}
+            declared["required"] = [*self.needs]
+        return {**declared, "properties": {name: shape.schema(defs) for name, shape in self.fields.items()}}
 
 
 #: What documents are declared with, beside the types themselves.

@@ -91,9 +91,9 @@ def _plan_cluster(topology: Topology, cluster: str, hosts: list[Host], mode: str
     possible = [(holder, receiver) for holder in prefill for receiver in decode if holder != receiver]
     usable = [edge for edge in possible if all(present[name] for name in edge)]
     cover = _cover(usable)
-    wanted = {"full": list(dict.fromkeys(cover + usable)), "cover": cover, "one": usable[:1]}[mode]
-    chosen = set(wanted[:most] if most else wanted)
-    beyond = set(wanted) - chosen
+    in_order = {"full": list(dict.fromkeys(cover + usable)), "cover": cover, "one": usable[:1]}[mode]
+    chosen = set(in_order[:most] if most else in_order)
+    beyond = set(in_order) - chosen
     for edge in possible:
         names: PairNames = {"cluster": cluster, "holder": edge[0], "receiver": edge[1]}
         out = [name for name in edge if not present[name]]
@@ -178,9 +178,9 @@ def _match(start: str, partners: dict[str, list[str]], taken: dict[str, str]) ->
                 continue
             free: str | None = receiver
             while free is not None:  # the way back: each holder on it takes the receiver that it asked for
-                asking, wanted = came_from[free], free
+                asking, given = came_from[free], free
                 free = next((had for had, owner in taken.items() if owner == asking), None)
-                taken[wanted] = asking
+                taken[given] = asking
             return True
     return False
 

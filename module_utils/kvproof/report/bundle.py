@@ -134,8 +134,8 @@ def judge_again(document: dict[str, Any]) -> Verdict:
     """``kvproof.verdict/1`` of the run in a bundle.  Raises Unreadable where its parts are not what they should be."""
     try:
         run = Run(document["started_at"])
-        for said in document["said"]:
-            _replay(run, said)
+        for entry in document["said"]:
+            _replay(run, entry)
         doc = run.document("complete", document["finished_at"], document["exit_code"])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unreadable(f"it is damaged ({type(error).__name__} in its parts); copy {NAME} again") from error
@@ -145,10 +145,10 @@ def judge_again(document: dict[str, Any]) -> Verdict:
     return doc
 
 
-def _replay(run: Run, said: dict[str, Any]) -> None:
-    if said["what"] == "judged":
-        counting, _ = waivers.active(said["waive"], datetime.date.fromisoformat(said["on"]))
-        verdicts = [judge(evidence, counting) for evidence in said["evidence"]]
+def _replay(run: Run, entry: dict[str, Any]) -> None:
+    if entry["what"] == "judged":
+        counting, _ = waivers.active(entry["waive"], datetime.date.fromisoformat(entry["on"]))
+        verdicts = [judge(evidence, counting) for evidence in entry["evidence"]]
         run.verdicts(json.loads(json.dumps(verdicts)))
     else:
         hand_in: dict[str, Callable[..., None]] = {
@@ -157,7 +157,7 @@ def _replay(run: Run, said: dict[str, Any]) -> None:
             "failure": run.failure,
             "unjudged": run.unjudged,
         }
-        hand_in[said["what"]](*said["args"])
+        hand_in[entry["what"]](*entry["args"])
 
 
 def is_same(document: dict[str, Any], verdict_text: str) -> bool:

@@ -152,7 +152,7 @@ class Place:
 
 @dataclass
 class Group:
-    """A finding over all pairs and hosts: told once."""
+    """A finding over all pairs and hosts, shown once."""
 
     entry: Finding  # the first of its entries: what does not depend on the host
     kind: str  # "decisive", "warning" or "note"
@@ -172,40 +172,40 @@ class Group:
     @property
     def brief(self) -> str:
         """What was seen everywhere and why, for a single line."""
-        seen = list(dict.fromkeys(place.observed for place in self.places))
+        observed = list(dict.fromkeys(place.observed for place in self.places))
         why = list(dict.fromkeys(place.reason for place in self.places))
-        more = [f"and {len(seen) - 3} more"] if len(seen) > 3 else []
-        return "; ".join([self.entry["title"] + ": " + ", ".join(seen[:3] + more), *why[:1]])
+        more = [f"and {len(observed) - 3} more"] if len(observed) > 3 else []
+        return "; ".join([self.entry["title"] + ": " + ", ".join(observed[:3] + more), *why[:1]])
 
     @property
     def remedy(self) -> str | None:
         """The remedy when it is one for all places."""
-        found = {place.remedy for place in self.places}
-        return found.pop() if len(found) == 1 else None
+        remedies = {place.remedy for place in self.places}
+        return remedies.pop() if len(remedies) == 1 else None
 
 
 def groups(doc: Verdict) -> list[Group]:
-    """Findings of all pairs, the same told once: decisive ones, then warnings, then notes, each along the chain."""
-    found: dict[tuple[str, str, str | None], Group] = {}
+    """Findings of all pairs, each shown once: decisive ones, then warnings, then notes, each along the chain."""
+    by_key: dict[tuple[str, str, str | None], Group] = {}
     several = len(doc["clusters"]) > 1
     for pair in all_pairs(doc):
         for entry in pair["findings"]:
             kind = KINDS[entry["role"]]
-            group = found.setdefault((kind, entry["slug"], entry["waived"]), Group(entry, kind))
+            group = by_key.setdefault((kind, entry["slug"], entry["waived"]), Group(entry, kind))
             _add(group, entry, f"{pair['cluster']}: {entry['host']}" if several else entry["host"])
         for key in {(KINDS[e["role"]], e["slug"], e["waived"]) for e in pair["findings"]}:
-            found[key].pairs += 1
+            by_key[key].pairs += 1
     kinds = list(dict.fromkeys(KINDS.values()))
-    return sorted(found.values(), key=lambda g: (kinds.index(g.kind), g.entry["role"] == "validity", g.entry["link"]))
+    return sorted(by_key.values(), key=lambda g: (kinds.index(g.kind), g.entry["role"] == "validity", g.entry["link"]))
 
 
 def _add(group: Group, entry: Finding, host: str) -> None:
-    seen = (entry["expected"], entry["observed"], entry["reason"], entry["remedy"])
+    texts = (entry["expected"], entry["observed"], entry["reason"], entry["remedy"])
     for place in group.places:
-        if (place.expected, place.observed, place.reason, place.remedy) == seen:
+        if (place.expected, place.observed, place.reason, place.remedy) == texts:
             break
     else:
-        place = Place(*seen)
+        place = Place(*texts)
         group.places.append(place)
     if host not in place.hosts:
         place.hosts.append(host)

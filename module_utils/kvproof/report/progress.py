@@ -36,10 +36,10 @@ class Progress:
         self._total = 0
         self._probed: set[Key] = set()
         self._verdicts: dict[Key, str] = {}
-        self._began = self._said = 0.0
+        self._began = self._last_shown = 0.0
 
     def planned(self, total: int, now: float) -> None:
-        self._total, self._began, self._said = total, now, now if self._shown == LOG else 0.0
+        self._total, self._began, self._last_shown = total, now, now if self._shown == LOG else 0.0
 
     def probed(self, pair: Key) -> None:
         self._probed.add(pair)
@@ -49,21 +49,21 @@ class Progress:
 
     def due(self, now: float) -> str | None:
         """The line, where it is time for another one."""
-        if self._shown == OFF or not self._total or now - self._said < PAUSE_S[self._shown]:
+        if self._shown == OFF or not self._total or now - self._last_shown < PAUSE_S[self._shown]:
             return None
-        self._said = now
+        self._last_shown = now
         return self.text(now)
 
     def text(self, now: float) -> str:
         counts = Counter(self._verdicts.values())
         done = f"{len(self._verdicts)} judged" if self._verdicts else f"{len(self._probed)} probed, none judged yet"
-        told = [f"{counts[verdict]} {word}" for verdict, word in _WORDS.items()] if self._verdicts else []
+        outcomes = [f"{counts[verdict]} {word}" for verdict, word in _WORDS.items()] if self._verdicts else []
         elapsed, probed = now - self._began, len(self._probed)
         left = []
         if 0 < probed < self._total and not self._verdicts:
             left = [f"probes end in about {_duration(elapsed / probed * (self._total - probed))}"]
         head = f"KV reuse: {self._total} pair{'s' * (self._total != 1)}: "
-        return head + ", ".join([done, *told, _duration(elapsed) + " gone", *left])
+        return head + ", ".join([done, *outcomes, _duration(elapsed) + " gone", *left])
 
 
 def _duration(seconds: float) -> str:

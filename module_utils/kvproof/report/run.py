@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, started_at: str):
         self.started_at = started_at
-        self.said: list[dict[str, Any]] = []  # what came, in order, for a bundle to be judged again
+        self.said: list[dict[str, Any]] = []  # what was handed in, in order: a bundle replays it
         self.bundle = False
         self.reports_dir: str | None = None
         self._plan: dict[Key, PlannedPair] = {}
@@ -119,5 +119,5 @@ class Run:
 
 
 def _sentence(text: str) -> str:
-    """One line without secrets.  The cut comes last, so that a sentence of a sentence is the same."""
+    """One line without secrets.  The cut comes last, so that _sentence(_sentence(text)) == _sentence(text)."""
     return redact.without_secrets(" ".join(str(text or "no reason given").split())[: 5 * LIMIT])[:LIMIT]

@@ -36,7 +36,8 @@ def files(doc: Verdict) -> Iterator[tuple[str, str | None, str | None]]:
     """(name, text, why there is none) of every file, the document itself first.
 
     Texts that came from engines and hosts are made harmless in the views; verdict.json has them as they were,
-    escaped by JSON to ASCII.  A view that cannot be made is told and does not stop the others.
+    escaped by JSON to ASCII.  A view that cannot be made yields its error and does not stop
+    the others.
     """
     yield VERDICT, verdict(doc), None
     harmless = cleaned(doc)

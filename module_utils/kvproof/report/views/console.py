@@ -28,16 +28,16 @@ def lines(doc: Verdict, places: Sequence[str] = (), width: int = WIDTH) -> list[
     """The whole report.  places: sentences about where the reports are."""
     doc = cleaned(doc)
     full, brief = document.chosen(doc)
-    found: list[Line] = [_rule("═", width, " KV reuse ")]
+    rows: list[Line] = [_rule("═", width, " KV reuse ")]
     for pair in brief:
-        found += _pair_line(pair, width)
+        rows += _pair_line(pair, width)
     for pair in full:
-        found += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
-    found += [[], *_clusters(doc, width)]
-    found += _findings(document.groups(doc), width)
-    found += _remarks(doc, width)
-    found += _end(doc, places, width)
-    return found
+        rows += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
+    rows += [[], *_clusters(doc, width)]
+    rows += _findings(document.groups(doc), width)
+    rows += _remarks(doc, width)
+    rows += _end(doc, places, width)
+    return rows
 
 
 def plain(text: str) -> str:
@@ -73,16 +73,16 @@ def _word(verdict: str | None, after: str = "") -> tuple[str, str]:
 
 
 def _chain(pair: Pair, width: int) -> list[Line]:
-    found = []
+    rows = []
     for link in pair["links"]:
         mark = MARKS[link["state"]]
         inferred = "(inferred) " if link["state"] == "holds (inferred)" else ""
         head = f" {link['link']:2d} {link['name']:<18}"
         text = _wrapped(inferred + link["text"], width, 4 + len(head))
         style = STYLES[mark] if mark in ("✗", "–") else None
-        found.append([("   ", None), (mark, STYLES[mark]), (head, None), (text[0], style)])
-        found += [[(more, style)] for more in text[1:]]
-    return found
+        rows.append([("   ", None), (mark, STYLES[mark]), (head, None), (text[0], style)])
+        rows += [[(more, style)] for more in text[1:]]
+    return rows
 
 
 def _figures(pair: Pair, width: int) -> list[Line]:
@@ -98,20 +98,20 @@ def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:
     """The lines of a text; all but the first begin with the indent."""
-    found = textwrap.wrap(text, max(40, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
-    return [found[0], *(" " * indent + more for more in found[1:])]
+    text_lines = textwrap.wrap(text, max(40, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
+    return [text_lines[0], *(" " * indent + more for more in text_lines[1:])]
 
 
 def _clusters(doc: Verdict, width: int) -> list[Line]:
-    found = []
+    rows = []
     shown, passing = document.chosen_clusters(doc)
     for cluster in [passing, *shown] if passing else shown:
         text = f"  {document.cluster_line(cluster)}"
         name = f"{cluster['name']} clusters" if cluster is passing else f"cluster {cluster['name']}"
-        found += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
+        rows += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
         for pair in cluster["not_judged"]:
-            found += _marked("?", f"{document.pair_name(pair)} not judged: {pair['reason']}", width)
-    return found
+            rows += _marked("?", f"{document.pair_name(pair)} not judged: {pair['reason']}", width)
+    return rows
 
 
 def _marked(mark: str, text: str, width: int) -> list[Line]:
@@ -120,26 +120,26 @@ def _marked(mark: str, text: str, width: int) -> list[Line]:
 
 
 def _findings(groups: list[document.Group], width: int) -> list[Line]:
-    found: list[Line] = []
+    rows: list[Line] = []
     for group in groups:
         if group.kind == "note":
             continue
         mark = "!" if group.kind == "warning" else "?" if group.entry["role"] == "validity" else "✗"
         entry = group.entry
         head = f"{entry['slug']}  {entry['title']}"
-        found += [[], [(f" {mark} ", STYLES.get(mark, "doubt")), (head, STYLES.get(mark, "doubt"))]]
+        rows += [[], [(f" {mark} ", STYLES.get(mark, "doubt")), (head, STYLES.get(mark, "doubt"))]]
         for place in group.places[: document.PLACES]:
-            found += _place(group, place, width)
+            rows += _place(group, place, width)
         if group.more:
-            found += _row("and", group.more, width)
+            rows += _row("and", group.more, width)
         if group.remedy:
-            found += _row("do", group.remedy, width)
+            rows += _row("do", group.remedy, width)
         if entry["waived"]:
-            found += _row("waived", entry["waived"], width)
+            rows += _row("waived", entry["waived"], width)
         elif group.kind == "decisive":
-            found += _row("waive with", entry["waiver"], width)
-        found += _row("more", entry["doc"], width)
-    return found
+            rows += _row("waive with", entry["waiver"], width)
+        rows += _row("more", entry["doc"], width)
+    return rows
 
 
 def _place(group: document.Group, place: document.Place, width: int) -> list[Line]:
@@ -158,9 +158,9 @@ def _remarks(doc: Verdict, width: int) -> list[Line]:
 
 
 def _end(doc: Verdict, places: Sequence[str], width: int) -> list[Line]:
-    found = [[], _rule("═", width)]
+    rows = [[], _rule("═", width)]
     for text in doc["problems"]:
-        found += _marked("✗", text, width)
+        rows += _marked("✗", text, width)
     verdict = doc["verdict"]
     judged = document.all_pairs(doc)
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
@@ -169,10 +169,10 @@ def _end(doc: Verdict, places: Sequence[str], width: int) -> list[Line]:
     reasons = [g for g in document.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
     first = [f"{g.entry['slug']} on {document.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
     more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
-    found += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
+    rows += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:
-        found += _row("reports", text, width, indent=0)
+        rows += _row("reports", text, width, indent=0)
     if doc["exit_code"] is not None:
         meaning = document.exit_meaning(doc)
-        found += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
-    return found
+        rows += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
+    return rows

@@ -19,22 +19,22 @@ _NOTHING = "nothing was recognised in it"
 def lines(doc: dict[str, Any], places: Sequence[str] = (), width: int = WIDTH) -> list[Line]:
     """The whole diagnosis.  places: sentences about where it was written."""
     doc = cleaned(doc)
-    found: list[Line] = [[("══ KV reuse, from pasted material ".ljust(width, "═"), "faint")]]
+    rows: list[Line] = [[("══ KV reuse, from pasted material ".ljust(width, "═"), "faint")]]
     for title, texts in (("read", read(doc)), ("trouble", doc["problems"]), ("seen", doc["seen"])):
-        found += [row for text in texts for row in _row(title, text, width, 0)]
-    for one in doc["causes"]:
-        found += [[], [(" ✗ ", "bad"), (f"{one['class']}  ", "bad"), (f"{one['slug']}: {one['title']}", None)]]
-        found += [row for label, text in sections(one) for row in _row(label, text, width, 6)]
+        rows += [row for text in texts for row in _row(title, text, width, 0)]
+    for cause in doc["causes"]:
+        rows += [[], [(" ✗ ", "bad"), (f"{cause['class']}  ", "bad"), (f"{cause['slug']}: {cause['title']}", None)]]
+        rows += [row for label, text in sections(cause) for row in _row(label, text, width, 6)]
     if doc["possible"]:
-        found += [[], [("Possible, not concluded", None)]]
-    for one in doc["possible"]:
-        found += [[(" ? ", "doubt"), (f"{one['class']}  ", "doubt"), (f"{one['slug']}: {one['title']}", None)]]
-        found += [row for label, text in sections(one) for row in _row(label, text, width, 6)]
+        rows += [[], [("Possible, not concluded", None)]]
+    for cause in doc["possible"]:
+        rows += [[(" ? ", "doubt"), (f"{cause['class']}  ", "doubt"), (f"{cause['slug']}: {cause['title']}", None)]]
+        rows += [row for label, text in sections(cause) for row in _row(label, text, width, 6)]
     if doc["collect"]:
-        found += [[], [("To collect next", None)]]
-        found += [row for text in doc["collect"] for row in _row(" –", text, width, 0, 3)]
-    found += [[], [("═" * width, "faint")], _end(doc)]
-    return found + [row for place in places for row in _row("written", place, width, 0)]
+        rows += [[], [("To collect next", None)]]
+        rows += [row for text in doc["collect"] for row in _row(" –", text, width, 0, 3)]
+    rows += [[], [("═" * width, "faint")], _end(doc)]
+    return rows + [row for place in places for row in _row("written", place, width, 0)]
 
 
 def headline(doc: dict[str, Any]) -> str:
@@ -42,7 +42,7 @@ def headline(doc: dict[str, Any]) -> str:
     if not doc["causes"]:
         return "INCONCLUSIVE: what was given allows no conclusion on the cause"
     first, *more = doc["causes"]
-    others = [one["class"] for one in more if one["class"] != first["class"]]
+    others = [cause["class"] for cause in more if cause["class"] != first["class"]]
     besides = f"; besides: {', '.join(dict.fromkeys(others))}" if others else ""
     return f"CAUSE {first['class']}: {first['title']}{besides}"
 
@@ -53,10 +53,10 @@ def page(doc: dict[str, Any]) -> str:
     parts = ["# Diagnosis of pasted material", markdown(headline(doc)) + "."]
     parts.append("\n".join(f"- {markdown(text)}" for text in [*read(doc), *doc["problems"], *doc["seen"]]))
     for heading, key in (("Causes", "causes"), ("Possible, not concluded", "possible")):
-        for number, one in enumerate(doc[key]):
+        for number, cause in enumerate(doc[key]):
             parts += [f"## {heading}"] * (number == 0)
-            parts.append(f"### {one['class']}: {markdown(one['title'])}")
-            parts.append("\n".join(f"- **{label}**: {markdown(text)}" for label, text in sections(one)))
+            parts.append(f"### {cause['class']}: {markdown(cause['title'])}")
+            parts.append("\n".join(f"- **{label}**: {markdown(text)}" for label, text in sections(cause)))
     if doc["collect"]:
         parts += ["## To collect next", "\n".join(f"- {markdown(text)}" for text in doc["collect"])]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -64,15 +64,15 @@ def page(doc: dict[str, Any]) -> str:
 
 def read(doc: dict[str, Any]) -> list[str]:
     """What was given, a sentence for each node."""
-    found = []
-    for one in doc["read"]:
-        parts = [f"{one['lines']} lines"] * bool(one["lines"])
-        parts += [f"{one['log_events']} known log lines"] * bool(one["log_events"])
-        parts += [f"{one['settings']} settings"] * bool(one["settings"])
-        parts += ["the configuration in force"] * one["effective_configuration"]
-        parts += ["a metrics page"] * one["metrics"]
-        found.append(f"{one['on']}: {', '.join(parts) or _NOTHING}")
-    return found
+    sentences = []
+    for node in doc["read"]:
+        parts = [f"{node['lines']} lines"] * bool(node["lines"])
+        parts += [f"{node['log_events']} known log lines"] * bool(node["log_events"])
+        parts += [f"{node['settings']} settings"] * bool(node["settings"])
+        parts += ["the configuration in force"] * node["effective_configuration"]
+        parts += ["a metrics page"] * node["metrics"]
+        sentences.append(f"{node['on']}: {', '.join(parts) or _NOTHING}")
+    return sentences
 
 
 def sections(cause: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,19 +15,21 @@ def lines(doc: Verdict) -> list[str]:
     """Notes over all hosts, pairs not probed, remarks on the evidence, and what the counters can prove."""
     groups = document.groups(doc)
     skipped = doc["not_probed"]
-    found = [note(group) for group in groups if group.kind == "note"]
-    found += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in skipped[:SKIPPED]]
+    sentences = [note(group) for group in groups if group.kind == "note"]
+    sentences += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in skipped[:SKIPPED]]
     if len(skipped) > SKIPPED:
-        found.append(f"not probed: {len(skipped) - SKIPPED} more pairs, see verdict.json")
-    found += doc["notes"]
-    told = {place.observed for group in groups for place in group.places}
+        sentences.append(f"not probed: {len(skipped) - SKIPPED} more pairs, see verdict.json")
+    sentences += doc["notes"]
+    observed = {place.observed for group in groups for place in group.places}
     for pair in document.all_pairs(doc):
-        found += [
-            f"about the evidence of {document.pair_name(pair)}: {e}" for e in pair["check_errors"] if e not in told
+        sentences += [
+            f"about the evidence of {document.pair_name(pair)}: {error}"
+            for error in pair["check_errors"]
+            if error not in observed
         ]
     if any(figures.has_counters(pair) for pair in document.all_pairs(doc)):
-        found.append(figures.COUNTERS_NOTE)
-    return list(dict.fromkeys(found))
+        sentences.append(figures.COUNTERS_NOTE)
+    return list(dict.fromkeys(sentences))
 
 
 def note(group: document.Group) -> str:
