@@ -12,7 +12,7 @@ _reporting = None
 
 
 def claim(callback: object) -> bool:
-    """Whether this callback is the one that reports: the first that asks."""
+    """Whether this callback is the one that reports: the first that calls this."""
     global _reporting  # noqa: PLW0603
     _reporting = _reporting or callback
     return _reporting is callback
@@ -24,6 +24,6 @@ def trouble() -> str | None:
 
 
 def tell_probed(pairs: list[dict]) -> None:
-    """These pairs have been probed, says the task that probes, while it runs."""
+    """Called by the task that probes, while it runs: these pairs have been probed."""
     if _reporting:
         _reporting.probed(pairs)

@@ -33,7 +33,7 @@ def run(
 def withheld(holder: EngineSettings, receiver: EngineSettings) -> str | None:
     """Why no prompt may be sent to this pair; None where one may, as far as its nodes show.
 
-    An engine that nobody looked at is taken for one of the in-process P2P, as is one that showed nothing.
+    An engine whose node was not read, or showed nothing, is taken for one of the in-process P2P.
     """
     harm = _harm(holder) or _harm(receiver)
     names = [architecture(side) for side in (holder, receiver)]

@@ -118,6 +118,6 @@ def not_waited() -> dict[str, Any]:
     return {"how": None, "reached": False, "waited_s": 0.0, "limit_s": 0.0}
 
 
-def skipped_length(asked: int, why: str) -> dict[str, Any]:
-    """LENGTH that was not measured."""
-    return {"asked": asked, "tokens": None, "skipped": why, "trials": []}
+def skipped_length(tokens: int, why: str) -> dict[str, Any]:
+    """LENGTH that was not measured, of the number of tokens that was asked for."""
+    return {"asked": tokens, "tokens": None, "skipped": why, "trials": []}

@@ -36,35 +36,35 @@ class LengthProbe:
     knockout_fields: Callable[[], dict[str, Any]]
     left_bytes: float | None
 
-    def measure(self, asked: int) -> dict[str, Any]:
+    def measure(self, length: int) -> dict[str, Any]:
         """LENGTH of a common prefix of so many tokens, rounded down to whole chunks."""
-        chunks = asked // self.bounds.chunk_size
+        chunks = length // self.bounds.chunk_size
         if chunks == 0:
-            return skipped_length(asked, f"shorter than a chunk of {self.bounds.chunk_size} tokens")
+            return skipped_length(length, f"shorter than a chunk of {self.bounds.chunk_size} tokens")
         prefix = chunks * self.bounds.chunk_size + prompts.SLACK_TOKENS
         why = sizing.longer_than_any(self.bounds, prefix)
         if why:
-            return skipped_length(asked, why)
+            return skipped_length(length, why)
         pair = prompts.build(self.material, prefix)
         why = sizing.length_refusal(self.bounds, pair, NEW_TOKENS, self.left_bytes)
         if why:
-            return skipped_length(asked, why)
-        length: dict[str, Any] = {"asked": asked, "tokens": pair.tokens, "skipped": None, "trials": []}
+            return skipped_length(length, why)
+        document: dict[str, Any] = {"asked": length, "tokens": pair.tokens, "skipped": None, "trials": []}
         for number in range(self.trials):
             prompt_bytes = pair.most_tokens * (self.bounds.kv_bytes_per_token or 0)
             if self.deadline.passed() or (self.left_bytes is not None and prompt_bytes > self.left_bytes):
                 break
             if self.left_bytes is not None:
                 self.left_bytes -= prompt_bytes
-            trial = self._trial(pair, f"len{asked}.{number}", knockout_first=number % 2 == 1)
-            length["trials"].append(trial)
-            length["tokens"] = trial["seed"]["prompt_tokens"] or pair.tokens
+            trial = self._trial(pair, f"len{length}.{number}", knockout_first=number % 2 == 1)
+            document["trials"].append(trial)
+            document["tokens"] = trial["seed"]["prompt_tokens"] or pair.tokens
             if any((trial[role] or {}).get("error") for role in ("seed", "reuse", "knockout")):
                 break
             pair = prompts.build(self.material, prefix)
-        if not length["trials"]:
-            length["skipped"] = "no time was left (kv_reuse_deadline)"
-        return length
+        if not document["trials"]:
+            document["skipped"] = "no time was left (kv_reuse_deadline)"
+        return document
 
     def _trial(self, pair: prompts.PromptPair, name: str, knockout_first: bool) -> dict[str, Any]:
         expected = prompts.expected_hit(pair.prefix_tokens, self.bounds.chunk_size)

@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a probe may be asked: the options' types and defaults, what is wrong with values, and the role's variables."""
+"""The options of a probe: types and defaults, checks of their values, and how the role's variables give them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers from outside: whatever reads one asks here whether it can be meant, before anything is sized by it."""
+"""Checks of numbers from outside: whether a value is plausible, before anything is sized by it."""
 
 from __future__ import annotations
 

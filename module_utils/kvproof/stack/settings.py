@@ -134,7 +134,7 @@ def typed(key: str, value: object) -> object:
 
 
 def kv_bytes_per_token(meta: object) -> float | None:
-    """KV bytes of one token on one engine, all its ranks together; None where `meta` does not tell.
+    """KV bytes of one token on one engine, all its ranks together; None where `meta` is incomplete or implausible.
 
     `meta` is LMCache's metadata; its kv_shape is (layers, k and v, chunk, heads, head size).
     """

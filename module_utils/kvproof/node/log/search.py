@@ -27,7 +27,7 @@ def find(source, want: Want, clock: Clock) -> Stretch | None:
     shifts = _shifts(source, clock)
     for shift in shifts:
         moment = _bisect(source, clock, (want.since or 0.0) - LEAD_SECONDS - shift)
-        # The clocks of the engine and of whoever measured `since` may differ: a part of the stretch lies before.
+        # The engine's clock may differ from the one that `since` was taken by: a part of the stretch lies before.
         room = want.budget // len(shifts)
         start = max(0, moment - room // 4)
         stretch = _search(source, want, start, min(source.size, start + room))

@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""LMCache's settings as the node shows them: the file, what is in effect, and what LMCache tells of itself.
+"""LMCache's settings as the node shows them: the file, what is in effect, and LMCache's own metadata and versions.
 
 Best first: the internal API, then the engine's own log.  The file proves nothing of a running engine.
 """
