@@ -147,6 +147,8 @@ def judge_again(document: dict[str, Any]) -> Verdict:
 
 def _replay(run: Run, entry: dict[str, Any]) -> None:
     if entry["what"] == "judged":
+        if not isinstance(entry["evidence"], list):
+            raise TypeError("evidence")
         counting, _ = waivers.active(entry["waive"], datetime.date.fromisoformat(entry["on"]))
         verdicts = [judge(evidence, counting) for evidence in entry["evidence"]]
         run.verdicts(json.loads(json.dumps(verdicts)))

@@ -31,6 +31,7 @@ except ImportError as exc:  # reported by the module with missing_required_lib
     REQUESTS_IMPORT_ERROR = exc
 
 MAX_BYTES = 16 * 1024 * 1024  # of one answer; a metrics page of a busy engine has about 1 MB
+QUOTED = 200  # characters of what a server says about an error
 MAX_ERROR_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 5.0
 IDLE_RECONNECT_S = 2.0  # uvicorn drops idle connections after 5 s: never race with it
@@ -253,7 +254,7 @@ class HttpClient:
 
     def _status_error(self, reply: Reply, url: str) -> RequestFailed:
         status, where = reply.status, origin(url) + urlsplit(url).path
-        quote = self.scrub(_server_message(reply.body))
+        quote = self.scrub(_server_message(reply.body))[:QUOTED]  # cut last: half a key is none that scrub knows
         quote = f" ({quote})" if quote else ""
         if status < 400:
             to = reply.headers.get("location", "")
@@ -433,7 +434,7 @@ def _tls_text(where: str, reason: str) -> str:
 
 
 def _server_message(body: bytes) -> str:
-    """What the server itself says about an error, at most 200 characters; nothing for HTML."""
+    """What the server itself says about an error, on one line; nothing for HTML."""
     if looks_like_html(body):
         return "an HTML page"
     try:
@@ -443,7 +444,11 @@ def _server_message(body: bytes) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(message, dict) and message.get(key):
             message = message[key]
-    return " ".join((message if isinstance(message, str) else json.dumps(message)).split())[:200] if message else ""
+    return (
+        " ".join((message if isinstance(message, str) else json.dumps(message)).split())[: 10 * QUOTED]
+        if message
+        else ""
+    )
 
 
 def _is_host(host: str) -> bool:

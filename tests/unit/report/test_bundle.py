@@ -139,3 +139,10 @@ def test_evidence_of_a_newer_schema_is_no_pass():
     judged = next(one for one in content["said"] if one["what"] == "judged")
     judged["evidence"][0]["schema"] = "kvproof.evidence/9"
     assert bundle.judge_again(content)["verdict"] != "pass"
+
+
+def test_evidence_that_is_no_list_is_refused_at_once():
+    document = bundle.unpack(packed(*ran("healthy")))
+    next(entry for entry in document["said"] if entry["what"] == "judged")["evidence"] = "x" * 100_000
+    with pytest.raises(bundle.Unreadable, match="damaged"):
+        bundle.judge_again(document)

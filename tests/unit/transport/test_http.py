@@ -124,6 +124,14 @@ def test_http_errors_say_what_to_do_and_quote_the_server_without_the_key(server,
     assert "really" in error["text"]
 
 
+@pytest.mark.parametrize("before", range(188, 201))
+def test_a_key_at_the_end_of_what_is_quoted_is_hidden_before_the_cut(server, before):
+    server.on["/x"] = lambda handler, _payload: handler.reply(500, {"message": "y" * before + KEY})
+    text = failure(client_of(server, api_key=KEY))["text"]
+    assert "y" * before in text
+    assert KEY[:2] not in text.split("y" * before)[1]
+
+
 def test_an_html_error_page_is_not_quoted(server):
     server.on["/x"] = lambda h, _p: h.reply(502, "<html><body>bad gateway</body></html>", "text/html")
     assert "(an HTML page)" in failure(client_of(server))["text"]
