@@ -116,7 +116,7 @@ def main():
     module = AnsibleModule(argument_spec=answers.CONTROLLER, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **answers.controller(module.params))
-    except answers.Refused as problem:
+    except answers.BadParameter as problem:
         module.fail_json(msg=str(problem))
 
 
