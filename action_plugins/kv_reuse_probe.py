@@ -163,7 +163,10 @@ class PlannedProbes:
     def _what_runs(self, host: str, options: dict) -> dict[str, str | None]:
         """What the host's engine is, as the operator says or as it was seen; all None where nothing was."""
         result = self._task_vars["hostvars"].raw_get(host).get(self._runs) if self._runs else None
-        recognised = architectures.of_node(seen(result or {}).get("node"))
+        try:
+            recognised = architectures.of_node(seen(result or {}).get("node"))
+        except (AttributeError, LookupError, TypeError, ValueError):  # an odd answer of one node
+            recognised = architectures.Recognised(None, None, None, None)
         named = architectures.NAMED.get(options["kv_reuse_architecture"])
         if named:
             recognised = recognised._replace(name=named, unsure=None)

@@ -91,7 +91,7 @@ class ActionModule(ControllerAction):
         return json.loads(packed(evidence))
 
     def _seen(self, host: str) -> dict:
-        """what lmcache_node_info showed there, or how it failed; the look before the probe where it got no other."""
+        """What lmcache_node_info showed there, or how it failed; the look before the probe where it got no other."""
         variables = self._hostvars.raw_get(host)  # not templated: results hold no templates
         looks = [variables.get(name) or {} for name in self._registered if name]
         last = next((look for look in looks if look and not look.get("skipped")), {})

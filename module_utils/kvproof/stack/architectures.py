@@ -74,14 +74,16 @@ def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
     """
     transfer = transfer or {}
     connector, role = transfer.get("kv_connector"), transfer.get("kv_role")
-    parts = [part for part in transfer.get("connectors") or [] if part]
+    parts = [part for part in transfer.get("connectors") or [] if isinstance(part, dict)]
     if parts:  # MultiConnector: each of its parts would be an architecture of its own
         known = [part for part in parts if part.get("kv_connector") in CONNECTORS]
         if len(known) != 1:
             return Recognised(None, role, connector, "it has several connectors")
         connector, role = known[0]["kv_connector"], known[0].get("kv_role") or role
+    if not isinstance(connector, str):
+        return Recognised(None, None, None, None)
     name = CONNECTORS.get(connector)
-    if name is None and connector and "LMCache" in connector:  # a vendor's own, made of the in-process one
+    if name is None and "LMCache" in connector:  # a vendor's own, made of the in-process one
         name = INPROCESS_P2P
     if name != INPROCESS_P2P:
         return Recognised(name, role, connector, None)

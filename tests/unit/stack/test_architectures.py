@@ -47,6 +47,12 @@ def test_an_engine_is_what_its_connector_and_enable_pd_say(transfer, lmcache, na
     assert recognise(transfer, lmcache)[:2] == (name, role)
 
 
+@pytest.mark.parametrize("odd", [5, ["LMCacheConnectorV1"], {"a": 1}, True])
+def test_a_connector_that_is_no_name_is_none_that_was_seen(odd):
+    assert recognise({"kv_connector": odd, "kv_role": "kv_both"}, {}) == (None, None, None, None)
+    assert recognise({"kv_connector": "MultiConnector", "connectors": [odd, LMCACHE]}, {}).name == "inprocess_p2p"
+
+
 def test_without_lmcaches_settings_the_in_process_connector_may_be_either():
     assert "enable_pd may be set" in recognise(LMCACHE, None).unsure
     assert recognise(LMCACHE, {}).unsure is None
