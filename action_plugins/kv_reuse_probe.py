@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed, requests_of, seen
 from kvproof.plan.pair import names_of
 from kvproof.probe.options import (
-    RUNS,
+    RECOGNISED,
     argument_spec,
     controller_options,
     engine_options,
@@ -44,8 +44,8 @@ from plugin_utils.base import Action, Refused
 from plugin_utils.ssh_login import login
 from plugin_utils.variables import RoleVariables
 
-#: ``runs``: the variable that the hosts' lmcache_node_info was registered as, when it looked before the probe.
-PLANNED = {"plan": {"type": "json", "required": True}, "runs": {"type": "str"}}
+#: ``recognised``: the variable that the hosts' lmcache_node_info was registered as, when it looked before the probe.
+PLANNED = {"plan": {"type": "json", "required": True}, "recognised": {"type": "str"}}
 
 
 class ActionModule(Action):
@@ -56,7 +56,7 @@ class ActionModule(Action):
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if "plan" in args:
-            return PlannedProbes(self, json.loads(args["plan"]), args["runs"], task_vars).result()
+            return PlannedProbes(self, json.loads(args["plan"]), args["recognised"], task_vars).result()
         try:
             self.fill_in_logins(args, task_vars)
         except AnsibleError as exc:
@@ -76,8 +76,8 @@ class ActionModule(Action):
 class PlannedProbes:
     """The probes of all pairs of a plan (kv_reuse_plan)."""
 
-    def __init__(self, action: ActionModule, plan: dict[str, Any], runs: str | None, task_vars: dict[str, Any]):
-        self._action, self._plan, self._runs, self._task_vars = action, plan, runs, task_vars
+    def __init__(self, action: ActionModule, plan: dict[str, Any], recognised: str | None, task_vars: dict[str, Any]):
+        self._action, self._plan, self._recognised, self._task_vars = action, plan, recognised, task_vars
         self._variables = RoleVariables(action, task_vars)
         self._validator = ArgumentSpecValidator(argument_spec())
         self._check_mode = action._task.check_mode
@@ -156,13 +156,13 @@ class PlannedProbes:
             "run_id": f"{self._plan['run_id']}p{pair['number']}",
         }
         for role, its in of_role.items():
-            options[role]["runs"] = self._what_runs(pair[role], its)
+            options[role]["recognised"] = self._recognised_as(pair[role], its)
         self._action.fill_in_logins(options, self._task_vars)
         return options
 
-    def _what_runs(self, host: str, options: dict) -> dict[str, str | None]:
+    def _recognised_as(self, host: str, options: dict) -> dict[str, str | None]:
         """What the host's engine is, as the operator says or as it was seen; all None where nothing was."""
-        result = self._task_vars["hostvars"].raw_get(host).get(self._runs) if self._runs else None
+        result = self._task_vars["hostvars"].raw_get(host).get(self._recognised) if self._recognised else None
         try:
             recognised = architectures.of_node(seen(result or {}).get("node"))
         except (AttributeError, LookupError, TypeError, ValueError):  # an odd answer of one node
@@ -170,7 +170,7 @@ class PlannedProbes:
         named = architectures.NAMED.get(options["kv_reuse_architecture"])
         if named:
             recognised = recognised._replace(name=named, unsure=None)
-        return dict(zip(RUNS, recognised))
+        return dict(zip(RECOGNISED, recognised))
 
     def _controllers(self, pair: dict) -> dict[str, dict]:
         """Variables of the hosts that may say where the pair's controller answers."""

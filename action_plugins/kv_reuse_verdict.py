@@ -29,12 +29,12 @@ class ActionModule(ControllerAction):
         "plan": {"type": "json", "required": True},
         "probes": {"type": "dict", "default": {}},
         "nodes": {"type": "str", "required": True},
-        "runs": {"type": "str"},
+        "recognised": {"type": "str"},
     }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         self._plan, self._hostvars = json.loads(args["plan"]), task_vars["hostvars"]
-        self._registered = args["nodes"], args["runs"]
+        self._registered = args["nodes"], args["recognised"]
         self._variables = RoleVariables(self, task_vars)
         pairs_of: dict[str, list[dict]] = {}
         for pair in self._plan["pairs"]:

@@ -47,9 +47,9 @@ options:
     description:
       - What M(kvproof.cluster.kv_reuse_plan) returned as C(plan). All its pairs are probed on the controller, as many
         clusters side by side as Ansible has forks, with the variables of the role C(kv_reuse) of their hosts.
-      - Instead of all other options but O(runs).
+      - Instead of all other options but O(recognised).
     type: json
-  runs:
+  recognised:
     description:
       - With O(plan), the name under which M(kvproof.cluster.lmcache_node_info) was registered when it looked at the
         hosts, to see what their engines are before anything is sent to them.
@@ -98,7 +98,7 @@ options:
       tokenizer:
         description: Folder of the model's tokenizer, for servers that have no C(/tokenize).
         type: path
-      runs:
+      recognised:
         description:
           - What is known of the engine, so that nothing is sent that it could not bear. Unset, it is taken for one
             that has LMCache's in-process P2P.

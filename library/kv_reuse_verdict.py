@@ -38,7 +38,7 @@ options:
       - The name and not the values, since they are many MB, through which Ansible would look for templates.
     type: str
     required: true
-  runs:
+  recognised:
     description: >-
       The same of the look before the probe. It counts for hosts that could not be reached then, which are not tried
       again.

@@ -127,7 +127,7 @@ class Tunnel(TypedDict, total=False):
     pings: Count | None
 
 
-class Runs(TypedDict, total=False):
+class Recognised(TypedDict, total=False):
     architecture: str | None
     kv_role: str | None
     connector: str | None
@@ -149,7 +149,7 @@ class Engine(TypedDict, total=False):
     metrics: MetricsPages | None
     internal: Internal | None
     tunnel: Tunnel | None
-    runs: Runs | None
+    recognised: Recognised | None
 
 
 class Engines(TypedDict, total=False):

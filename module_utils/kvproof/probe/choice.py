@@ -47,20 +47,20 @@ def withheld(holder: EngineSettings, receiver: EngineSettings) -> str | None:
 
 
 def _harm(side: EngineSettings) -> str | None:
-    runs, what = side.runs or {}, architecture(side)
-    role = runs.get("kv_role") or ""
+    recognised, what = side.recognised or {}, architecture(side)
+    role = recognised.get("kv_role") or ""
     if (what, role) in KILLERS and what not in EXPERIMENTS:
         return f"{side.name} runs {in_words(what)} as {role}: {KILLERS[what, role]}"
-    if runs.get("unsure") and role == PD_ROLES["sender"]:
-        return f"{side.name} is a {role}, and {runs['unsure']}: {KILLERS[LMCACHE_PD, role]} where it is; {SAY}"
+    if recognised.get("unsure") and role == PD_ROLES["sender"]:
+        return f"{side.name} is a {role}, and {recognised['unsure']}: {KILLERS[LMCACHE_PD, role]} where it is; {SAY}"
     return None
 
 
 def architecture(side: EngineSettings) -> str:
     """What an engine is taken for: its architecture, or the name of a connector that is none's."""
-    runs = side.runs or {}
-    connector = runs.get("connector")
-    return runs.get("architecture") or (connector if connector and connector != NO_CONNECTOR else INPROCESS_P2P)
+    recognised = side.recognised or {}
+    connector = recognised.get("connector")
+    return recognised.get("architecture") or (connector if connector and connector != NO_CONNECTOR else INPROCESS_P2P)
 
 
 def in_words(name: str) -> str:
@@ -69,8 +69,8 @@ def in_words(name: str) -> str:
 
 def unbearable(engine: Engine) -> str | None:
     """Why an engine whose node showed nothing may not be sent a prompt, by its own metrics; None where one may."""
-    runs, name = engine.settings.runs or {}, engine.settings.name
-    if runs.get("connector") or runs.get("architecture"):
+    recognised, name = engine.settings.recognised or {}, engine.settings.name
+    if recognised.get("connector") or recognised.get("architecture"):
         return None
     page = engine.scrape()
     if page["state"] != "ok":

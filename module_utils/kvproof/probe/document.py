@@ -66,7 +66,7 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
         "metrics": {"before": None, "after": None},
         "internal": None,
         "tunnel": None,
-        "runs": settings.runs,
+        "recognised": settings.recognised,
     }
 
 

@@ -44,7 +44,7 @@ class EngineSettings:
     log_file: str | None = None
     tokenizer: str | None = None
     ssh: SshSettings | None = None  # reach it through this host
-    runs: dict[str, str | None] | None = None  # options.RUNS; None: nobody looked
+    recognised: dict[str, str | None] | None = None  # options.RECOGNISED; None: nobody looked
 
     def __post_init__(self) -> None:
         """Raises UrlError with one sentence for a URL that is none."""

@@ -26,7 +26,7 @@ LEAST = {
 _OF_AN_ENGINE = "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url tokenizer".split()
 _OF_AN_EXPERIMENT = "trials extra_attempts chunks wait deadline max_tokens max_probe_mb lengths wait_for_flush".split()
 #: What is known of an engine before anything is sent to it (stack.architectures.Recognised).
-RUNS = ("architecture", "kv_role", "connector", "unsure")
+RECOGNISED = ("architecture", "kv_role", "connector", "unsure")
 #: Options of the experiment: Ansible's argument spec, and the only place of their defaults in the core.
 EXPERIMENT: dict[str, dict[str, Any]] = {
     "trials": {"type": "int", "default": 3},
@@ -85,7 +85,7 @@ def _engine_options() -> dict:
         "internal_api_url": {"type": "str"},
         "log_file": {"type": "path"},
         "tokenizer": {"type": "path", "no_log": False},
-        "runs": {"type": "dict", "options": {name: {"type": "str"} for name in RUNS}},
+        "recognised": {"type": "dict", "options": {name: {"type": "str"} for name in RECOGNISED}},
         "ssh": {"type": "dict", "options": _ssh_options()},
     }
 

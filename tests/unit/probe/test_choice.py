@@ -9,37 +9,37 @@ from kvproof.probe.engine import EngineSettings
 from kvproof.probe.options import Settings
 
 
-def runs(architecture: str | None, kv_role: str = "kv_both", connector: str | None = "a connector") -> dict:
+def known(architecture: str | None, kv_role: str = "kv_both", connector: str | None = "a connector") -> dict:
     return {"architecture": architecture, "kv_role": kv_role, "connector": connector, "unsure": None}
 
 
 def side(name: str, its: dict | None, url: str = "http://127.0.0.1:1") -> EngineSettings:
-    return EngineSettings({"p": "holder", "d": "receiver"}[name], name, url, runs=its)
+    return EngineSettings({"p": "holder", "d": "receiver"}[name], name, url, recognised=its)
 
 
-MOONCAKE = runs(None, connector="MooncakeConnector")
+MOONCAKE = known(None, connector="MooncakeConnector")
 
 
 @pytest.mark.parametrize(
     ("holder", "receiver", "reason"),
     [
-        (runs("inprocess_p2p"), runs("inprocess_p2p"), None),
+        (known("inprocess_p2p"), known("inprocess_p2p"), None),
         (None, None, None),
-        (runs(None, connector=None), runs("inprocess_p2p"), None),
+        (known(None, connector=None), known("inprocess_p2p"), None),
         (
-            runs("lmcache_pd", "kv_producer"),
-            runs("lmcache_pd", "kv_consumer"),
+            known("lmcache_pd", "kv_producer"),
+            known("lmcache_pd", "kv_consumer"),
             "p runs LMCache's prefill/decode transfer",
         ),
-        (runs("inprocess_p2p"), runs("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
-        (runs("inprocess_p2p"), runs("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
-        (runs("mp"), runs("mp"), "both run LMCache's multiprocess mode, which kvproof has no experiment for yet"),
+        (known("inprocess_p2p"), known("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
+        (known("inprocess_p2p"), known("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
+        (known("mp"), known("mp"), "both run LMCache's multiprocess mode, which kvproof has no experiment for yet"),
         (
-            {**runs("inprocess_p2p", "kv_producer"), "unsure": "why"},
-            runs("inprocess_p2p"),
+            {**known("inprocess_p2p", "kv_producer"), "unsure": "why"},
+            known("inprocess_p2p"),
             "p is a kv_producer, and why",
         ),
-        (runs(None, connector="none"), runs(None, connector="none"), None),
+        (known(None, connector="none"), known(None, connector="none"), None),
         (MOONCAKE, MOONCAKE, "both run the connector MooncakeConnector, which"),
     ],
 )
@@ -65,7 +65,7 @@ def completions(cluster: FakeCluster) -> int:
 
 
 def test_engines_that_could_die_are_greeted_and_sent_nothing(cluster):
-    document = probe(cluster, runs("lmcache_pd", "kv_producer"), runs("lmcache_pd", "kv_consumer"))
+    document = probe(cluster, known("lmcache_pd", "kv_producer"), known("lmcache_pd", "kv_consumer"))
     assert "a completion without disagg_spec" in document["withheld"]
     assert (document["trials"], document["warmup"], completions(cluster)) == ([], [], 0)
     assert document["engines"]["holder"]["model"] == "fake"

@@ -27,17 +27,17 @@ def look(case, attempts):
     if case.architecture not in architectures.ARCHITECTURES or any(a.outcome == "proven" for a in attempts):
         return
     recognised = {side: architectures.of_node(side.node) for side in case.sides}
-    for side, runs in recognised.items():
-        expected = (side.engine.get("runs") or {}).get("architecture") or case.architecture
-        if runs.name and runs.name != expected and not runs.unsure:
+    for side, known in recognised.items():
+        expected = (side.engine.get("recognised") or {}).get("architecture") or case.architecture
+        if known.name and known.name != expected and not known.unsure:
             yield Sighting(
                 side.name,
                 f"an engine of {architectures.IN_WORDS.get(expected, expected)}",
-                f"{architectures.IN_WORDS[runs.name]} (--kv-transfer-config: {runs.connector})",
+                f"{architectures.IN_WORDS[known.name]} (--kv-transfer-config: {known.connector})",
                 "the requests of one way to share KV prove nothing of another",
             )
-    names = [runs.name for runs in recognised.values()]
-    if None not in names and names[0] != names[1] and not any(runs.unsure for runs in recognised.values()):
+    names = [known.name for known in recognised.values()]
+    if None not in names and names[0] != names[1] and not any(known.unsure for known in recognised.values()):
         yield Sighting(
             case.receiver.name,
             f"{architectures.IN_WORDS[names[0]]}, as on {case.holder}",
