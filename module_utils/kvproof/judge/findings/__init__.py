@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from ..attempt import Attempt
+from ..case import Case
 from ..pasted import ALONE, HINT, Material, Sign
 
 MISSES = frozenset({"missed", "timed-out", "slow", "load-failed"})
@@ -42,6 +44,10 @@ class Sighting:
     def explained(self, explains: frozenset) -> frozenset:
         """The outcomes that this sighting explains, of those that its finding can."""
         return {CERTAIN: explains, LIKELY: explains - LOST_LATE, HINT: frozenset()}[self.strength]
+
+
+#: What a finding's look yields.
+Sightings = Iterable[Sighting]
 
 
 def strength(*settings) -> str:
@@ -88,7 +94,7 @@ class Finding:
     cause_class: str | None = None
     cannot: str = ALONE
     compares: str | None = None
-    look: Callable[..., Iterable[Sighting]] | None = None
+    look: Callable[[Case, list[Attempt]], Sightings] | None = None
     pasted: Callable[[Material], Iterable[Sign]] | None = None
 
 

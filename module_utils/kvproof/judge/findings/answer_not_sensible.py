@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..output import nonsense
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="answer-not-sensible",
@@ -24,7 +24,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for trial in case.trials:
         bad = nonsense(trial.get("reuse"))
         if bad:

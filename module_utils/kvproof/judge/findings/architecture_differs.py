@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...stack import architectures
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="architecture-differs",
@@ -23,7 +23,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if case.architecture not in architectures.ARCHITECTURES or any(a.outcome == "proven" for a in attempts):
         return
     recognised = {side: architectures.of_node(side.node) for side in case.sides}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, P2P, SETTING, Sign
-from . import Finding, Sighting, strength
+from . import Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="async-loading-off",
@@ -29,7 +29,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     loading, p2p = case.receiver.flag("enable_async_loading"), case.receiver.flag("enable_p2p")
     if loading is not None and not loading.value and not (p2p is not None and not p2p.value):
         yield Sighting(

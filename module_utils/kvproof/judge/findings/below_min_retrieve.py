@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="below-min-retrieve",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     refused, host = case.prompt.get("refused") or {}, case.receiver.name
     expected, least = "a prefix above min_retrieve_tokens", case.receiver.count("min_retrieve_tokens")
     short = [a for a in attempts if a.outcome == "below-min"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import CHECK_FAILED, Finding, Sighting
+from . import CHECK_FAILED, Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug=CHECK_FAILED,
@@ -18,6 +18,6 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for sentence in case.trouble:
         yield Sighting(case.receiver.name, "every check made", sentence, "what it would have found is unknown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import KEYS
-from . import Finding
+from . import Attempt, Case, Finding, Sightings
 from ._compare import differing_setting
 
 FINDING = Finding(
@@ -22,5 +22,5 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     yield from differing_setting(case, "chunk_size", "chunks of another size have other keys")

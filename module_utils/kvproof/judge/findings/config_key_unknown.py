@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, Line
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="config-key-unknown",
@@ -25,7 +25,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         keys = sorted({str(e.get("key")) for e in side.head("config_key_unknown")})
         if keys:

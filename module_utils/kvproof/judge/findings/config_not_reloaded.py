@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...stack.settings import as_bool
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="config-not-reloaded",
@@ -42,7 +42,7 @@ KEYS = (
 BOOLEANS = ("enable_p2p", "enable_async_loading", "local_cpu", "enable_controller", "enable_pd")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         effective = side.node.get("effective") or {}
         values, on_disk = effective.get("values") or {}, side.file_values

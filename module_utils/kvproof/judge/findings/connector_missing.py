@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...stack.architectures import GIVES_ONE
 from ..attempt import REUSED
-from . import CERTAIN, HINT, Finding, Sighting
+from . import CERTAIN, HINT, Attempt, Case, Finding, Sighting, Sightings
 from .log_level_hides_evidence import HIDING
 
 FINDING = Finding(
@@ -37,7 +37,7 @@ FINDING = Finding(
 OF_LMCACHE = ("config", "initialized", "registering", "degraded", "looked_up", "stored")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if any(a.outcome in REUSED for a in attempts):
         return  # whatever names it, it is there
     for side in case.sides:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..dialects import dialect_of
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="control-hit",
@@ -25,7 +25,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     never = dialect_of(case).never_seen_hit(case)
     if never:
         yield Sighting(

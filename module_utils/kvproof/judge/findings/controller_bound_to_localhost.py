@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...stack.settings import LOOPBACK
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="controller-bound-to-localhost",
@@ -30,7 +30,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     failed = [d for side in case.sides for d in side.node.get("dials") or [] if _to_elsewhere(d)]
     for controller in [c for c in case.evidence.get("controllers") or [] if c]:
         bound = _bound(controller)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import CERTAIN, HINT, LIKELY, Finding, Sighting
+from . import CERTAIN, HINT, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import dial_strength
 
 FINDING = Finding(
@@ -27,7 +27,7 @@ ANSWERS = ("ok", "error", "not-json")
 NOT_ASKED = (None, "unset", "no-tunnel")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     named = [c for c in case.evidence.get("controllers") or [] if c]
     # the probe asked at its beginning, the nodes were asked after it
     asked = [c for c in named if _http(c) not in NOT_ASKED] or case.controllers

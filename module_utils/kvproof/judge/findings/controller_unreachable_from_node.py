@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import Line
-from . import HINT, LIKELY, Finding, Sighting
+from . import HINT, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import dial_strength, reached_controller
 
 FINDING = Finding(
@@ -34,7 +34,7 @@ FINDING = Finding(
 SHUT = ("refused", "timeout", "unreachable")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         dials = [d for d in side.node.get("dials") or [] if d.get("why") in ("controller-pull", "controller-reply")]
         failed = [d for d in dials if d.get("state") not in ("open", None)]

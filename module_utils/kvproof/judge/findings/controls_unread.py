@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..dialects import dialect_of
 from ..output import unread_controls
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="controls-unread",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     unread = unread_controls(case, attempts, dialect_of(case).never_seen_hit(case))
     if unread:
         yield Sighting(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="engine-errors",
@@ -26,7 +26,7 @@ LATE = ("timeout", "deadline")
 LEAST_S = 1.0  # an engine had so much time at least, where the deadline ended a request
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         done = [r for r in case.requests() if r.get("engine") == side.role]
         failed = [r["error"] for r in done if r.get("error")]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="engine-hangs",
@@ -30,7 +30,7 @@ FINDING = Finding(
 SILENT_S = 5.0
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         pages = side.engine.get("metrics") or {}
         before, after = pages.get("before") or {}, pages.get("after") or {}

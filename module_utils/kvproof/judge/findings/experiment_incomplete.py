@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="experiment-incomplete",
@@ -17,7 +17,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     probe, host = case.probe, case.receiver.name
     if not probe:
         yield Sighting(host, "a probe", "none was sent", "the pair was not probed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, KEYS, SETTING, UNSET, Sign
-from . import Finding, Sighting, strength
+from . import Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="hash-seed-differs",
@@ -32,10 +32,11 @@ SEED = "PYTHONHASHSEED"
 RANDOM = ("not set", "random")  # each process draws its own
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     holder, receiver = case.sides
-    algorithms = [side.setting("pre_caching_hash_algorithm") for side in case.sides]
-    if None not in algorithms and algorithms[0].value != algorithms[1].value:
+    settings = [side.setting("pre_caching_hash_algorithm") for side in case.sides]
+    algorithms = [setting for setting in settings if setting]
+    if len(algorithms) == 2 and algorithms[0].value != algorithms[1].value:
         return  # NONE_HASH is what the algorithm makes of the seed, so it differs anyhow
     if holder.none_hash and receiver.none_hash:
         if holder.none_hash != receiver.none_hash:
@@ -47,7 +48,7 @@ def look(case, attempts):
             )
         return
     seeds = [_seed(side) for side in case.sides]
-    if None in seeds or None in algorithms or {str(a.value) for a in algorithms} != {"builtin"}:
+    if None in seeds or len(algorithms) < 2 or {str(a.value) for a in algorithms} != {"builtin"}:
         return
     if seeds[0] != seeds[1] or seeds[0] in RANDOM:  # unset on both, each process makes up its own
         yield Sighting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import P2P
-from . import Finding, Sighting, strength
+from . import Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="instance-id-duplicate",
@@ -22,7 +22,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     holder, receiver = (side.identity for side in case.sides)
     if holder and receiver and holder.value == receiver.value:
         yield Sighting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..pasted import FORMAT
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="kv-format-differs",
@@ -29,7 +29,7 @@ FINDING = Finding(
 FIELDS = ("kv_dtype", "world_size", "use_mla", "kv_shape")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for field in FIELDS:
         holder, receiver = (_value(side.meta(field), field) for side in case.sides)
         if holder is not None and receiver is not None and holder != receiver:

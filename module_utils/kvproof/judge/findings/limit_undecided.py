@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..limits import UNDECIDED, checked
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="limit-undecided",
@@ -18,7 +18,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for limit in checked(case, attempts):
         if limit.state == UNDECIDED:
             reason = f"{limit.name} lies within the interval, or there is none: more trials are needed"

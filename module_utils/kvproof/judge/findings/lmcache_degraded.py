@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import Line
-from . import CERTAIN, HINT, Finding, Sighting
+from . import CERTAIN, HINT, Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="lmcache-degraded",
@@ -36,7 +36,7 @@ FINDING = Finding(
 WORKING = ("responded", "retrieved", "stored", "peer_asked")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         lines = side.head("init_failed", "degraded") or [e for e in side.events if e.get("kind") == "unhealthy"]
         size = side.meta("world_size")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="load-failed",
@@ -21,7 +21,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     failed = [a for a in attempts if a.outcome == "load-failed"]
     errors = [r for r in case.requests() if r.get("engine") == "receiver" and r.get("error")]
     lost = [lines for lines in (_lost(case, r) for r in errors) if lines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import P2P, SETTING, Sign
-from . import Finding, Sighting, strength
+from . import Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="local-cpu-off",
@@ -26,7 +26,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     local_cpu = case.holder.flag("local_cpu")
     if local_cpu is not None and not local_cpu.value:
         yield Sighting(

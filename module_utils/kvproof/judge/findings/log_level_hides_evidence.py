@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="log-level-hides-evidence",
@@ -25,7 +25,7 @@ HIDING = ("WARNING", "WARN", "ERROR", "CRITICAL")
 OF_REQUESTS = ("looked_up", "below_min_retrieve", "stored", "retrieved", "peer_asked")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         if not side.log_readable or any(e.get("kind") in OF_REQUESTS for e in side.events):
             continue

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="log-unreadable",
@@ -20,7 +20,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         log = side.log
         if log and log.get("state") not in (None, "ok"):

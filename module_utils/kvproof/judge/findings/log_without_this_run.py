@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="log-without-this-run",
@@ -21,7 +21,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         sent = [case.ids(r) for r in case.requests() if r.get("engine") == side.role]
         talks = side.log_readable and (side.log.get("levels") or {}).get("INFO")

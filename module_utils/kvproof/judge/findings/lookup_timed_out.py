@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, Line
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="lookup-timed-out",
@@ -29,7 +29,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     lost = [a for a in attempts if a.outcome == "timed-out"]
     slow = [a for a in attempts if a.outcome == "slow"]
     missed = [a for a in attempts if a.outcome == "missed" and a.disturbed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, SETTING, UNSET, Sign
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="metrics-missing",
@@ -23,7 +23,7 @@ FINDING = Finding(
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         page = (side.engine.get("metrics") or {}).get("after") or (side.engine.get("metrics") or {}).get("before")
         if not page:

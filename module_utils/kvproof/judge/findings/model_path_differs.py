@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import FORMAT
-from . import CERTAIN, LIKELY, Finding, Sighting
+from . import CERTAIN, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="model-path-differs",
@@ -25,7 +25,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     inside = [side.meta("model_name") for side in case.sides]
     outside = [side.engine.get("model_root") for side in case.sides]
     names, weight = (inside, CERTAIN) if None not in inside else (outside, LIKELY)

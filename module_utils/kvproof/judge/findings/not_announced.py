@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..counters import counter_delta
-from . import CERTAIN, HINT, Finding, Sighting
+from . import CERTAIN, HINT, Attempt, Case, Finding, Sighting, Sightings
 from .announced_late import late_rise
 
 FINDING = Finding(
@@ -23,7 +23,7 @@ FINDING = Finding(
 EVICTED = ("lmcache:local_cpu_evict_keys_count_total", "lmcache:local_cpu_evict_count_total")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if any(a.outcome == "proven" for a in attempts):
         return  # somebody learned of the chunks: the key count locates a break and never creates one
     known = [a for a in attempts if a.announced is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..timing import case_speed
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="not-faster",
@@ -24,7 +24,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     speed = case_speed(case, attempts)
     if speed and speed["speedup"] <= 1:
         yield Sighting(

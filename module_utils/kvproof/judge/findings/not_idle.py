@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..counters import foreign_requests
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="not-idle",
@@ -21,7 +21,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         others = foreign_requests(case, side)
         if others and others > 0:

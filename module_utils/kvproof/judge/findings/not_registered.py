@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import Line
-from . import CERTAIN, LIKELY, Finding, Sighting
+from . import CERTAIN, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import reached_controller
 
 FINDING = Finding(
@@ -34,7 +34,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         failed, listed = side.head("register_failed"), _listed(case, side)
         if reached_controller(case, side, attempts) or not (listed is False or (failed and listed is None)):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="nothing-stored",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     read = [a for a in attempts if a.stored is not None and a.outcome in ("missed", "timed-out", "slow")]
     if read and all(a.stored == 0 and a.expected for a in read):
         yield Sighting(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="outcome-unread",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     unknown = [a for a in attempts if a.outcome == "unknown"]
     if unknown and not any(a.outcome in ("proven", "unattributed", "missed", "timed-out") for a in attempts):
         yield Sighting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..output import case_output
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="output-differs",
@@ -27,7 +27,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     verdict = case_output(case, attempts)
     if verdict.state == "differs":
         yield Sighting(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import CERTAIN, LIKELY, Finding, Sighting
+from . import CERTAIN, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="p2p-backend-missing",
@@ -18,7 +18,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         p2p, backends = side.flag("enable_p2p"), side.backends
         if backends and p2p and p2p.value and p2p.certain and "P2PBackend" not in backends:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import CERTAIN, HINT, Finding, Sighting
+from . import CERTAIN, HINT, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import reached_holder
 
 FINDING = Finding(
@@ -27,7 +27,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         crashed = [e for e in side.log.get("head") or [] if e.get("kind") == "handler_crashed"]
         crashed += [e for e in side.events if e.get("kind") == "handler_crashed"]

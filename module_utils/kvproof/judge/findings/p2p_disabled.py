@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import P2P, SETTING, UNSET, Sign, is_given
-from . import LIKELY, Finding, Sighting, strength
+from . import LIKELY, Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="p2p-disabled",
@@ -31,7 +31,7 @@ FINDING = Finding(
 OF_P2P = ("p2p_host", "p2p_init_ports", "p2p_lookup_ports", "lookup_url", "distributed_url")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         server = side.node.get("cache_server")
         if server is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...stack.settings import LOOPBACK
 from ..pasted import SETTING, Sign
-from . import CERTAIN, HINT, LIKELY, Finding, Sighting
+from . import CERTAIN, HINT, LIKELY, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import reached_holder
 
 FINDING = Finding(
@@ -34,7 +34,7 @@ ADVERTISED = ("p2p_host", "pd_peer_host", "nixl_receiver_host", "nixl_peer_host"
 CONTROLLER_URLS = ("controller_pull_url", "controller_reply_url")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     hosts = [side.node.get("hostname") for side in case.sides]
     apart = None not in hosts and hosts[0] != hosts[1]
     works = reached_holder(case, attempts)

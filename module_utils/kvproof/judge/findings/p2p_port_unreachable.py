@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import Line
-from . import HINT, Finding, Sighting
+from . import HINT, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import dial_strength, reached_holder
 
 FINDING = Finding(
@@ -33,7 +33,7 @@ FINDING = Finding(
 SHUT = ("refused", "timeout", "unreachable")
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     advertised = _advertised(case, attempts)
     dials = [d for d in case.receiver.node.get("dials") or [] if d.get("to") in advertised]
     shut = [d for d in dials if d.get("state") in SHUT]

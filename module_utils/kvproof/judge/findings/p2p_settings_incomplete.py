@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...stack.settings import as_bool
 from ..pasted import Sign, quoted
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="p2p-settings-incomplete",
@@ -37,7 +37,7 @@ WANTED = {
 }
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         refused = [str(e.get("text")) for e in side.head("config_refused")]
         reasons = [text for text in refused if text != BARE]

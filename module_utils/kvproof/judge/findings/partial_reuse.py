@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="partial-reuse",
@@ -21,8 +21,9 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
-    part = [a for a in attempts if a.outcome == "proven" and a.expected and a.loaded < a.expected]
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
+    proven = [a for a in attempts if a.outcome == "proven" and a.loaded is not None]
+    part = [a for a in proven if a.expected and (a.loaded or 0) < a.expected]
     if part:
         yield Sighting(
             case.receiver.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import SETTING, Sign
-from . import Finding, Sighting, strength
+from . import Attempt, Case, Finding, Sighting, Sightings, strength
 
 FINDING = Finding(
     slug="pd-excludes-p2p",
@@ -23,7 +23,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         pd, p2p = side.flag("enable_pd"), side.flag("enable_p2p")
         if pd and p2p and pd.value and p2p.value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, Sign
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="peer-error",
@@ -29,7 +29,7 @@ FINDING = Finding(
 AGAIN = "Upgrade LMCache (from 0.3.10 on it connects again by itself), or restart the receiver."
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     failed = [a for a in attempts if a.peer_error and a.outcome in ("missed", "timed-out", "load-failed")]
     if failed:
         yield Sighting(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="peer-silent",
@@ -26,10 +26,10 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     unserved = [a for a in attempts if a.outcome in ("timed-out", "missed") and a.asked is False and _named(case, a)]
     if unserved and len(unserved) == len(attempts):
-        peers = sorted({str(e.get("peer")) for a in unserved for e in a.layouts if e.get("chunks")})
+        peers = sorted({str(e.get("peer")) for a in unserved for e in a.layouts or [] if e.get("chunks")})
         yield Sighting(
             case.holder.name,
             f"the receiver's request at {case.holder}, which the controller named",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, SETTING, Sign
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="pool-exhausted",
@@ -26,14 +26,14 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     short = [a for a in attempts if a.expected and a.stored is not None and a.stored < a.expected]
     lines = [e for e in case.holder.events if e.get("kind") == "memory_pressure"]
     if lines and short:
         yield _sighting(case.holder, lines, "it has no room for the chunks it should keep")
     lost = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "timed-out"]
-    waits = [_waited_for_room(case, trial) for trial, _ in lost]
-    if waits and all(waits):
+    waits = [line for line in (_waited_for_room(case, trial) for trial, _ in lost) if line]
+    if lost and len(waits) == len(lost):
         yield _sighting(case.receiver, waits, "it has no room for what a peer would send, and waits for some")
 
 

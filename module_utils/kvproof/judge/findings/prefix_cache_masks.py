@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pasted import HINT, PROOF, Sign
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="prefix-cache-masks",
@@ -29,7 +29,7 @@ FINDING = Finding(
 NEW_PROMPT = "Test with a prompt that is new to this engine, or with --no-enable-prefix-caching."
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     masked = [a for a in attempts if a.outcome == "masked"]
     if masked:
         yield Sighting(

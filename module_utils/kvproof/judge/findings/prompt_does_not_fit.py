@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="prompt-does-not-fit",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     refused = case.prompt.get("refused") or {}
     if refused and refused.get("slug") not in ("prompt-shorter-than-chunk", "below-min-retrieve"):
         yield Sighting(case.receiver.name, "a prompt that fits", str(refused.get("text")), "nothing was sent")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="prompt-shortened",
@@ -21,7 +21,7 @@ FINDING = Finding(
 REASON, WINDOW = "users' KV is not to be evicted", "a longer prompt is refused by the engine"
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     shortened = case.prompt.get("shortened")
     if shortened and not case.prompt.get("refused"):
         reason = WINDOW if "max_model_len" in shortened else REASON

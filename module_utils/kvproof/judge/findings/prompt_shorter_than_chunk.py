@@ -6,7 +6,7 @@ import re
 
 from ...stack.settings import DEFAULTS
 from ..pasted import HINT, SETTING, Sign, number
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="prompt-shorter-than-chunk",
@@ -32,7 +32,7 @@ CHUNK_SIZE = DEFAULTS["chunk_size"]
 PROMPT = re.compile(r"\bprompt\b[^.\n]{0,24}?\b(\d+)[ -]tokens?\b(?!/)|\b(\d+)[ -]tokens? prompt\b", re.I)
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     refused, chunk = case.prompt.get("refused") or {}, case.chunk_size()
     if refused.get("slug") == "prompt-shorter-than-chunk":
         yield Sighting(

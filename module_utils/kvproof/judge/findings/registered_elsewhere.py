@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import HINT, Finding, Sighting, strength
+from . import HINT, Attempt, Case, Finding, Sighting, Sightings, strength
 from ._contacts import reached_holder
 
 FINDING = Finding(
@@ -24,7 +24,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         host, ports = side.setting("p2p_host"), side.setting("p2p_init_ports")
         listed = {w["peer_init_url"] for w in case.workers or [] if _is(w, side) and w.get("peer_init_url")}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="request-refused",
@@ -18,7 +18,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         errors = [side.engine.get("error")] + [r.get("error") for r in case.requests() if r.get("engine") == side.role]
         refused = next((e for e in errors if e and e.get("status") in (401, 403)), None)

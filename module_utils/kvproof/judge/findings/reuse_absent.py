@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="reuse-absent",
@@ -22,7 +22,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     missed = [a for a in attempts if a.outcome == "missed" and a.expected and not a.disturbed]
     if len(missed) >= 2 and len(missed) == len(attempts):
         yield Sighting(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="reuse-intermittent",
@@ -25,7 +25,7 @@ FINDING = Finding(
 LOST = frozenset({"proven", "timed-out", "slow"})  # lookup-timed-out tells of these
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     outcomes = {a.outcome for a in attempts}
     counts = ", ".join(f"{sum(1 for a in attempts if a.outcome == o)} {o}" for o in sorted(outcomes))
     if len(outcomes) > 1 and not outcomes <= LOST:

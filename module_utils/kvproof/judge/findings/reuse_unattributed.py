@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="reuse-unattributed",
@@ -23,7 +23,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     unattributed = [a for a in attempts if a.outcome == "unattributed"]
     if unattributed and not any(a.outcome == "proven" for a in attempts):
         yield Sighting(

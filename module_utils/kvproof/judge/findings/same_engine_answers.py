@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="same-engine-answers",
@@ -30,7 +30,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if not case.holder.log_readable:
         return  # both engines may write to the one log that was read
     seeds = [case.ids(trial.get("seed")) for trial in case.trials]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding
+from . import Attempt, Case, Finding, Sightings
 from ._limits import missed
 
 FINDING = Finding(
@@ -27,5 +27,5 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     return missed(case, attempts, "kv_reuse_min_speedup")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding
+from . import Attempt, Case, Finding, Sightings
 from ._unread import nodes
 
 FINDING = Finding(
@@ -20,5 +20,5 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     return nodes(case, "unreachable", "an SSH login")

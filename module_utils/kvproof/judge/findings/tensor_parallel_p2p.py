@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..attempt import REUSED
 from ..pasted import HINT, SETTING, Sign
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="tensor-parallel-p2p",
@@ -26,7 +26,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     sizes = [side.meta("world_size") for side in case.sides]
     several = all(isinstance(size, int) and size > 1 for size in sizes) and sizes[0] == sizes[1]
     p2p = case.receiver.flag("enable_p2p")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 from ._transfers import transfers_of
 
 FINDING = Finding(
@@ -27,7 +27,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     begun = transfers_of(case, case.requests())
     lost = attempts and all(a.outcome in ("timed-out", "slow") for a in attempts)
     if lost and begun and all(transfer.finished_s is None for transfer in begun):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 from ._transfers import transfers_of
 
 FINDING = Finding(
@@ -27,7 +27,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     reuses = [trial["reuse"] for trial in case.trials if trial.get("reuse")]
     spans = [transfer.finished_s for transfer in transfers_of(case, reuses) if transfer.finished_s is not None]
     limit = case.lookup_timeout_s

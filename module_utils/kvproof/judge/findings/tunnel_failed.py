@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="tunnel-failed",
@@ -27,7 +27,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         requests = [r["error"] for r in case.requests() if r.get("engine") == side.role and r.get("error")]
         shut = [e for e in (side.engine.get("error"), *requests) if e and e.get("kind") == "ssh"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import Finding, Sighting
+from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
     slug="versions-differ",
@@ -19,7 +19,7 @@ FINDING = Finding(
 )
 
 
-def look(case, attempts):
+def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for product in ("lmcache", "vllm"):
         holder, receiver = (side.version(product) for side in case.sides)
         if holder and receiver and _apart(holder, receiver):
