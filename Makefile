@@ -27,7 +27,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # the tools beside the interpreter, for molecule and for whoever calls ansible-playbook
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-INVENTORY ?= inventory/demo
+# how the engines share KV: a key of lab/cluster/plan.py's ARCHITECTURES
+ARCH ?= inprocess_p2p
+INVENTORY ?= inventory/demo$(if $(filter-out inprocess_p2p,$(ARCH)),_$(ARCH))
 # where INVENTORY has its kv_lab_dir
 LAB_DIR ?= .cache/lab
 ENGINE ?= rehearsal
@@ -45,6 +47,7 @@ slugs = $(sort $(basename $(notdir $(1))))
 help:
 	@echo 'make demo              bring a two-node cluster up, validate it, take it down; reports/ stays'
 	@echo '     ENGINE=vllm       of real vLLM and LMCache (3 GB to install, once) instead of rehearsal engines'
+	@echo '     ARCH=mp           in LMCache'"'"'s multiprocess mode instead of in-process P2P'
 	@echo '     FAULT=slug        break it first; with ENGINE=vllm, too:'
 	@echo '$(call slugs,$(filter-out $(REHEARSED),$(FAULTS)))' | fold -s -w 92 | sed 's/^/                       /'
 	@echo '                       or, rehearsal engines only:'

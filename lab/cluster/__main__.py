@@ -31,7 +31,10 @@ def _cluster(variables: dict[str, Any]) -> Cluster:
     fault = load(name, Path(variables["faults_dir"]))
     if "only" in fault and variables["engine"] != fault["only"]:
         raise FaultError(f"{name} cannot be made with real engines: leave ENGINE=vllm out.")
-    return Cluster(Lab.of(variables), fault)
+    lab = Lab.of(variables)
+    if fault and fault.get("architecture", lab.architecture) != lab.architecture:
+        raise FaultError(f"{name} is made in another architecture: ARCH={fault['architecture']}.")
+    return Cluster(lab, fault)
 
 
 def _exists(account: str) -> bool:

@@ -41,9 +41,10 @@ def changes(fault: Fault, role: str) -> dict[str, Any]:
 
     lmcache, env: values by name, None removes one.  arguments: more of the command line.  connector: more of
     --kv-transfer-config, None for no connector at all.  model_copy: whether it uses the model's second copy.
+    server: options of its LMCache server by name, None removes one.
     """
-    usual = {"lmcache": {}, "env": {}, "arguments": [], "connector": {}, "model_copy": False}
-    return _merged(_merged(usual, fault.get("all") or {}), fault.get(role) or {})
+    usual = {"lmcache": {}, "env": {}, "arguments": [], "connector": {}, "model_copy": False, "server": {}}
+    return merged(merged(usual, fault.get("all") or {}), fault.get(role) or {})
 
 
 def variables(fault: Fault, role: str) -> dict[str, Any]:
@@ -60,9 +61,10 @@ def applied(settings: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both, mappings within them merged as well; what ``over`` says counts."""
     result = dict(base)
     for name, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(name), dict)
-        result[name] = _merged(base[name], value) if both else value
+        result[name] = merged(base[name], value) if both else value
     return result

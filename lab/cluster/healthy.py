@@ -66,6 +66,17 @@ def controller_arguments(host: str, port: int, monitor_ports: dict[str, int]) ->
     return ["--host", host, "--port", str(port), "--monitor-ports", json.dumps(monitor_ports)]
 
 
+def words(options: dict[str, Any]) -> list[str]:
+    """A command line's options: True is given without a value, False with ``no-`` before its name."""
+    found: list[str] = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            found.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            found += [f"--{name}", str(value)]
+    return found
+
+
 def engine_environment(address: str, *, settings: Path, metrics: Path) -> dict[str, str]:
     """The engine's environment.  settings: LMCache's file; metrics: the folder of its metrics."""
     return {

@@ -51,6 +51,7 @@ class Stack:
     model: str  # folder's name
     make_model: list[str]  # command that makes the folder it is given
     controller: list[str]
+    lmcache: list[str]  # LMCache's command, before `server` and `coordinator`
     modules: Path  # on the engine's PYTHONPATH
     connector: dict[str, str]  # more of --kv-transfer-config
     sources: list[str]  # files the engines depend on
@@ -65,6 +66,7 @@ def _stack(engine: str, python: str) -> Stack:
             model="rehearsal-model",
             make_model=[python, "-m", "lab.rehearsal", "model"],
             controller=[python, str(modules / "bin" / "lmcache_controller")],
+            lmcache=[python, str(modules / "bin" / "lmcache")],
             modules=modules,
             connector={},
             sources=sorted(map(str, (SOURCE / "rehearsal").glob("*.py"))),
@@ -76,6 +78,7 @@ def _stack(engine: str, python: str) -> Stack:
         model="model",
         make_model=[python, str(modules / "make_model.py")],
         controller=[str(Path(python).parent / "lmcache_controller")],
+        lmcache=[python, str(modules / "bin" / "lmcache")],
         modules=modules,
         connector={"kv_connector_module_path": "kvproof_lab.connector"},
         sources=sorted(map(str, (modules / "kvproof_lab").glob("*.py"))),
@@ -138,10 +141,11 @@ class Lab:
         return [node for node in (*self.nodes, self.controller) if node.ssh_port]
 
     def named(self, role: str) -> list[str]:
-        """The names of the nodes of a role, or of the controller."""
-        return (
-            [node.name for node in self.nodes if node.role == role] if role != "controller" else [self.controller.name]
-        )
+        """The names of the nodes of a role, of their cache servers (ROLE-server), of the controller or coordinator."""
+        if role in ("controller", "coordinator"):
+            return [self.controller.name]
+        role, _, server = role.partition("-")
+        return [f"{node.name}-{server}" if server else node.name for node in self.nodes if node.role == role]
 
     def home(self, name: str) -> Path:
         return self.dir / "nodes" / name

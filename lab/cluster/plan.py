@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import inprocess_p2p, ssh
+from . import inprocess_p2p, mp, ssh
 from .fault import Fault, variables
 from .lab import Lab
 
@@ -23,6 +23,7 @@ DISTURB = Path(__file__).with_name("disturb.py")
 LISTENING = "listening"  # said by it once its sockets are there
 ARCHITECTURES: dict[str, Callable[[Lab, Fault, bool], list[dict[str, Any]]]] = {
     "inprocess_p2p": inprocess_p2p.processes,
+    "mp": mp.processes,
 }
 
 

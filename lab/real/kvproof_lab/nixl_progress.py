@@ -17,32 +17,33 @@ POLL_SECONDS = 0.002
 
 
 def install(mode: str) -> None:
+    """Changes what LMCache imports when it makes an agent, in an engine or in a cache server."""
     if mode == "stock":
         return
     try:
-        import lmcache.v1.transfer_channel.nixl_channel as channel
         import nixl._api as nixl
     except ImportError as error:
         print("lab: NIXL is left as it is:", error, flush=True)
         return
-    make_agent = {"poll": _without_thread, "idle": _with_idle_thread}[mode]
-    channel.NixlAgentWrapper.__init__ = make_agent(channel.NixlAgentWrapper.__init__, nixl)
+    if mode == "poll":
+        stock_config = nixl.nixl_agent_config
+
+        def config(**options):
+            # the agent is now used from two threads of ours
+            options.update(enable_prog_thread=False, sync_mode=nixl.nixl_thread_sync_t.NIXL_THREAD_SYNC_STRICT)
+            return stock_config(**options)
+
+        nixl.nixl_agent_config = config
+    nixl.nixl_agent = {"poll": _polled, "idle": _with_idle_thread}[mode](nixl.nixl_agent)
 
 
-def _without_thread(make, nixl):
-    stock_config = nixl.nixl_agent_config
+def _polled(stock):
+    class Agent(stock):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            threading.Thread(target=_poll, args=(self,), daemon=True, name="lab-nixl-progress").start()
 
-    def config(**options):
-        # the agent is now used from two threads of ours
-        options.update(enable_prog_thread=False, sync_mode=nixl.nixl_thread_sync_t.NIXL_THREAD_SYNC_STRICT)
-        return stock_config(**options)
-
-    def make_and_poll(self, *args, **kwargs):
-        nixl.nixl_agent_config = config  # imported by name inside the constructor
-        make(self, *args, **kwargs)
-        threading.Thread(target=_poll, args=(self.agent,), daemon=True, name="lab-nixl-progress").start()
-
-    return make_and_poll
+    return Agent
 
 
 def _poll(agent) -> None:
@@ -55,11 +56,12 @@ def _poll(agent) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _with_idle_thread(make, nixl):
-    def make_and_demote(self, *args, **kwargs):
-        before = set(os.listdir("/proc/self/task"))
-        make(self, *args, **kwargs)
-        for thread in set(os.listdir("/proc/self/task")) - before:
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+def _with_idle_thread(stock):
+    class Agent(stock):
+        def __init__(self, *args, **kwargs):
+            before = set(os.listdir("/proc/self/task"))
+            super().__init__(*args, **kwargs)
+            for thread in set(os.listdir("/proc/self/task")) - before:
+                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
 
-    return make_and_demote
+    return Agent
