@@ -114,7 +114,7 @@ def parse(body: dict[str, Any], request_id: str | None, options: EngineOptions, 
             Request(id="", tokens=tokens, max_tokens=min(most, options.max_model_len - len(tokens)),
                     temperature=temperature, seed=body.get("seed"), prompt_logprobs=of_prompt,
                     logprobs=logprobs is not None or of_prompt is not None,
-                    salt=body.get("cache_salt"), lmcache=_lmcache(body.get("kv_transfer_params")))
+                    salt=body.get("cache_salt"), params=body.get("kv_transfer_params"))
             for tokens in prompts for _copy in range(copies)])  # fmt: skip
 
 
@@ -167,11 +167,6 @@ def _too_long(shown: str, value: int, options: EngineOptions) -> Refusal:
         f"This model's maximum context length is {options.max_model_len} tokens. However, your prompt contains "
         f"{shown} input tokens, which exceeds this limit even without any output tokens. Please reduce the length of "
         "the input prompt.", "input_tokens", value)  # fmt: skip
-
-
-def _lmcache(params: dict[str, Any] | None) -> dict[str, Any] | None:
-    found = {key: value for key, value in (params or {}).items() if key.startswith("lmcache.")}
-    return found or None
 
 
 # ---- answers
@@ -265,5 +260,6 @@ def whole(completion: Completion, answers: list[Answer], options: EngineOptions)
     """The answer in one piece."""
     choices = [answer.whole(request) for answer, request in zip(answers, completion.requests)]
     return envelope(completion, choices, service_tier=None, system_fingerprint=FINGERPRINT,
-                    usage=usage(completion, answers, options, False), kv_transfer_params=None,
+                    usage=usage(completion, answers, options, False),
+                    kv_transfer_params=completion.requests[0].answered,
                     ec_transfer_params=None, metrics=None)  # fmt: skip

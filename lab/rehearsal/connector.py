@@ -7,11 +7,14 @@ from __future__ import annotations
 import asyncio
 from array import array
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .cache import CacheRank, settled
 from .host import Host
 from .lmconfig import LMCacheConfig
+
+if TYPE_CHECKING:
+    from .scheduler import Request
 
 
 @dataclass
@@ -43,13 +46,13 @@ class Connector:
         for rank in self.ranks:
             await rank.close()
 
-    async def matched(self, request_id: str, tokens: list[int], computed: int, request: dict[str, Any] | None,
-                      skips_reading: bool) -> Load:  # fmt: skip
+    async def matched(self, request: Request, computed: int, skips_reading: bool) -> Load:
         """Looks a prompt up.  ``skips_reading`` (prompt_logprobs): vLLM does not wait for an asynchronous answer."""
+        request_id, tokens, told = request.id, request.tokens, request.lmcache
         if self.config["enable_async_loading"]:
-            hit = await self._asynchronous(request_id, tokens, request, skips_reading)
+            hit = await self._asynchronous(request_id, tokens, told, skips_reading)
         else:
-            hit = min(rank.lookup(request_id, rank.keys(tokens, request), len(tokens)) for rank in self.ranks)
+            hit = min(rank.lookup(request_id, rank.keys(tokens, told), len(tokens)) for rank in self.ranks)
         if hit is None:
             return Load(0, 0, False)
         need = hit - computed - (1 if hit == len(tokens) else 0)
@@ -119,18 +122,18 @@ class Connector:
             rank.stats.count("num_prompt_tokens", tokens // size * size)
             rank.stats.count("num_vllm_hit_tokens", computed)
 
-    async def save(self, request_id: str, tokens: list[int], kv: array, *, saved: int,
-                   request: dict[str, Any] | None, last: bool) -> int:  # fmt: skip
+    async def save(self, request: Request, tokens: list[int], kv: array, *, saved: int, last: bool) -> int:
         """Saves after a prefill step that reached the end of ``tokens``; returns how many tokens are saved now."""
         size = self.config["chunk_size"]
         boundary = -(-(saved + 1) // size) * size
-        skip = (request or {}).get("lmcache.skip_save", False)
+        told = request.lmcache
+        skip = (told or {}).get("lmcache.skip_save", False)
         if self._role == "kv_consumer" or skip or (saved > 0 and len(tokens) < boundary):
             return saved
         whole = len(tokens) if last and self.config["save_unfull_chunk"] else len(tokens) // size * size
         if whole != saved:
             lead = saved // size * size
             for rank in self.ranks:
-                keys = rank.keys(tokens[:whole], request)
-                await rank.store(request_id, keys, kv, lead)
+                keys = rank.keys(tokens[:whole], told)
+                await rank.store(request.id, keys, kv, lead)
         return whole

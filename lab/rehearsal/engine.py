@@ -53,7 +53,8 @@ class Engine:
         self._page = Page(
             {"$model": options.model, "$served": options.name, "$block_size": str(options.block_size),
              "$prefix_caching": str(options.prefix_caching)}, options.world_size,
-            lmcache=multiprocess and options.uses_lmcache(), multiprocess=multiprocess)  # fmt: skip
+            lmcache=multiprocess and options.uses_lmcache(), multiprocess=multiprocess,
+            connector=(options.connector or {}).get("kv_connector"))  # fmt: skip
         self._shape = Shape.of(options.model)
         self._host = Host(options, self._shape, env, parameters, self._log,
                           Pace(parameters, f"{options.host}:{options.port}"), self._page)  # fmt: skip

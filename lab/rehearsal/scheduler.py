@@ -20,7 +20,7 @@ from .prefix import PrefixCache
 
 @dataclass
 class Request:
-    """One prompt.  ``id`` is the one the logs show; ``lmcache`` the lmcache.* part of kv_transfer_params."""
+    """One prompt.  ``id`` is the one the logs show; ``params`` are its kv_transfer_params."""
 
     id: str
     tokens: list[int]
@@ -30,11 +30,17 @@ class Request:
     logprobs: bool = False
     prompt_logprobs: int | None = None
     salt: str | None = None
-    lmcache: dict[str, Any] | None = None
+    params: dict[str, Any] | None = None
     cached: int = 0  # filled in: tokens that were not computed here
+    answered: dict[str, Any] | None = None  # filled in: the answer's kv_transfer_params
     failed: bool = False
     stopped: bool = False  # set by whoever reads the answer: it met a stop string
     prompt_choices: list[Choice] = field(default_factory=list)
+
+    @property
+    def lmcache(self) -> dict[str, Any] | None:
+        """The lmcache.* part of ``params``."""
+        return {key: value for key, value in (self.params or {}).items() if key.startswith("lmcache.")} or None
 
 
 class Scheduler:
@@ -57,7 +63,7 @@ class Scheduler:
             kv = self._prefix.match(tokens, request.salt) if reads else array("Q")
             computed, load = len(kv), Load(0, 0, False)
             if self._connector:
-                load = await self._connector.matched(request.id, tokens, computed, request.lmcache, not reads)
+                load = await self._connector.matched(request, computed, not reads)
         finally:
             self.waiting -= 1
         self.running += 1
@@ -117,8 +123,8 @@ class Scheduler:
                 if first and load.counted:
                     connector.count_prompt(len(kv), computed)
                 first = False
-                saved = await connector.save(request.id, tokens[: len(kv)], kv, saved=saved,
-                                             request=request.lmcache, last=len(kv) == len(tokens))  # fmt: skip
+                saved = await connector.save(request, tokens[: len(kv)], kv, saved=saved,
+                                             last=len(kv) == len(tokens))  # fmt: skip
         if request.prompt_logprobs is not None:
             request.prompt_choices = self._of_prompt(tokens)
         self._prefix.put(tokens, kv, request.salt)
