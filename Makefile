@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile test-real lint types unit molecule coverage docs hooks release
+	quick test hostile versions test-real lint types unit molecule coverage docs hooks release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -64,6 +64,8 @@ help:
 	@echo 'make quick             linters that are fast and the tests that need no cluster, in a minute'
 	@echo 'make test              all linters, all tests, molecule on the rehearsal cluster and without one'
 	@echo 'make hostile          servers and nodes that hang, flood and lie, all that there are (10 minutes)'
+	@echo 'make versions          read releases of LMCache and vLLM, and hold the version table to them (0.5 GB, once)'
+	@echo '     WRITE=1           and write down what was read, after the table has changed'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
 	@echo 'make lint, types, unit, molecule   parts of make test'
 	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
@@ -132,7 +134,7 @@ test: lint unit molecule
 # two processes, whatever the machine has: more gain little, and these tests must not become tight in time
 quick: install-dev
 	$(call fast-linters)
-	$(PYTEST) -n 2 -m 'not slow and not hostile'
+	$(PYTEST) -n 2 -m 'not slow and not hostile and not network'
 
 define fast-linters
 	$(VENV)/bin/ruff check .
@@ -149,15 +151,20 @@ types: install-dev
 	$(VENV)/bin/mypy
 
 unit: install-dev
-	$(PYTEST) -m 'not hostile'
+	$(PYTEST) -m 'not hostile and not network'
 
 # servers and nodes that hang, flood and lie: those of make test, and those that take their time
 hostile: install-dev
 	$(PYTEST) tests/hostile
 
+# which release of LMCache and vLLM has what: read in their sources (0.5 GB to download, once), and the table held to it
+versions: install-dev
+	$(if $(WRITE),$(VENV)/bin/python tests/versions/sources.py)
+	$(PYTEST) tests/versions tests/unit/stack/test_versions.py
+
 coverage: install-dev
 	@rm -rf .cache/coverage && mkdir -p .cache/coverage
-	$(VENV)/bin/python -m coverage run -m pytest -q $(TESTS)
+	$(VENV)/bin/python -m coverage run -m pytest -q -m 'not network' $(TESTS)
 	@$(VENV)/bin/python -m coverage combine -q
 	$(VENV)/bin/python -m coverage report
 

@@ -75,7 +75,7 @@ def unbearable(engine: Engine) -> str | None:
     page = engine.scrape()
     if page["state"] != "ok":
         return None
-    seen = of_metrics(page["values"], page["lmcache"], _version(engine.document["version"]))
+    seen = of_metrics(page["values"], page["lmcache"], engine.document["version"])
     if (seen.name, seen.role) in KILLERS:
         return (
             f"by its metrics {name} runs {in_words(seen.name)} as {seen.role}: {KILLERS[seen.name, seen.role]}; {SAY}"
@@ -83,8 +83,3 @@ def unbearable(engine: Engine) -> str | None:
     if seen.name:
         return f"by its metrics {name} runs {in_words(seen.name)}, which this experiment is not made for; {SAY}"
     return f"{name}: {seen.unsure}, and {KILLERS[LMCACHE_PD, PD_ROLES['sender']]}; {SAY}" if seen.unsure else None
-
-
-def _version(text: str | None) -> tuple[int, ...]:
-    parts = (text or "").split(".")[:2]
-    return tuple(int(part) for part in parts) if len(parts) == 2 and all(part.isdigit() for part in parts) else (0,)

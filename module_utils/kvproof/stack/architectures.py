@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterable
 
-from . import settings
+from . import settings, versions
 
 INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD = "inprocess_p2p", "mp", "lmcache_pd", "nixl_pd"
 ARCHITECTURES = (INPROCESS_P2P, MP, LMCACHE_PD, NIXL_PD)
@@ -34,9 +34,11 @@ NO_CONNECTOR = "none"
 #: vLLM's options that may give a connector.
 GIVES_ONE = ("kv-transfer-config", "kv-transfer-config.kv-connector", "kv-offloading-backend", "config")
 #: Series that an engine's own metrics page has from its start, and what they tell (vLLM 0.32, LMCache 0.5.6).  FETCHES
-#: is there on every engine that may fetch KV and on no other (vllm/v1/metrics/loggers.py:569); FETCHES_SINCE: of vLLM.
+#: is there on every engine that may fetch KV and on no other (vllm/v1/metrics/loggers.py:569); vLLM has it since
+#: FETCHES_SINCE.
 NIXL_SERIES, MP_SERIES = "vllm:nixl_xfer_time_seconds_count", "vllm:lmcache_mp_lookup_duration_seconds_count"
-FETCHES, FETCHES_SINCE = "vllm:num_requests_kv_fetch_by_stage", (0, 32)
+FETCHES = "vllm:num_requests_kv_fetch_by_stage"
+FETCHES_SINCE = versions.since(FETCHES)
 #: What an engine dies of: (architecture, kv_role) → the request (LMCache 0.5.6, pd_backend_async.py:1068).
 KILLERS = {(LMCACHE_PD, "kv_producer"): "a completion without disagg_spec ends its process"}
 #: pd_role of LMCache → vLLM's kv_role, whose words stand for the role in both.
@@ -97,16 +99,16 @@ def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
     return Recognised(name, role, connector, None)
 
 
-def of_metrics(series: Iterable[str], has_lmcache: bool, vllm: tuple[int, ...]) -> Recognised:
+def of_metrics(series: Iterable[str], has_lmcache: bool, vllm: str | None) -> Recognised:
     """What an engine is by its own metrics page, where nothing else was seen.
 
-    series: names of its samples.  has_lmcache: whether any is LMCache's.  vllm: its version, (0,) where it is unknown.
+    series: names of its samples.  has_lmcache: whether any is LMCache's.  vllm: its version, None where it is unknown.
     """
     if NIXL_SERIES in series:
         return Recognised(NIXL_PD, None, "NixlConnector", None)
     if MP_SERIES in series:
         return Recognised(MP, None, "LMCacheMPConnector", None)
-    if FETCHES in series or vllm < FETCHES_SINCE:
+    if FETCHES in series or versions.release(vllm) < FETCHES_SINCE:
         return Recognised(None, None, None, None)
     if has_lmcache:
         return Recognised(LMCACHE_PD, "kv_producer", IN_PROCESS, None)

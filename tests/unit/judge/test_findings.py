@@ -592,6 +592,8 @@ CASES = [
     ),
     note("versions-differ", lambda: put(pair(), "nodes.receiver.versions.lmcache", "0.4.1"), host=RECEIVER),
     note("versions-differ", lambda: builds("0.5.6-g3e11e108", "0.5.6-g0000aaaa"), "another build", host=RECEIVER),
+    note("version-unknown", lambda: put(pair(), "nodes.receiver.versions.lmcache", "0.6.0"), host=RECEIVER),
+    note("version-unknown", lambda: put(pair(), "nodes.holder.versions.vllm", "0.11.2"), "older", host=HOLDER),
     # link 5: registered
     cause("controller-down", lambda: controller_gone(pair(*LOST)), host="controller-1"),
     cause(
