@@ -38,8 +38,33 @@ class Position(TypedDict, total=False):
     top: dict[str, float | None] | None
 
 
+class KvTransfer(TypedDict, total=False):
+    do_remote_prefill: bool | None
+    do_remote_decode: bool | None
+    remote_engine_id: str | None
+    remote_request_id: str | None
+    remote_host: str | None
+    transfer_mode: str | None
+    remote_port: Count | None
+    remote_num_tokens: Count | None
+    remote_prefill_cached_tokens: Count | None
+    tp_size: Count | None
+    dcp_size: Count | None
+    pp_size: Count | None
+    first_tok: Count | None
+    remote_blocks: Count | None
+    num_vllm_cached_tokens: Count | None
+    num_lmcache_cached_tokens: Count | None
+    num_lmcache_extra_cached_tokens: Count | None
+
+
+Window = dict[str, float | None]  # a counter's name → its rise
+
+
 class Request(TypedDict, total=False):
-    role: Literal["seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup"] | None
+    role: (
+        Literal["seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup", "flush"] | None
+    )
     engine: Literal["holder", "receiver"] | None
     request_id: str | None
     response_id: str | None
@@ -54,6 +79,7 @@ class Request(TypedDict, total=False):
     finish_reason: str | None
     text: str | None
     logprobs: list[Position] | None
+    kv_transfer: KvTransfer | None
     error: Error | None
 
 
@@ -76,9 +102,9 @@ class Trial(TypedDict, total=False):
     reuse: Request | None
     knockout: Request | None
     repeat: Request | None
-    knockout_how: Literal["tag", "none"] | None
+    knockout_how: Literal["tag", "salt", "plain", "none"] | None
     prompt_kv_tokens: Count | None
-    window: dict[str, dict[str, float | None] | None] | None
+    window: dict[str, Window | None] | None
 
 
 class Length(TypedDict, total=False):
@@ -254,6 +280,8 @@ class Probe(TypedDict, total=False):
     never_seen: Request | None
     recompute: Request | None
     reference: Request | None
+    flush: Request | None
+    window: dict[str, Window | None] | None
     lengths: list[Length] | None
     errors: list[ProbeError] | None
 

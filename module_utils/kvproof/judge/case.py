@@ -99,5 +99,5 @@ class Case:
         sent = list(probe.get("warmup") or [])
         for trial in self.trials:
             sent += [trial.get(role) for role in ("seed", "reuse", "knockout", "repeat")]
-        sent += [probe.get(role) for role in ("never_seen", "recompute", "reference")]
+        sent += [probe.get(role) for role in ("never_seen", "recompute", "reference", "flush")]
         return [request for request in sent if request]

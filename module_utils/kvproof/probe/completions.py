@@ -16,6 +16,7 @@ from typing import Any
 
 from ..stack.numbers import is_plausible, whole
 from ..transport.http import HttpClient, Reply, RequestFailed, not_json_text
+from . import kv_transfer
 from .document import empty_request
 
 TEXT_LIMIT = 400
@@ -36,6 +37,7 @@ class StreamReader:
     response_id: str | None = None
     usage: dict[str, Any] | None = None
     finish_reason: str | None = None
+    kv_transfer_params: Any = None
     text: str = ""
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     token_times: list[float] = field(default_factory=list)  # arrival of each event that carries a token
@@ -83,6 +85,7 @@ class StreamReader:
         self.response_id = self.response_id or (_text_or_none(chunk.get("id")) or "")[:WORD] or None
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
+        self.kv_transfer_params = chunk.get("kv_transfer_params") or self.kv_transfer_params
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return
@@ -115,13 +118,18 @@ class StreamReader:
 
 @dataclass
 class CompletionClient:
-    """Sends completions to one engine and remembers what that engine refuses."""
+    """Sends completions to one engine and remembers what that engine refuses.
+
+    kv_transfer_params: the last answer's, whole, for the request that goes on with it.
+    """
 
     http: HttpClient
     engine: str  # "holder" or "receiver"
     model: str
     timeout_s: float = 60.0
     takes_logprobs: bool = True
+    streams: bool = True  # an answer in one piece has no time to first token, and has kv_transfer_params
+    kv_transfer_params: Any = None
 
     def ask(
         self, role: str, prompt: list[int] | str, request_id: str, max_tokens: int, extra: dict[str, Any] | None = None
@@ -158,7 +166,7 @@ class CompletionClient:
         payload = {"model": self.model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, **extra}
         if self.takes_logprobs:
             payload["logprobs"] = TOP_LOGPROBS
-        if not extra.get("prompt_logprobs"):  # vLLM does not stream these
+        if self.streams and not extra.get("prompt_logprobs"):  # vLLM does not stream these
             payload.update(stream=True, stream_options={"include_usage": True})
         request = empty_request(role, self.engine, request_id)
         self.warm_connection()
@@ -205,6 +213,7 @@ class CompletionClient:
 
     def _fill(self, request: dict[str, Any], reader: StreamReader) -> None:
         usage = reader.usage or {}
+        self.kv_transfer_params = reader.kv_transfer_params
         details = usage.get("prompt_tokens_details")
         completion = whole(usage.get("completion_tokens"))
         request.update(reader.timings())
@@ -218,6 +227,7 @@ class CompletionClient:
             finish_reason=reader.finish_reason,
             text=reader.text,
             logprobs=reader.logprobs or None,
+            kv_transfer=kv_transfer.kept(reader.kv_transfer_params),
         )
 
 

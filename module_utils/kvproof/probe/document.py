@@ -44,6 +44,8 @@ def empty_probe(
         "never_seen": None,
         "recompute": None,
         "reference": None,
+        "flush": None,
+        "window": None,
         "lengths": [],
         "errors": [],
     }
@@ -88,6 +90,7 @@ def empty_request(role: str, engine: str, request_id: str) -> dict[str, Any]:
         "finish_reason": None,
         "text": "",
         "logprobs": None,
+        "kv_transfer": None,
         "error": None,
     }
 
@@ -109,6 +112,7 @@ def empty_trial(
         "knockout": None,
         "repeat": None,
         "knockout_how": "none",
+        "window": None,
         "prompt_kv_tokens": seed["prompt_tokens"] or pair.tokens,
     }
 

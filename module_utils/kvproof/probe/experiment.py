@@ -80,6 +80,8 @@ class Experiment:
 
     # ---- what an architecture's experiment says
 
+    no_lengths: str | None = None  # why it measures no other lengths
+
     def warm_up(self) -> int | None:
         """Takes first times out of the trials; PROBE.warmup.
 
@@ -267,7 +269,9 @@ class Experiment:
     def _lengths(self) -> None:
         """LENGTH of every length asked for, where the trials showed that there is a reuse to measure."""
         lengths = self.settings.lengths
-        if lengths and any((trial["reuse"] or {}).get("cached_tokens") for trial in self.probe["trials"]):
+        if self.no_lengths:
+            self.probe["lengths"] = [skipped_length(length, self.no_lengths) for length in lengths]
+        elif lengths and any((trial["reuse"] or {}).get("cached_tokens") for trial in self.probe["trials"]):
             left = self.kv_left(0)
             probe = LengthProbe(
                 self.settings.run_id,

@@ -35,7 +35,14 @@ WANTED = (
     "vllm:prompt_tokens_cached_by_source",
     "vllm:request_success",
     "vllm:num_requests_kv_fetch_by_stage",
+    "vllm:request_prefill_kv_computed_tokens_sum",
     "vllm:nixl_xfer_time_seconds_count",
+    "vllm:nixl_xfer_time_seconds_sum",
+    "vllm:nixl_bytes_transferred_sum",
+    "vllm:nixl_num_failed_transfers",
+    "vllm:nixl_num_failed_notifications",
+    "vllm:nixl_num_kv_expired_reqs",
+    "vllm:nixl_num_notifications_after_expiry",
     "vllm:lmcache_mp_lookup_duration_seconds_count",
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -67,6 +74,7 @@ WANTED = (
     "lmcache:lmcache_is_healthy",
 )
 _NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED)
+COUNTED = ("_total", "_sum", "_count")  # how the names of counters end, as prometheus_client writes them
 LONGEST_ERROR = 400  # characters: the parser quotes the whole line that it does not take
 _GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
 _SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s+-?\d+)?\s*$", re.M)
@@ -93,6 +101,22 @@ def scrape(http: HttpClient, url: str, timeout: float = 10.0) -> dict[str, Any]:
         document["state"] = "not-prometheus"
         document["error"] = {"kind": "stream", "status": None, "text": f"{url} {exc}"[:LONGEST_ERROR]}
     return document
+
+
+def rises(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float] | None:
+    """How far each counter rose from one METRICS to the other; a series that was not there yet began at 0.
+
+    None where one could not be read, or a counter fell: the engine was restarted.
+    """
+    if before["state"] != "ok" or after["state"] != "ok":
+        return None
+    first, last = (
+        {name: value for name, value in page["values"].items() if name.partition("{")[0].endswith(COUNTED)}
+        for page in (before, after)
+    )
+    if any(last.get(name, 0.0) < value for name, value in first.items()):
+        return None
+    return {name: value - first.get(name, 0.0) for name, value in last.items()}
 
 
 def read_page(body: bytes) -> dict[str, Any]:
