@@ -69,7 +69,7 @@ def _stack(engine: str, python: str) -> Stack:
             lmcache=[python, str(modules / "bin" / "lmcache")],
             modules=modules,
             connector={},
-            sources=sorted(map(str, (SOURCE / "rehearsal").glob("*.py"))),
+            sources=sorted(map(str, (SOURCE / "rehearsal").rglob("*.py"))),
         )
     modules = SOURCE / "real"
     return Stack(

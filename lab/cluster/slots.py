@@ -28,15 +28,15 @@ class Slot:
     net: str
     first_port: int
 
-    def lab(self, folder: Path) -> Lab:
+    def lab(self, folder: Path, architecture: str = "inprocess_p2p") -> Lab:
         """A rehearsal cluster of two nodes and a controller in a new folder, without SSH servers."""
         shutil.rmtree(folder, ignore_errors=True)
         nodes = [
             Node(f"{role}-1", role, f"{self.net}.{last}", 8000, self.first_port + number, self.first_port + api)
             for number, (role, last, api) in enumerate((("prefill", 13, 2), ("decode", 97, 6)))
         ]
-        controller = Controller("controller-1", f"{self.net}.5")
-        lab = Lab(folder, nodes, controller, folder / "sockets", start_timeout=START_S)
+        controller = Controller("controller-1", f"{self.net}.5", 9300 if architecture == "mp" else 9000)
+        lab = Lab(folder, nodes, controller, folder / "sockets", architecture, start_timeout=START_S)
         for name in (lab.model.name, f"{lab.model.name}-copy"):
             (folder / name).mkdir(parents=True)
         return lab

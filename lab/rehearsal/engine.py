@@ -20,6 +20,7 @@ from .internal_http import InternalSite
 from .lmconfig import LMCacheConfig, Refused, load
 from .log import Log
 from .model import Model
+from .mp.connector import MPConnector
 from .pace import Pace
 from .scheduler import Scheduler
 from .settings import Parameters, Shape, engine_options, weights_of
@@ -61,7 +62,7 @@ class Engine:
         self._engine_id = str(uuid.uuid4())
         self._tasks: list[asyncio.Task] = []
         self._sites: list[Any] = []
-        self._connector: Connector | None = None
+        self._connector: Connector | MPConnector | None = None
         self._scheduler: Scheduler | None = None
         self._counted = (0.0, 0.0)
 
@@ -72,7 +73,7 @@ class Engine:
         options, say = self.options, self._log.say
         say("vllm_arguments", arguments=self._arguments())
         say("vllm_model", max_model_len=options.max_model_len)
-        if options.uses_lmcache():
+        if options.uses_lmcache() or options.uses_lmcache_server():
             say("vllm_connector")
         say("vllm_core", vllm=self._host.parameters.vllm_version, vllm_config=self._vllm_config(),
             host=options.host, world_size=options.world_size, dist=uuid.uuid4().hex,
@@ -82,6 +83,9 @@ class Engine:
         self._page.put("vllm:cache_config_info", 1.0)
         if options.uses_lmcache():
             await self._start_lmcache()
+        elif options.uses_lmcache_server():
+            self._connector = MPConnector(self._host, self._engine_id)
+            await self._connector.start()
         await self._host.pace.take(self._host.parameters.start_s)
         tokenizer = standard(self._shape.vocabulary)
         model = Model(self._host.parameters.weights or weights_of(options.model), tokenizer)

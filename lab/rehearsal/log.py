@@ -33,7 +33,11 @@ def read_wordings(text: str) -> dict[str, list[list[str]]]:
     return found
 
 
-WORDINGS = read_wordings((Path(__file__).parent / "data" / "lines.txt").read_text(encoding="utf-8"))
+WORDINGS = {
+    name: lines
+    for file in ("lines.txt", "mp_lines.txt")
+    for name, lines in read_wordings((Path(__file__).parent / "data" / file).read_text(encoding="utf-8")).items()
+}
 
 
 class Log:

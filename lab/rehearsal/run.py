@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""Runs one engine or one controller in this process until it is told to stop."""
+"""Runs one engine, controller, cache server or coordinator in this process until it is told to stop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import sys
 from .controller import Controller
 from .engine import Engine, EngineExit
 from .faults import close_process
+from .mp.coordinator import Coordinator
+from .mp.server import CacheServer
 
 
 async def until_told() -> None:
@@ -44,15 +46,28 @@ def run_engine(arguments: list[str]) -> int:
 
 
 def run_controller(arguments: list[str]) -> int:
+    return _run(Controller, arguments, "controller")
+
+
+def run_lmcache(arguments: list[str]) -> int:
+    """``server`` or ``coordinator`` and its options."""
+    kinds = {"server": CacheServer, "coordinator": Coordinator}
+    if not arguments or arguments[0] not in kinds:
+        print(f"usage: lmcache {{{','.join(kinds)}}} ...", file=sys.stderr)
+        return 2
+    return _run(kinds[arguments[0]], arguments[1:], arguments[0])
+
+
+def _run(kind: type[Controller] | type[CacheServer] | type[Coordinator], arguments: list[str], name: str) -> int:
     async def main() -> int:
-        controller = Controller(arguments, dict(os.environ), sys.stdout)
+        member = kind(arguments, dict(os.environ), sys.stdout)
         try:
-            await controller.start()
+            await member.start()
         except OSError as exc:
-            print(f"Failed to start controller: {exc.strerror}", flush=True)
+            print(f"Failed to start {name}: {exc.strerror}", flush=True)
             return 1
         await until_told()
-        await controller.stop()
+        await member.stop()
         return 0
 
     return asyncio.run(main())

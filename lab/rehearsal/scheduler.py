@@ -15,6 +15,7 @@ from typing import Any
 from .connector import Connector, Load, LoadFailed
 from .host import Host
 from .model import Choice, Model
+from .mp.connector import MPConnector
 from .prefix import PrefixCache
 
 
@@ -46,7 +47,7 @@ class Request:
 class Scheduler:
     """Serves requests; prefill is done for one at a time."""
 
-    def __init__(self, host: Host, model: Model, connector: Connector | None, kv_blocks: int):
+    def __init__(self, host: Host, model: Model, connector: Connector | MPConnector | None, kv_blocks: int):
         self._options, self._model, self._connector = host.options, model, connector
         self._page, self._log, self._pace = host.page, host.log, host.pace
         self._prefix = PrefixCache(self._options.prefix_caching, self._options.block_size, kv_blocks)

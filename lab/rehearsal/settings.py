@@ -153,7 +153,11 @@ class EngineOptions:
         return DTYPE_BYTES.get(self.kv_cache_dtype if self.kv_cache_dtype != "auto" else self.dtype, 2)
 
     def uses_lmcache(self) -> bool:
+        """Within the engine."""
         return bool(self.connector) and self.connector.get("kv_connector") == "LMCacheConnectorV1"
+
+    def uses_lmcache_server(self) -> bool:
+        return bool(self.connector) and self.connector.get("kv_connector") == "LMCacheMPConnector"
 
 
 def _parser() -> argparse.ArgumentParser:
