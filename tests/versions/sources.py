@@ -65,6 +65,22 @@ def text(product: str, version: str) -> str:
     return re.sub(r'"\s*\n\s*[fr]?"', "", "\n".join(sources(product, version).values()))
 
 
+@cache
+def server_options(version: str) -> dict[str, object]:
+    """Options of ``lmcache server`` and their defaults; its help tells one that an environment variable may precede."""
+    options = {}
+    for path, body in sources(LMCACHE, version).items():
+        if not re.match(r"lmcache/v1/(multiprocess|distributed|mp_observability)/", path):
+            continue
+        for call in ast.walk(ast.parse(body)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument"):
+                given = {keyword.arg: keyword.value for keyword in call.keywords}
+                told = re.search(r", then (\d+(?:\.\d+)?)\.", ast.unparse(given["help"]) if "help" in given else "")
+                default = getattr(given.get("default"), "value", None)
+                options[getattr(call.args[0], "value", None)] = float(told[1]) if told and default is None else default
+    return options
+
+
 def has(product: str, version: str, what: str, name: str) -> bool:
     """Whether a release has a line of TABLE's."""
     body, words = text(product, version), name.partition("=")[2] or name
@@ -72,16 +88,18 @@ def has(product: str, version: str, what: str, name: str) -> bool:
         patterns = [pattern for pattern in lines.LMCACHE + lines.OTHERS if pattern.kind == name]
         assert patterns, f"{name} is no kind of line"
         return any(pattern.needle in body for pattern in patterns)
+    if name.startswith("--"):
+        return name in server_options(version)
     if what == "endpoint":
         return f'"{words}"' in body
     return words in body and re.search(r"(?<![\w.-])" + re.escape(words) + r"(?![\w-])", body) is not None
 
 
 def defaults(version: str) -> dict[str, object]:
-    """LMCache's defaults of single values, as lmcache/v1/config.py defines them."""
+    """LMCache's defaults of single values: of its settings (lmcache/v1/config.py), and of its server's options."""
     for node in ast.walk(ast.parse(sources(LMCACHE, version)["lmcache/v1/config.py"])):
         if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == "_CONFIG_DEFINITIONS":
-            return {
+            return server_options(version) | {
                 key.value: default.value
                 for key, definition in zip(node.value.keys, node.value.values)
                 for name, default in zip(definition.keys, definition.values)
@@ -98,7 +116,8 @@ def read() -> dict:
         for name in row.names.split()
     }
     of_releases = [defaults(version) for version in READ[LMCACHE]]
-    keys = [*DEFAULTS, *(key for key in FORMER_DEFAULTS if key not in DEFAULTS)]
+    options = (name for row in TABLE if row.what == "option" for name in row.names.split())
+    keys = sorted({*DEFAULTS, *FORMER_DEFAULTS, *options} & {key for release in of_releases for key in release})
     return {
         "read": {product: list(versions) for product, versions in READ.items()},
         "table": table,

@@ -116,9 +116,24 @@ TABLE = (
         LMCACHE,
         None,
         None,
-        "enable_p2p p2p_host p2p_init_ports p2p_lookup_ports enable_controller enable_pd disagg_spec",
+        """
+        chunk_size pre_caching_hash_algorithm enable_p2p p2p_host p2p_init_ports p2p_lookup_ports transfer_channel
+        enable_controller controller_pull_url controller_reply_url lmcache_worker_ports lmcache_worker_heartbeat_time
+        lmcache_instance_id local_cpu max_local_cpu_size cache_policy local_disk remote_url lookup_timeout_ms
+        enable_async_loading save_decode_cache internal_api_server_host internal_api_server_port_start enable_pd
+        disagg_spec
+        """,
     ),
-    Row("option", LMCACHE, "0.3.15", None, "min_retrieve_tokens --hash-algorithm --chunk-size --l1-size-gb"),
+    Row(
+        "option",
+        LMCACHE,
+        "0.3.15",
+        None,
+        """
+        min_retrieve_tokens --host --port --chunk-size --hash-algorithm --l1-size-gb --eviction-policy --l2-adapter
+        --prometheus-port
+        """,
+    ),
     Row(
         "option",
         LMCACHE,
@@ -126,11 +141,17 @@ TABLE = (
         None,
         """
         LMCacheMPConnector cached_token_stats pd_backend_mode lmcache.mp.mq_timeout --instance-id --http-host
-        --http-port --coordinator-url --coordinator-advertise-ip
+        --http-port --coordinator-url --coordinator-advertise-ip --coordinator-heartbeat-interval
         """,
     ),
-    Row("option", LMCACHE, "0.5.0", None, "--p2p-advertise-url"),
-    Row("option", LMCACHE, "0.5.6", None, "--coordinator-event-reporting"),
+    Row(
+        "option",
+        LMCACHE,
+        "0.5.0",
+        None,
+        "--p2p-advertise-url --p2p-listen-url --p2p-transfer-engine --p2p-lookup-timeout",
+    ),
+    Row("option", LMCACHE, "0.5.6", None, "--coordinator-event-reporting lmcache.mp.save_decode_cache"),
     Row("option", VLLM, None, "0.19.1", "VLLM_NIXL_ABORT_REQUEST_TIMEOUT"),
     Row(
         "option",
@@ -143,7 +164,11 @@ TABLE = (
     Row("option", VLLM, "0.29.0", None, "remote_blocks_expiry_time"),
 )
 #: Defaults of LMCache that are others now (settings.DEFAULTS): key → last release of READ that had it, value.
-FORMER_DEFAULTS: dict = {"internal_api_server_host": ("0.5.0", "0.0.0.0"), "save_unfull_chunk": ("0.3.9.post2", True)}
+FORMER_DEFAULTS: dict = {
+    "internal_api_server_host": ("0.5.0", "0.0.0.0"),
+    "--http-host": ("0.5.0", "0.0.0.0"),
+    "save_unfull_chunk": ("0.3.9.post2", True),
+}
 
 
 def release(text: str | None) -> tuple:
