@@ -20,6 +20,7 @@ class FakeProc:
         (self.folder / "stat").write_text(f"cpu  1 2 3\nbtime {BOOT}\nprocesses 9\n")
         self.tcp, self.tcp6 = [], []
         self._write_net()
+        self.spaces: dict[str, Path] = {}
         self.add(4321, ["python3"], link_self=True)
         if not hidepid:
             self.add(1, ["/sbin/init"])
@@ -29,6 +30,7 @@ class FakeProc:
 
     def _write_net(self) -> None:
         head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        self.head = head
         (self.folder / "net" / "tcp").write_text(head + "".join(self.tcp))
         (self.folder / "net" / "tcp6").write_text(head + "".join(self.tcp6))
         (self.folder / "net" / "fib_trie").write_text(
@@ -42,16 +44,28 @@ class FakeProc:
             "fe80000000000000025056fffe000001 02 40 20 80     eth0\n"
         )
 
+    def space(self, name: str, address: str, listeners: dict[int, int]) -> None:
+        """Another network namespace with an address of its own, and ports → inodes that are listened on there."""
+        net = self.spaces[name] = self.folder.parent / f"net-{name}"
+        net.mkdir()
+        rows = [self.row("0.0.0.0", port, inode) for port, inode in listeners.items()]
+        (net / "tcp").write_text(self.head + "".join(rows))
+        (net / "fib_trie").write_text(f"Main:\n  |-- {address}\n     /32 host LOCAL\n")
+
     def listen(self, address: str, port: int, inode: int, state: str = "0A") -> None:
+        (self.tcp6 if ":" in address else self.tcp).append(self.row(address, port, inode, state))
+        self._write_net()
+
+    @staticmethod
+    def row(address: str, port: int, inode: int, state: str = "0A") -> str:
+        """A line of /proc/net/tcp or tcp6."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         raw = socket.inet_pton(family, address)
         words = "".join(f"{word:08X}" for word in struct.unpack(f"={len(raw) // 4}I", raw))
-        row = (
+        return (
             f"   0: {words}:{port:04X} {'0' * len(words)}:0000 {state} 00000000:00000000 00:00000000 00000000 "
             f"1000        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
         )
-        (self.tcp6 if ":" in address else self.tcp).append(row)
-        self._write_net()
 
     def add(
         self,
@@ -67,12 +81,16 @@ class FakeProc:
         link_self: bool = False,
         environ: bool = True,
         cgroup: str = "0::/system.slice/x.scope\n",
+        space: str | None = None,
+        started: float = 100.0,
     ) -> None:
         folder = self.folder / str(pid)
         (folder / "ns").mkdir(parents=True)
         (folder / "fd").mkdir()
         (folder / "cmdline").write_bytes(b"\0".join(word.encode() for word in words) + b"\0")
-        (folder / "stat").write_text(f"{pid} (a b) c) S {ppid} " + " ".join(["0"] * 17) + f" {100 * TICKS} 0 0\n")
+        (folder / "stat").write_text(
+            f"{pid} (a b) c) S {ppid} " + " ".join(["0"] * 17) + f" {int(started * TICKS)} 0 0\n"
+        )
         (folder / "status").write_text(f"Name:\tx\nNSpid:\t{nspid or pid}\n")
         (folder / "cgroup").write_text(cgroup)
         if mnt:
@@ -87,7 +105,7 @@ class FakeProc:
                 b"\0".join(f"{name}={value}".encode() for name, value in (env or {}).items()) + b"\0"
             )
         net = folder / "net"
-        net.symlink_to(self.folder / "net")
+        net.symlink_to(self.spaces[space] if space else self.folder / "net")
         if link_self:
             (self.folder / "self").symlink_to(str(pid))
 

@@ -20,6 +20,8 @@ class Node:
         self.options, self.proc = options, proc
         self.listening = sockets.Listening(proc)
         self.bytes_read = 0
+        #: processes of which nothing shows that one is this engine's, so that not even our namespace may be its
+        self.others: list[int] = []
         self._readers = readers
         self._parts: dict = {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..stack import commands, workers
 from ..stack.settings import LOOPBACK, WILDCARDS
-from . import arguments, processes, sockets
+from . import arguments, identity, processes, sockets
 from .http import get_json
 
 
@@ -25,9 +25,13 @@ def gather(proc: str = "/proc", **given: object) -> dict:
         host, port = host or url_host, port or url_port
     listening = sockets.Listening(proc)
     where = port or commands.CONTROLLER_PORT
-    process = processes.find(where, host, commands.controller, proc, listening)
+
+    def leads_to(commands_of):
+        return identity.answering(host, where, commands_of, proc, params["timeout"])
+
+    process = processes.find(where, host, commands.controller, proc, listening=listening, leads_to=leads_to)
     if process.running is False and host not in LOOPBACK:
-        local = processes.find(where, "localhost", commands.controller, proc, listening)
+        local = processes.find(where, "localhost", commands.controller, proc, listening=listening)
         process = local if local.command else process  # one that only its own host can reach
     options = commands.controller_options(process.command.options) if process.command else None
     url = url or _url(process, options)

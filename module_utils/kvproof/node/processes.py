@@ -3,8 +3,8 @@
 """Finds the process behind a port, and tells what an unprivileged reader could not see.
 
 The ladder: the listening socket's owner (needs the owner's rights), else a command line that has the port
-(world-readable, unless /proc is mounted with hidepid).  Everything takes the path of the process
-filesystem, so that tests can lay out their own.
+(world-readable, unless /proc is mounted with hidepid), both in the network namespace of the address asked for.
+Everything takes the path of the process filesystem, so that tests can lay out their own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pwd
 import re
 from collections import namedtuple
 from collections.abc import Callable
+from functools import cached_property
 
 from ..stack.commands import Command
 from ..stack.settings import WILDCARDS, environment
@@ -22,8 +23,14 @@ from . import sockets
 _MAX_BYTES = 1 << 20
 _MAX_ANCESTORS = 64
 
-#: `listeners`: those on the port (and host) asked for; `pid`: None when not found; `unseen`: reasons.
-Process = namedtuple("Process", "pid found_by command listeners running unseen")
+_FORWARDS = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon", "rootlesskit")
+
+#: A reason in `unseen`; says nothing of the processes that were seen, as they may be other engines'.
+NOT_SHOWN = "which process is the engine's (nothing shows that one seen here answers at its port {})"
+
+#: `listeners`: those on the port (and host) asked for; `pid`: None when not found; `unseen`: reasons; `others`: pids of
+#: processes of this kind that nothing shows to be the one looked for.
+Process = namedtuple("Process", "pid found_by command listeners running unseen others")
 
 
 def _read(*parts, limit=_MAX_BYTES):
@@ -152,84 +159,180 @@ def find(
     host: str | None,
     recognise: Callable[[list[str]], Command | None],
     proc: str = "/proc",
+    *,
     listening: sockets.Listening | None = None,
+    leads_to: Callable[[dict[int, Command]], tuple[int, str] | None] = lambda _commands: None,
 ) -> Process:
     """The process that listens on `port`, or would: a Process.
 
     `host` is where clients reach it (None: anywhere).  `recognise(words)` returns a Command for the command
     line of a process of the kind looked for, None for others.  `listening`: a sockets.Listening, where the caller
     has one.  Never guesses between several.
+
+    On one machine every container's engine may have the same port.  So a process counts where the address is its own
+    network namespace's; where that is none that can be seen, or leads elsewhere, it is one of `Process.others` unless
+    `leads_to(their commands)` shows which of them answers there: (its pid, what showed it).
     """
-    unseen, listening = [], listening or sockets.Listening(proc)
-    try:
-        here = _at_host(listening.at([port]), host, proc)
-    except OSError:
-        here = None
-        unseen.append("listening sockets")
-    owners = {}
-    for pid in topmost(proc, socket_owners(proc, [item.inode for item in here or []])):
-        started = _started_as(proc, pid, recognise)
-        owners[started] = recognise(cmdline(proc, started))
-    recognised = [pid for pid, command in owners.items() if command is not None]
-    if len(recognised) == 1:
-        return Process(recognised[0], "socket", owners[recognised[0]], here, True, unseen)
-    if here and not owners:
-        unseen.append("pid of the socket")
-    # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
-    matching = {} if recognised else _by_cmdline(proc, port, host, recognise, listening)
-    if len(matching) == 1:
-        ((pid, command),) = matching.items()
-        return Process(pid, "cmdline", command, here, True, unseen)
-    if len(owners) == 1 and not matching:
-        return Process(next(iter(owners)), "socket", None, here, True, unseen)
-    several = recognised or list(matching) or list(owners)
-    if several:
-        unseen.append(
-            "which of the processes {} is meant by port {}: give the host, too".format(
-                ", ".join(str(pid) for pid in several), port
-            )
-        )
-        return Process(None, None, None, here, True, unseen)
-    if not sees_all(proc):
-        unseen.append("other users' processes")
-    absent = here == [] and sees_all(proc)
-    return Process(None, None, None, here, False if absent else None, unseen)
-
-
-def _at_host(listening, host, proc):
-    """The listeners a client of `host` meets: its own address, else wildcards; all if `host` is not ours."""
-    if host is None:
-        return listening
-    host_addresses = sockets.resolve(host) or []
-    exact = [item for item in listening if item.address in host_addresses]
-    if exact:
-        return exact
-    wild = [item for item in listening if item.address in WILDCARDS]
+    search = _Search(proc, recognise, listening or sockets.Listening(proc))
+    addresses = (sockets.resolve(host) or []) if host else []
     own = sockets.addresses(proc)
-    return wild if wild or any(sockets.is_ours(address, own) for address in host_addresses) else listening
+    if not addresses or any(sockets.is_ours(address, own) for address in addresses):
+        process = search.within(None, port, addresses, own)
+        if process.command is not None or process.listeners is None:
+            return process
+        return search.among(search.elsewhere(None), process, port, leads_to)
+    place = search.place(addresses)
+    if place is not None:
+        return search.within(place, port, addresses, sockets.addresses(os.path.join(proc, str(place))))
+    process = search.within(None, port, addresses, own)  # NAT, a proxy, a VIP, or a container that is gone
+    near = {process.pid: process.command} if process.pid is not None else {}
+    return search.among({**search.commands, **near}, process, port, leads_to)
 
 
-def _fits(command, port, host):
-    """Whether a command line may be the one that serves `port` at `host`."""
+class _Search:
+    """One look for a process; what is read of all processes is read once, and only where it is needed."""
+
+    def __init__(self, proc, recognise, listening):
+        self._proc, self._recognise, self._listening = proc, recognise, listening
+
+    @cached_property
+    def commands(self):
+        """Commands of the recognised processes, by pid; of a parent and its children the parent's."""
+        commands = {pid: self._recognise(cmdline(self._proc, pid)) for pid in pids(self._proc)}
+        return {pid: commands[pid] for pid in topmost(self._proc, [pid for pid in commands if commands[pid]])}
+
+    def elsewhere(self, place):
+        """Those in other network namespaces than process `place` (None: we)."""
+        mine = sockets.namespace(self._proc, place)
+        return {pid: its for pid, its in self.commands.items() if sockets.namespace(self._proc, pid) != mine}
+
+    def place(self, addresses):
+        """A recognised process whose network namespace has one of these addresses; None where none is seen."""
+        for pid in self.elsewhere(None):
+            if set(addresses) & set(sockets.addresses(os.path.join(self._proc, str(pid)))):
+                return pid
+        return None
+
+    def within(self, place, port, addresses, own):
+        """The process in the network namespace of process `place` (None: ours), whose addresses are `own`."""
+        proc, unseen = self._proc, []
+        try:
+            here = _at_host(self._listening.at([port], place), addresses, own)
+        except OSError:
+            here = None
+            unseen.append("listening sockets")
+        owners = {}
+        for pid in topmost(proc, socket_owners(proc, [item.inode for item in here or []])):
+            started = _started_as(proc, pid, self._recognise)
+            owners[started] = self._recognise(cmdline(proc, started))
+        recognised = [pid for pid, command in owners.items() if command is not None]
+        if len(recognised) == 1:
+            return Process(recognised[0], "socket", owners[recognised[0]], here, True, unseen, [])
+        if here and not owners:
+            unseen.append("pid of the socket")
+        forwarded = self._forwarded(owners) if place is None and not recognised else None
+        if forwarded:
+            return forwarded
+        # Nobody's, a proxy's or a wrapper's socket: the process may still be told from its command line.
+        matching = {} if recognised else self._by_command(place, port, addresses, own)
+        if len(matching) == 1:
+            ((pid, command),) = matching.items()
+            return Process(pid, "cmdline", command, here, True, unseen, [])
+        if len(owners) == 1 and not matching and not self._is_forward(next(iter(owners))):
+            return Process(next(iter(owners)), "socket", None, here, True, unseen, [])
+        several = recognised or list(matching) or (list(owners) if len(owners) > 1 else [])
+        if several:
+            unseen.append(
+                "which of the processes {} is meant by port {}: give the host, too".format(
+                    ", ".join(str(pid) for pid in several), port
+                )
+            )
+            return Process(None, None, None, here, True, unseen, [])
+        if not sees_all(proc):
+            unseen.append("other users' processes")
+        absent = here == [] and sees_all(proc)
+        return Process(None, None, None, here, False if absent else None, unseen, [])
+
+    def among(self, commands, process, port, leads_to):
+        """That one of `commands` which is shown to answer; else `process`, with all of them as `others`."""
+        if not commands:
+            return process
+        shown = leads_to(commands)
+        if shown:
+            pid, found_by = shown
+            listeners = process.listeners
+            if sockets.namespace(self._proc, pid) != sockets.namespace(self._proc):
+                port = commands[pid].port if commands[pid] and commands[pid].port else port
+                listeners = self._listening.at([port], pid)
+            return Process(pid, found_by, commands[pid], listeners, True, [], [])
+        if process.pid is not None and process.command is None:  # whatever program it is, the socket is its own
+            return process
+        fitting = sorted(pid for pid, its in commands.items() if its is None or its.port in (port, None))
+        if fitting:
+            process.unseen.append(NOT_SHOWN.format(port))
+        return process._replace(
+            pid=None,
+            found_by=None,
+            command=None,
+            running=None if fitting else process.running,
+            others=sorted(commands),
+        )
+
+    def _is_forward(self, pid):
+        return os.path.basename((cmdline(self._proc, pid) or [""])[0]) in _FORWARDS
+
+    def _forwarded(self, owners):
+        """The process behind docker-proxy, whose command line says which container's address it forwards to."""
+        for pid in filter(self._is_forward, owners):
+            words = cmdline(self._proc, pid)
+            target = dict(zip(words, words[1:]))
+            address, port = target.get("-container-ip"), target.get("-container-port", "")
+            place = self.place([address])
+            if place is not None and port.isdigit():
+                own = sockets.addresses(os.path.join(self._proc, str(place)))
+                return self.within(place, int(port), [address], own)
+        return None
+
+    def _by_command(self, place, port, addresses, own):
+        """Commands, by pid, of the processes of a namespace that would serve `port` at `addresses`."""
+        elsewhere = self.elsewhere(place)
+        matching = {
+            pid: command
+            for pid, command in self.commands.items()
+            if pid not in elsewhere and _fits(command, port, addresses, own)
+        }
+        stated = {pid: command for pid, command in matching.items() if command.port == port}
+        return stated or {pid: its for pid, its in matching.items() if not self._serves_another_port(pid, port)}
+
+    def _serves_another_port(self, pid, port):
+        """Whether a process whose port stands in a file listens, and not on this one; so it is where that is unseen."""
+        try:
+            held = _links(os.path.join(self._proc, str(pid), "fd"))
+            sockets_held = [item for item in self._listening.at(None, pid) if f"socket:[{item.inode}]" in held]
+        except OSError:
+            return not self._listening.listed([port], pid)
+        return bool(sockets_held) and not any(item.port == port for item in sockets_held)
+
+
+def _at_host(listening, addresses, own):
+    """The listeners a client of `addresses` meets: those, else wildcards; all where these are not ours (`own`)."""
+    exact = [item for item in listening if item.address in addresses]
+    if exact or not addresses:
+        return exact or listening
+    wild = [item for item in listening if item.address in WILDCARDS]
+    return wild if wild or any(sockets.is_ours(address, own) for address in addresses) else listening
+
+
+def _fits(command, port, addresses, own):
+    """Whether a command line may be the one that serves `port` at `addresses`."""
     if command.port not in (port, None):
         return False
-    if host is None or command.host in (None, *WILDCARDS):
+    if not addresses or command.host in (None, *WILDCARDS):
         return True
-    bound, host_addresses = sockets.resolve(command.host) or [], sockets.resolve(host) or []
-    if set(bound) & set(host_addresses):
+    bound = sockets.resolve(command.host) or []
+    if set(bound) & set(addresses):
         return True
-    return not any(address.startswith("127.") for address in [*bound, *host_addresses])  # NAT, a proxy, a VIP
-
-
-def _by_cmdline(proc, port, host, recognise, listening):
-    """Commands, by pid, of the processes that would serve `port` at `host` by their command line."""
-    commands = {pid: recognise(cmdline(proc, pid)) for pid in pids(proc)}
-    matching = topmost(
-        proc, [pid for pid, command in commands.items() if command is not None and _fits(command, port, host)]
-    )
-    if len(matching) > 1:
-        matching = [pid for pid in matching if _listens_in_its_namespace(listening, pid, port)] or matching
-    return {pid: commands[pid] for pid in matching}
+    return not any(sockets.is_ours(address, own) for address in bound)  # NAT, or a name that only it can resolve
 
 
 def _started_as(proc, pid, recognise):
@@ -245,13 +348,6 @@ def _started_as(proc, pid, recognise):
             return above
         above = parent(proc, above)
     return pid
-
-
-def _listens_in_its_namespace(listening, pid, port):
-    try:
-        return bool(listening.at([port], pid))
-    except OSError:
-        return False
 
 
 def namespace(proc: str, pid: int) -> tuple[bool, bool]:

@@ -22,6 +22,8 @@ Listener = namedtuple("Listener", "address port inode")
 MAX_DIALS = 32
 _BLOCK = 1 << 16
 _LISTENING = rb": ([0-9A-F]+):(%s) [0-9A-F]+:[0-9A-F]+ 0A \S+ \S+ \S+ +\d+ +\d+ (\d+)"
+_OPEN = rb": [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]+):%04X 01 "
+_MAX_TABLE = 16 << 20
 
 
 class Listening:
@@ -53,16 +55,35 @@ class Listening:
         return [{"address": address, "port": port} for address, port in places]
 
     def _table(self, pid):
-        name = self._namespace(pid) or pid
+        name = namespace(self._proc, pid)
         if name not in self._tables:
             self._tables[name] = _listening_lines(os.path.join(self._proc, str(pid) if pid else "", "net"))
         return self._tables[name]
 
-    def _namespace(self, pid):
+
+def namespace(proc: str, pid: int | None = None) -> object:
+    """What tells the network namespace of a process (None: ours) from others.
+
+    The table's inode number is the namespace's own, and every user may see it; ns/net may be read by its owner only.
+    """
+    try:
+        status = os.stat(os.path.join(proc, str(pid) if pid else "", "net", "tcp"))
+    except OSError:
+        return pid
+    return status.st_dev, status.st_ino
+
+
+def arrived(proc: str, pid: int, port: int, own: Iterable[str]) -> set[int]:
+    """Ports of process `pid`'s namespace with an open connection from `port` of one of the addresses `own`."""
+    ports = set()
+    for name in ("tcp", "tcp6"):
         try:
-            return os.readlink(os.path.join(self._proc, str(pid or "self"), "ns", "net"))
+            with open(os.path.join(proc, str(pid), "net", name), "rb") as table:
+                rows = re.findall(_OPEN % port, table.read(_MAX_TABLE))
         except OSError:
-            return None
+            continue
+        ports |= {int(local, 16) for local, address in rows if is_ours(_address(address.decode()), list(own))}
+    return ports
 
 
 def _listening_lines(folder):

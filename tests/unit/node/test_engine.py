@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_proc import FakeProc
 from kvproof.evidence.document import Node
-from kvproof.node import http
+from kvproof.node import http, processes
 from kvproof.node.controller import gather as controller_document
 from kvproof.node.engine import gather as node_document
 from kvproof.node.http import Answer
@@ -304,9 +304,9 @@ def test_a_controller_that_only_its_own_host_can_reach(tmp_path, monkeypatch):
     proc = FakeProc(tmp_path)
     proc.listen("127.0.0.1", 9000, 80)
     proc.add(60, ["lmcache_controller", "--host", "localhost", "--port", "9000"], sockets=[80])
-    seen = controller_document(url="http://10.0.0.5:9000", proc=str(proc))
+    seen = controller_document(url="http://10.0.0.17:9000", proc=str(proc))
     assert (seen["process"]["running"], seen["process"]["pid"], seen["options"]["host"]) == (True, 60, "localhost")
-    assert (seen["url"], seen["http"]["state"]) == ("http://10.0.0.5:9000", "refused")
+    assert (seen["url"], seen["http"]["state"]) == ("http://10.0.0.17:9000", "refused")
 
 
 def test_no_controller(tmp_path):
@@ -332,3 +332,21 @@ def test_workers_of_another_shape(answer):
 
 def test_workers_with_fields_missing():
     assert workers.listed({"workers": [{"instance_id": "a"}]})[0]["key_count"] is None
+
+
+@pytest.mark.parametrize("ids", [["cmpl-probe-mwbbucwy-B"], ["cmpl-of-the-other"], []])
+def test_behind_nat_the_log_with_this_runs_ids_shows_the_engine(tmp_path, ids):
+    proc, log = FakeProc(tmp_path), tmp_path / "vllm.log"
+    log.write_bytes((LOGS / "healthy_decode.log").read_bytes())
+    proc.space("a", "10.88.0.2", {8000: 70})
+    proc.space("b", "10.88.0.3", {8000: 80})
+    proc.add(50, ["vllm", "serve", "/m/a"], sockets=[70], space="a", fds={"2": str(log)}, env={"PYTHONHASHSEED": "0"})
+    proc.add(60, ["vllm", "serve", "/m/b"], sockets=[80], space="b", env={"PYTHONHASHSEED": "1"})
+    seen = gather(proc, host="192.0.2.80", ids=ids)
+    if ids == ["cmpl-probe-mwbbucwy-B"]:
+        assert (seen["engine"]["pid"], seen["engine"]["found_by"], seen["engine"]["unseen"]) == (50, "log", [])
+        assert (seen["engine"]["options"], seen["log"]["ids_found"]) == ({"model": "/m/a"}, ids)
+        assert seen["addresses"] == ["10.88.0.2"]
+    else:
+        assert (seen["engine"]["pid"], seen["engine"]["env"], seen["addresses"]) == (None, None, [])
+        assert seen["engine"]["unseen"] == [processes.NOT_SHOWN.format(8000)]

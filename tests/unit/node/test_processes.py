@@ -13,8 +13,8 @@ SERVE = ["/opt/venv/bin/python", "/opt/venv/bin/vllm", "serve", "/opt/model"]
 SERVER = ["/opt/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", "/opt/model"]
 
 
-def engine(proc: FakeProc, port: int = 8000, host: str | None = None) -> processes.Process:
-    return processes.find(port, host, commands.engine, str(proc))
+def engine(proc: FakeProc, port: int = 8000, host: str | None = None, **how) -> processes.Process:
+    return processes.find(port, host, commands.engine, str(proc), **how)
 
 
 def test_the_sockets_owner_is_the_engine(tmp_path):
@@ -153,13 +153,93 @@ def test_an_engine_that_only_starts_up_runs_but_does_not_listen(tmp_path):
     assert (found.pid, found.running, found.listeners) == (50, True, [])
 
 
-def test_a_host_behind_nat_is_no_reason_to_see_nothing(tmp_path):
+def test_behind_nat_a_process_counts_that_is_shown_to_answer(tmp_path):
     proc = FakeProc(tmp_path)
     proc.listen("10.0.0.17", 8000, 70)
     proc.add(50, [*SERVE, "--host", "10.0.0.17"], sockets=[70])
-    assert engine(proc, host="192.0.2.80").pid == 50
-    proc.listen("10.0.0.17", 8001, 71, state="01")  # a connection, not a listener
+    alone = engine(proc, host="192.0.2.80")
+    assert (alone.pid, alone.running, alone.others) == (None, None, [50])
+    assert alone.unseen == [processes.NOT_SHOWN.format(8000)]
+    shown = engine(proc, host="192.0.2.80", leads_to=lambda commands_of: (min(commands_of), "connection"))
+    assert (shown.pid, shown.found_by, shown.listeners) == (
+        50,
+        "connection",
+        [sockets.Listener("10.0.0.17", 8000, "70")],
+    )
+
+
+def test_a_connection_is_no_listener(tmp_path):
+    proc = FakeProc(tmp_path)
+    proc.listen("10.0.0.17", 8001, 71, state="01")
     assert engine(proc, port=8001).listeners == []
+
+
+class TwoContainers:
+    """Two engines of one machine, each with port 8000 in a network namespace of its own, seen from the host's."""
+
+    def __init__(self, folder, gone: int | None = None):
+        self.proc = FakeProc(folder)
+        for pid, name, address in ((50, "a", "10.88.0.2"), (60, "b", "10.88.0.3")):
+            if pid != gone:
+                self.proc.space(name, address, {8000: pid + 20})
+                self.proc.add(pid, SERVE, sockets=[pid + 20], space=name, started=pid * 10)
+
+
+def test_of_two_containers_with_one_port_the_address_decides(tmp_path):
+    two = TwoContainers(tmp_path)
+    found = engine(two.proc, host="10.88.0.3")
+    assert (found.pid, found.found_by, found.unseen) == (60, "socket", [])
+    two.proc.hide_descriptors(50)
+    found = engine(two.proc, host="10.88.0.2")
+    assert (found.pid, found.found_by, found.unseen) == (50, "cmdline", ["pid of the socket"])
+
+
+@pytest.mark.parametrize("host", ["10.88.0.2", "10.0.0.17", "127.0.0.1", None])
+def test_an_engine_that_is_gone_is_not_its_neighbour(tmp_path, host):
+    found = engine(TwoContainers(tmp_path, gone=50).proc, host=host)
+    assert (found.pid, found.command, found.running, found.others) == (None, None, None, [60])
+    assert found.unseen == [processes.NOT_SHOWN.format(8000)]
+
+
+def test_an_engine_that_is_gone_from_a_namespace_that_stayed(tmp_path):
+    two = TwoContainers(tmp_path, gone=50)
+    two.proc.space("a", "10.88.0.2", {})
+    two.proc.add(51, [*SERVE, "--port", "8001"], space="a")
+    found = engine(two.proc, host="10.88.0.2")
+    assert (found.pid, found.running, found.listeners, found.unseen) == (None, False, [], [])
+
+
+def test_an_engine_on_the_host_is_not_one_whose_container_is_gone(tmp_path):
+    proc = FakeProc(tmp_path)
+    proc.listen("0.0.0.0", 8000, 70)
+    proc.add(50, SERVE, sockets=[70])
+    assert engine(proc, host="10.88.0.2").pid is None
+    assert engine(proc, host="10.0.0.17").pid == 50
+
+
+def test_an_engine_bound_to_another_address_of_the_host_is_another(tmp_path):
+    proc = FakeProc(tmp_path)
+    proc.listen("10.0.0.17", 8000, 70)
+    proc.add(50, [*SERVE, "--host", "10.0.0.17"], sockets=[70])
+    proc.hide_descriptors(50)
+    assert engine(proc, host="127.0.0.1").pid is None
+
+
+def test_an_engine_whose_port_stands_in_a_file_and_that_listens_on_another_is_another(tmp_path):
+    proc = FakeProc(tmp_path)
+    proc.listen("0.0.0.0", 8100, 70)
+    proc.add(50, [*SERVE, "--config", "/etc/vllm.yaml"], sockets=[70])
+    assert engine(proc).pid is None
+    assert engine(proc, port=8100).pid == 50
+
+
+def test_docker_proxy_says_whose_port_it_publishes(tmp_path):
+    two = TwoContainers(tmp_path)
+    two.proc.listen("0.0.0.0", 8001, 70)
+    words = ["/usr/bin/docker-proxy", "-host-port", "8001", "-container-ip", "10.88.0.3", "-container-port", "8000"]
+    two.proc.add(40, words, sockets=[70])
+    found = engine(two.proc, port=8001, host="10.0.0.17")
+    assert (found.pid, found.found_by, found.listeners[0].port) == (60, "socket", 8000)
 
 
 def test_the_environment_passes_the_allow_list(tmp_path):

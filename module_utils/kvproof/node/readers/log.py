@@ -13,26 +13,65 @@ from ..context import Node
 
 def log(node: Node) -> dict:
     """NODE.log."""
-    options, engine, pid = node.options, node["engine"], node.pid
-    want = logs.Want(
-        options["ids"],
-        options["run_marker"],
-        options["since"],
-        started_at=engine["started_at"],
-        head_bytes=options["log_head"],
-        budget=options["log_budget"],
-        max_events=options["max_events"],
-        timeout=options["log_timeout"],
-    )
+    options, engine = node.options, node["engine"]
+    want = _want(node, engine["started_at"], options["log_budget"])
     if options["log"]:
-        path = options["log"].get("file")
-        inside = path and engine["other_namespace"] and not os.path.exists(path)
-        opened = processes.resolve_path(node.proc, pid, path, True) if pid and inside else None
+        opened = _inside(node, node.pid) if node.pid and engine["other_namespace"] else None
         part = logs.read(options["log"], want, path=opened)
     else:
         part = _of_process(node, want)
     node.bytes_read += part["bytes_read"]
     return part
+
+
+def ids_in_log_of(node: Node, pid: int) -> list[str]:
+    """Ids of this run's requests in the log that process `pid` writes; [] where it has none, or may not be read."""
+    options = node.options
+    if not options["ids"]:
+        return []
+    other_namespace, _compared = processes.namespace(node.proc, pid)
+    want = _want(node, processes.started_at(node.proc, pid), options["log_budget"] // 8)
+    source, path = options["log"], _inside(node, pid) if options["log"] and other_namespace else None
+    if not source:
+        try:
+            target = processes.output_target(node.proc, pid)
+        except OSError:
+            return []
+        if target is None:
+            return []
+        source, path = {target[0]: target[1]}, _opened(node.proc, pid, target, other_namespace)
+    elif path is None:
+        return []  # a log that is given, and not in its root, tells nothing of the process
+    part = logs.read(source, want, found_by="stdout", path=path)
+    node.bytes_read += part["bytes_read"]
+    return part["ids_found"]
+
+
+def _want(node, started_at, budget):
+    options = node.options
+    return logs.Want(
+        options["ids"],
+        options["run_marker"],
+        options["since"],
+        started_at=started_at,
+        head_bytes=options["log_head"],
+        budget=budget,
+        max_events=options["max_events"],
+        timeout=options["log_timeout"],
+    )
+
+
+def _inside(node, pid):
+    """Where the log file that was given is below the root of a process; None where it is ours, or no file."""
+    path = node.options["log"].get("file")
+    return processes.resolve_path(node.proc, pid, path, True) if path and not os.path.exists(path) else None
+
+
+def _opened(proc, pid, target, other_namespace):
+    """Where the log that a process writes is opened, as processes.output_target() tells it; None for a unit."""
+    kind, name, link = target
+    path = processes.resolve_path(proc, pid, name, other_namespace) if kind == "file" else None
+    return link if path and not os.path.exists(path) else path  # deleted or out of reach, but still open
 
 
 def _of_process(node: Node, want: logs.Want) -> dict:
@@ -47,8 +86,5 @@ def _of_process(node: Node, want: logs.Want) -> dict:
             detail = "where the engine writes its log may not be seen by this user; give it in kv_reuse_log"
     if pid is None or target is None:
         return logs.document(None, detail=detail, ids=want.ids)
-    kind, name, link = target
-    path = processes.resolve_path(node.proc, pid, name, engine["other_namespace"]) if kind == "file" else None
-    if path and not os.path.exists(path):
-        path = link  # deleted or out of reach, but still open
-    return logs.read({kind: name}, want, found_by="stdout", path=path)
+    path = _opened(node.proc, pid, target, engine["other_namespace"])
+    return logs.read({target[0]: target[1]}, want, found_by="stdout", path=path)

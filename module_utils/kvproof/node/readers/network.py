@@ -11,7 +11,9 @@ from ..context import Node
 
 
 def addresses(node: Node) -> list[str]:
-    """Of the engine's network namespace."""
+    """Of the engine's network namespace; none where that may be one which was not recognised."""
+    if node.pid is None and node.others:
+        return []
     return sockets.addresses(os.path.join(node.proc, str(node.pid)) if node.pid else node.proc)
 
 

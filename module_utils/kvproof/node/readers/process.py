@@ -7,8 +7,11 @@ from __future__ import annotations
 import os
 
 from ...stack import commands
-from .. import processes
+from .. import identity, processes
 from ..context import Node
+from . import log as logs
+
+_MAX_LOGS = 8
 
 
 def engine(node: Node) -> dict:
@@ -30,6 +33,7 @@ def engine(node: Node) -> dict:
         "unseen": list(process.unseen),
     }
     if pid is None:
+        node.others = process.others
         return part
     part["user"], part["started_at"] = processes.owner(proc, pid), processes.started_at(proc, pid)
     if process.command:
@@ -50,9 +54,34 @@ def engine(node: Node) -> dict:
 
 def _find(node: Node) -> processes.Process:
     """The engine's process.  Where several could be meant, the address SSH was called under decides."""
-    port, host = node.options["port"], node.options["host"]
-    process = processes.find(port, host, commands.engine, node.proc, node.listening)
+    host = node.options["host"]
+    process = _at(node, host)
     called = os.environ.get("SSH_CONNECTION", "").split()
     if process.pid is None and process.running and host is None and len(called) == 4:
-        return processes.find(port, called[2], commands.engine, node.proc, node.listening)
-    return process
+        process = _at(node, called[2])
+    return _by_log(node, process) if process.others else process
+
+
+def _at(node, host):
+    options = node.options
+
+    def leads_to(commands_of):
+        return identity.answering(host, options["port"], commands_of, node.proc, options["dial_timeout"])
+
+    return processes.find(
+        options["port"], host, commands.engine, node.proc, listening=node.listening, leads_to=leads_to
+    )
+
+
+def _by_log(node, process):
+    """Of processes that may be another engine's the one, if any, whose log has the ids of this run's own requests."""
+    found = [pid for pid in process.others[:_MAX_LOGS] if logs.ids_in_log_of(node, pid)]
+    if len(found) != 1:
+        return process
+    command = commands.engine(processes.cmdline(node.proc, found[0]))
+    port = command.port if command and command.port else node.options["port"]
+    try:
+        listeners = node.listening.at([port], found[0])
+    except OSError:
+        listeners = None
+    return processes.Process(found[0], "log", command, listeners, True, [], [])
