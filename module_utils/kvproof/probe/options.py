@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields
 from secrets import token_hex
 from typing import Any
 
@@ -14,33 +14,21 @@ from ..transport.ssh_route import SshSettings, words
 from .engine import EngineSettings
 
 SHORTEST_SECRET = 4
-LEAST = {
-    "trials": 1,
-    "extra_attempts": 0,
-    "chunks": 0,
-    "chunk_size": 1,
-    "max_tokens": 1,
-    "max_probe_mb": 1,
-    "shares": 1,
-}
 _OF_AN_ENGINE = "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url tokenizer".split()
-_OF_AN_EXPERIMENT = "trials extra_attempts chunks wait deadline max_tokens max_probe_mb lengths wait_for_flush".split()
 #: What is known of an engine before anything is sent to it (stack.architectures.Recognised).
 RECOGNISED = ("architecture", "kv_role", "connector", "unsure")
-#: Options of the experiment: Ansible's argument spec, and the only place of their defaults in the core.
-EXPERIMENT: dict[str, dict[str, Any]] = {
-    "trials": {"type": "int", "default": 3},
-    "extra_attempts": {"type": "int", "default": 2},
-    "chunks": {"type": "int", "default": 0},  # 0: as many as usual, fewer where fewer fit
-    "chunk_size": {"type": "int"},
-    "wait": {"type": "float", "default": 5.0},
-    "deadline": {"type": "float", "default": 120.0},
-    "max_tokens": {"type": "int", "default": 32},
-    "max_probe_mb": {"type": "int", "default": 4096},
-    "shares": {"type": "int", "default": 1},
-    "lengths": {"type": "list", "elements": "int", "default": []},
-    "wait_for_flush": {"type": "bool", "default": False},
-}
+
+
+def _option(
+    kind: str, default: Any = None, name: str | None = None, least: int | None = None, role: bool = True, **spec
+):
+    """A field of Settings that the module kv_reuse_probe takes as an option, of a type of Ansible's argument specs.
+
+    name: the option's, where the field's has its unit.  least: the lowest value.  role: the role has a variable of it.
+    """
+    spec = {"type": kind, **spec, **({} if default is None else {"default": default})}
+    given = {"default_factory": tuple} if default == [] else {"default": default}
+    return field(**given, metadata={"spec": spec, "name": name, "least": least, "role": role})
 
 
 @dataclass(frozen=True)
@@ -48,18 +36,22 @@ class Settings:
     """What to do; times in seconds.  ``chunk_size`` None: as the internal API says, else LMCache's default."""
 
     run_id: str
-    trials: int = EXPERIMENT["trials"]["default"]
-    extra_attempts: int = EXPERIMENT["extra_attempts"]["default"]
-    chunks: int = EXPERIMENT["chunks"]["default"]
-    chunk_size: int | None = None
-    wait_s: float = EXPERIMENT["wait"]["default"]
-    deadline_s: float = EXPERIMENT["deadline"]["default"]
-    max_tokens: int = EXPERIMENT["max_tokens"]["default"]
-    max_probe_mb: float | None = None
-    shares: int = EXPERIMENT["shares"]["default"]
-    lengths: tuple[int, ...] = ()
-    wait_for_flush: bool = False
+    trials: int = _option("int", 3, least=1)
+    extra_attempts: int = _option("int", 2, least=0)
+    chunks: int = _option("int", 0, least=0)  # 0: as many as usual, fewer where fewer fit
+    chunk_size: int | None = _option("int", least=1)
+    wait_s: float = _option("float", 5.0, name="wait")
+    deadline_s: float = _option("float", 120.0, name="deadline")
+    max_tokens: int = _option("int", 32, least=1)
+    max_probe_mb: int = _option("int", 4096, least=1)
+    shares: int = _option("int", 1, least=1, role=False)  # pairs of the run that share an engine
+    lengths: tuple[int, ...] = _option("list", [], elements="int")
+    wait_for_flush: bool = _option("bool", False)
     controller_ssh: Any = None  # ssh_route.SshSettings: reach the controller through this host
+
+
+#: The options of the experiment: name → field of Settings.
+EXPERIMENT: dict[str, Field] = {f.metadata["name"] or f.name: f for f in fields(Settings) if f.metadata}
 
 
 def _ssh_options() -> dict:
@@ -99,7 +91,7 @@ def argument_spec() -> dict:
         "controller_ssh": {"type": "dict", "options": _ssh_options()},
         "cluster": {"type": "str"},
         "run_id": {"type": "str"},
-        **EXPERIMENT,
+        **{name: option.metadata["spec"] for name, option in EXPERIMENT.items()},
     }
 
 
@@ -116,8 +108,8 @@ def engine_options(options: dict, name: str, mode: str) -> dict:
 
 def experiment_options(options: dict) -> dict:
     """Those of the experiment, from the role's variables of the receiver's host."""
-    return {**{option: options[f"kv_reuse_{option}"] for option in _OF_AN_EXPERIMENT},
-            "chunk_size": options["kv_reuse_chunk_size"] or None}  # fmt: skip
+    given = {name: options[f"kv_reuse_{name}"] for name, option in EXPERIMENT.items() if option.metadata["role"]}
+    return {**given, "chunk_size": given["chunk_size"] or None}
 
 
 def controller_options(hosts: dict[str, dict]) -> dict:
@@ -137,8 +129,9 @@ def secrets(no_log_values: set[str]) -> set[str]:
 
 def settings(params: dict) -> Settings:
     """Raises ValueError with one clear sentence."""
-    for name, lowest in LEAST.items():
-        if params[name] is not None and params[name] < lowest:
+    for name, option in EXPERIMENT.items():
+        lowest = option.metadata["least"]
+        if None not in (lowest, params[name]) and params[name] < lowest:
             raise ValueError(f"{name} is {params[name]}: give {lowest} or more")
     if any(length < 1 for length in params["lengths"]):
         raise ValueError(f"lengths has {min(params['lengths'])}: give numbers of tokens, 1 or more")
@@ -149,21 +142,9 @@ def settings(params: dict) -> Settings:
     run_id = params["run_id"] or new_run_id()
     if not re.fullmatch(r"[A-Za-z0-9]{4,40}", run_id):
         raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
-    return Settings(
-        run_id=run_id,
-        trials=params["trials"],
-        extra_attempts=params["extra_attempts"],
-        chunks=params["chunks"],
-        chunk_size=params["chunk_size"],
-        wait_s=params["wait"],
-        deadline_s=params["deadline"],
-        max_tokens=params["max_tokens"],
-        max_probe_mb=params["max_probe_mb"],
-        shares=params["shares"],
-        lengths=tuple(sorted(set(params["lengths"]))),
-        wait_for_flush=params["wait_for_flush"],
-        controller_ssh=_ssh("controller_ssh", params["controller_ssh"]),
-    )
+    given = {option.name: params[name] for name, option in EXPERIMENT.items()}
+    given["lengths"] = tuple(sorted(set(given["lengths"])))
+    return Settings(run_id, **given, controller_ssh=_ssh("controller_ssh", params["controller_ssh"]))
 
 
 def _ssh(what: str, given: dict | None) -> SshSettings | None:

@@ -13,8 +13,7 @@ from kvproof.probe.options import EXPERIMENT
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "kv_reuse"
 
 
-# shares: pairs of the run that share an engine, no variable. Sorted: make quick's processes have to agree on the order.
-@pytest.mark.parametrize("option", sorted(set(EXPERIMENT) - {"shares"}))
+@pytest.mark.parametrize("option", [name for name, option in EXPERIMENT.items() if option.metadata["role"]])
 def test_the_role_has_the_same_default(option):
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
-    assert (defaults[f"kv_reuse_{option}"] or None) == (EXPERIMENT[option].get("default") or None)
+    assert (defaults[f"kv_reuse_{option}"] or None) == (EXPERIMENT[option].metadata["spec"].get("default") or None)
