@@ -47,7 +47,8 @@ slugs = $(sort $(basename $(notdir $(1))))
 help:
 	@echo 'make demo              bring a two-node cluster up, validate it, take it down; reports/ stays'
 	@echo '     ENGINE=vllm       of real vLLM and LMCache (3 GB to install, once) instead of rehearsal engines'
-	@echo '     ARCH=mp           in LMCache'"'"'s multiprocess mode instead of in-process P2P'
+	@echo '     ARCH=mp           in LMCache'"'"'s multiprocess mode instead of in-process P2P; or nixl_pd, lmcache_pd:'
+	@echo '                       vLLM'"'"'s NixlConnector, LMCache'"'"'s prefill/decode transfer'
 	@echo '     FAULT=slug        break it first; with ENGINE=vllm, too:'
 	@echo '$(call slugs,$(filter-out $(REHEARSED),$(FAULTS)))' | fold -s -w 92 | sed 's/^/                       /'
 	@echo '                       or, rehearsal engines only:'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""What a healthy engine with LMCache's in-process P2P is started with, whatever starts it."""
+"""What a healthy engine is started with, whatever starts it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .lab import Controller, Node
 
 INIT_PORT, LOOKUP_PORT = 8200, 8201  # of the first rank
 PORTS_BETWEEN_RANKS = 10
+PD_INIT_PORT, PD_ALLOC_PORT, PD_PROXY_PORT = 7300, 7400, 7500
+PD_BUFFER = 256 << 20  # bytes
 
 
 def lmcache_settings(
@@ -43,6 +45,35 @@ def lmcache_settings(
     return {
         **settings,
         "lmcache_worker_ports": ports(node.lmcache_worker_port),
+        "internal_api_server_enabled": True,
+        "internal_api_server_port_start": node.internal_api_port,
+    }
+
+
+def internal_ports(node: Node) -> list[str]:
+    """Where LMCache's internal API of a node with one rank listens."""
+    return [f"127.0.0.1:{node.internal_api_port + offset}" for offset in (0, 1)]
+
+
+def pd_settings(node: Node, proxy: str, *, chunk_size: int = 256) -> dict[str, Any]:
+    """LMCache's file of a sender (prefill) or receiver of its prefill/decode transfer.  proxy: address of nobody."""
+    if node.role == "prefill":
+        role = {"pd_role": "sender", "pd_proxy_host": proxy, "pd_proxy_port": PD_PROXY_PORT}
+        role["pd_skip_proxy_notification"] = True
+    else:
+        role = {"pd_role": "receiver", "pd_peer_host": node.address}
+        role |= {"pd_peer_init_port": PD_INIT_PORT, "pd_peer_alloc_port": PD_ALLOC_PORT}
+    return {
+        "chunk_size": chunk_size,
+        "local_cpu": False,
+        "max_local_cpu_size": 0.5,
+        "enable_async_loading": False,
+        "enable_pd": True,
+        "transfer_channel": "nixl",
+        "nixl_backends": ["UCX"],
+        **role,
+        "pd_buffer_size": PD_BUFFER,
+        "pd_buffer_device": "cpu",
         "internal_api_server_enabled": True,
         "internal_api_server_port_start": node.internal_api_port,
     }

@@ -137,8 +137,14 @@ class Lab:
         return {**{node.role: node.address for node in self.nodes}, "controller": self.controller.address}
 
     @property
+    def has_controller(self) -> bool:
+        """Or a coordinator."""
+        return self.architecture in ("inprocess_p2p", "mp")
+
+    @property
     def ssh_nodes(self) -> list[Node | Controller]:
-        return [node for node in (*self.nodes, self.controller) if node.ssh_port]
+        others = [self.controller] if self.has_controller else []
+        return [node for node in (*self.nodes, *others) if node.ssh_port]
 
     def named(self, role: str) -> list[str]:
         """The names of the nodes of a role, of their cache servers (ROLE-server), of the controller or coordinator."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import healthy
-from .fault import Fault, applied, changes, merged
+from . import engine, healthy
+from .fault import Fault, applied, changes
 from .lab import BASE_ENVIRONMENT, Lab, Node
 
 SERVER_PORT, HTTP_PORT, PROMETHEUS_PORT, P2P_PORT = 5555, 8080, 9090, 8200
@@ -25,7 +25,7 @@ def processes(lab: Lab, fault: Fault, edited: bool) -> list[dict[str, Any]]:
     if fault.get("other_coordinator"):
         coordinators.append(_coordinator(lab, fault, f"{name}-other", port + 1))
     servers = [_server(lab, fault, node, edited) for node in lab.nodes]
-    return [*coordinators, *servers, *(_engine(lab, fault, node, number) for number, node in enumerate(lab.nodes))]
+    return [*coordinators, *servers, *(_engine(lab, fault, node) for node in lab.nodes)]
 
 
 def coordinator_url(lab: Lab) -> str:
@@ -120,49 +120,15 @@ def _peers(lab: Lab, fault: Fault) -> bool:
     return not changed and not fault.get("no_controller")
 
 
-def _engine(lab: Lab, fault: Fault, node: Node, number: int) -> dict[str, Any]:
-    changed, home = changes(fault, node.role), lab.home(node.name)
-    sockets = lab.socket_dir / str(number)
+def _engine(lab: Lab, fault: Fault, node: Node) -> dict[str, Any]:
     server = {"lmcache.mp.host": f"tcp://{node.address}", "lmcache.mp.port": SERVER_PORT}
-    connector = {"kv_connector": "LMCacheMPConnector", "kv_connector_extra_config": server}
-    if changed["connector"] is None:
-        connector = None
-    else:
-        connector = merged(connector, changed["connector"])
-        if connector["kv_connector"] == "LMCacheConnectorV1":
-            connector = {**lab.stack.connector, **connector}
-    arguments = healthy.engine_arguments(
+    return engine.spec(
+        lab,
+        fault,
         node,
-        model=f"{lab.model}-copy" if changed["model_copy"] else lab.model,
-        served=lab.model_name,
-        dtype=lab.dtype,
-        connector=connector,
-    )
-    environment = {
-        **BASE_ENVIRONMENT,
-        **healthy.engine_environment(node.address, settings=home / "lmcache.yaml", metrics=home / "prometheus"),
-        "LMCACHE_CONFIG_FILE": None,  # MP mode has its settings on the servers' command lines
-        "PROMETHEUS_MULTIPROC_DIR": None,
-        "HOME": str(home / "home"),
-        "TMPDIR": str(sockets),
-        "PYTHONPATH": str(lab.stack.modules),
-    }
-    return lab.process(
-        node.name,
-        [
-            lab.python,
-            "-m",
-            "vllm.entrypoints.openai.api_server",
-            *arguments,
-            "--disable-hybrid-kv-cache-manager",
-            *changed["arguments"],
-        ],
-        env={name: str(value) for name, value in applied(environment, changed["env"]).items()},
-        cwd=str(home),
-        user=lab.engine_user or None,
-        log_mode=lab.log_mode,
-        fresh_dirs=[str(home / "home"), str(sockets)],
-        ports=[f"{node.address}:{node.port}"],
-        ready_urls=[f"http://{node.address}:{node.port}/health"],
-        watch=lab.stack.sources,
+        connector={"kv_connector": "LMCacheMPConnector", "kv_role": "kv_both", "kv_connector_extra_config": server},
+        # MP mode has its settings on the servers' command lines
+        environment={"LMCACHE_CONFIG_FILE": None, "PROMETHEUS_MULTIPROC_DIR": None},
+        arguments=["--disable-hybrid-kv-cache-manager"],
+        ports=[],
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import inprocess_p2p, mp, ssh
+from . import inprocess_p2p, lmcache_pd, mp, nixl_pd, ssh
 from .fault import Fault, variables
 from .lab import Lab
 
@@ -23,7 +23,9 @@ DISTURB = Path(__file__).with_name("disturb.py")
 LISTENING = "listening"  # said by it once its sockets are there
 ARCHITECTURES: dict[str, Callable[[Lab, Fault, bool], list[dict[str, Any]]]] = {
     "inprocess_p2p": inprocess_p2p.processes,
+    "lmcache_pd": lmcache_pd.processes,
     "mp": mp.processes,
+    "nixl_pd": nixl_pd.processes,
 }
 
 
@@ -55,7 +57,9 @@ def _obstacles(lab: Lab, fault: Fault) -> list[dict[str, Any]]:
 
 def inventory(lab: Lab, fault: Fault) -> str:
     """What the validator is told about the nodes, as an inventory to be given besides its own."""
-    nodes = [*((node.name, node.role) for node in lab.nodes), (lab.controller.name, "controller")]
+    nodes = [(node.name, node.role) for node in lab.nodes]
+    if lab.has_controller:
+        nodes.append((lab.controller.name, "controller"))
     hosts = "".join(f"    {name}: {json.dumps(variables(fault, role))}\n" for name, role in nodes)
     head = "# What the validator is told about these nodes besides its inventory, written by kv_lab\n"
     return f"{head}all:\n  hosts:\n{hosts}"

@@ -37,23 +37,44 @@ def install(mode: str) -> None:
     nixl.nixl_agent = {"poll": _polled, "idle": _with_idle_thread}[mode](nixl.nixl_agent)
 
 
+def in_vllm() -> None:
+    """vLLM calls it in each of its processes (entry_points.txt), before its own NixlConnector makes an agent.
+
+    The variable is set by vLLM where it wants NIXL for that connector, and NIXL must not be imported before.
+    """
+    if "UCX_RCACHE_MAX_UNRELEASED" in os.environ:
+        install(os.environ.get("LAB_NIXL", "poll"))
+
+
 def _polled(stock):
     class Agent(stock):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
-            threading.Thread(target=_poll, args=(self,), daemon=True, name="lab-nixl-progress").start()
+            self._lab_lock, self._lab_notifs = threading.Lock(), {}
+            threading.Thread(target=self._lab_poll, daemon=True, name="lab-nixl-progress").start()
+
+        def get_new_notifs(self, *args, **kwargs):
+            """What came since the last call, to the polling thread, too."""
+            with self._lab_lock:
+                self._lab_collect(*args, **kwargs)
+                notifs, self._lab_notifs = self._lab_notifs, {}
+            return notifs
+
+        def _lab_collect(self, *args, **kwargs):
+            for sender, some in super().get_new_notifs(*args, **kwargs).items():
+                self._lab_notifs.setdefault(sender, []).extend(some)
+
+        def _lab_poll(self):
+            while True:
+                try:
+                    with self._lab_lock:
+                        self._lab_collect()
+                except Exception as error:  # progress must go on whatever one poll met
+                    print("lab: NIXL progress:", error, flush=True)
+                    time.sleep(1)
+                time.sleep(POLL_SECONDS)
 
     return Agent
-
-
-def _poll(agent) -> None:
-    while True:
-        try:
-            agent.get_new_notifs()
-        except Exception as error:  # progress must go on whatever one poll met
-            print("lab: NIXL progress:", error, flush=True)
-            time.sleep(1)
-        time.sleep(POLL_SECONDS)
 
 
 def _with_idle_thread(stock):
