@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class Cluster:
         action = self.fault.get("after_start")
         if action:
             AFTER_START[action](self)
+            time.sleep(self.fault.get("pause", 0))
         return action
 
     def _named(self) -> list[str]:

@@ -15,6 +15,7 @@ from .lab import BASE_ENVIRONMENT, Lab, Node
 
 SERVER_PORT, HTTP_PORT, PROMETHEUS_PORT, P2P_PORT = 5555, 8080, 9090, 8200
 HEARTBEAT_S = 2
+REGISTERED = "Registered with coordinator as"
 PEER_ADDED = "Added L2 adapter"  # logged by a server for each peer that it has found
 
 
@@ -97,7 +98,8 @@ def _server(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
         options = applied(options, {edit["key"]: edit["value"]})
     held = (fault.get("listen") or {}).get("silent", [])  # by an obstacle
     ports = [f"{node.address}:{options['port']}", f"{node.address}:{options['http-port']}"]
-    said = PEER_ADDED if _peers(lab, fault) else ""
+    said = REGISTERED if options.get("coordinator-url") and not fault.get("no_controller") else ""
+    said = PEER_ADDED if _peers(lab, fault) else said
     return _member(
         lab,
         node.name,

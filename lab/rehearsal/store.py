@@ -53,16 +53,26 @@ class Pool:
     def hashes(self) -> Iterable[int]:
         return [number for number, _chunk in self._chunks.values()]
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._chunks) + self._visiting >= self.capacity
+
     def reserve(self) -> bool:
         """Makes room for one chunk; False when everything is pinned or on its way."""
-        while len(self._chunks) + self._visiting >= self.capacity:
-            victim = next((text for text in self._chunks if not self._pins[text]), None)
-            if victim is None:
+        while self.is_full:
+            if not self.drop():
                 return False
-            number, _chunk = self._chunks.pop(victim)
-            self.evicted += 1
-            self._announce("evict", number)
         self._visiting += 1
+        return True
+
+    def drop(self) -> bool:
+        """Lets the chunk go that was not used for longest; False when everything is pinned."""
+        victim = next((text for text in self._chunks if not self._pins[text]), None)
+        if victim is None:
+            return False
+        number, _chunk = self._chunks.pop(victim)
+        self.evicted += 1
+        self._announce("evict", number)
         return True
 
     def release(self, chunks: int) -> None:

@@ -88,8 +88,8 @@ class MPConnector:
         while True:
             await asyncio.sleep(every)
             try:
-                answer, _ = await self._client.ask({"kind": "ping", "instance_id": self._instances[0]}, limit_s=every)
-                if not self.healthy or not answer["known"]:
+                await self._client.ask({"kind": "ping"}, limit_s=every)
+                if not self.healthy:
                     say("mp_server_back")
                     for rank in range(self._ranks):
                         await self._register(rank, limit_s=every)
@@ -162,5 +162,8 @@ class MPConnector:
         self._log.say("mp_engine_format")
         message = {"kind": "store", **self._named(request, tokens[: whole * size]), "skip": skip}
         for rank in range(self._ranks):
-            await self._ask({**message, "rank": rank}, kv[skip * size : whole * size].tobytes())
+            await self._ask(
+                {**message, "rank": rank, "instance_id": self._instances[rank]},
+                kv[skip * size : whole * size].tobytes(),
+            )
         return whole * size

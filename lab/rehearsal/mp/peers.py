@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from array import array
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +149,8 @@ class Peers:
     # ---- peers
 
     async def _discover(self) -> None:
+        with contextlib.suppress(TimeoutError):  # it would find itself missing
+            await asyncio.wait_for(self.registered.wait(), self._options.coordinator_heartbeat_interval)
         while True:
             try:
                 _, listed = await self._call("GET", "/instances")

@@ -27,6 +27,7 @@ from .server_http import ServerSite
 MODULES = ("cache", "env", "loglevel", "metrics", "periodic_thread", "run_script", "thread", "common", "config",
            "info", "l1_reconfigure", "quota", "reconfigure")  # fmt: skip
 TAG = "_default"
+WATERMARK, EVICTED = 0.8, 0.2  # of the memory: where chunks begin to go, once a second; of the chunks: how many
 
 
 @dataclass
@@ -106,6 +107,12 @@ class CacheServer:
         while True:
             await asyncio.sleep(1.0)
             self.page.add("lmcache_mp_l1_eviction_loop_ticks")
+            used = len(self.pool) * self.chunk_bytes / self.size
+            if used >= WATERMARK:
+                self.log.say("mp_evicting", used=f"{used:.2f}", watermark=f"{WATERMARK:.2f}")
+                for _chunk in range(max(1, int(len(self.pool) * EVICTED))):
+                    self.pool.drop()
+                self._gauges()
 
     def _gauges(self) -> None:
         """How much is held, and by how many adapters it could be shared."""
@@ -126,8 +133,8 @@ class CacheServer:
     def _on_chunk_size(self, _message: dict[str, Any], _blob: bytes) -> Message:
         return {"chunk_size": self.options.chunk_size}, b""
 
-    def _on_ping(self, message: dict[str, Any], _blob: bytes) -> Message:
-        return {"known": message["instance_id"] in self.contexts}, b""
+    def _on_ping(self, _message: dict[str, Any], _blob: bytes) -> Message:
+        return {}, b""
 
     def _on_register(self, message: dict[str, Any], _blob: bytes) -> Message:
         model, size = message["model"], message["world_size"]
@@ -138,27 +145,26 @@ class CacheServer:
         self.log.say("mp_context", instance=message["instance_id"], model=model, world_size=size)
         return {}, b""
 
-    def _on_store(self, message: dict[str, Any], blob: bytes) -> Message:
-        """One rank's KV of the chunks behind the first ``skip``."""
+    def _on_store(self, message: dict[str, Any], blob: bytes) -> Message | None:
+        """One rank's KV of the chunks behind the first ``skip``; an engine that is not registered waits for good."""
+        if message["instance_id"] not in self.contexts:
+            self.log.say("mp_unknown_instance", instance=message["instance_id"])
+            return None
         began, size, salt = time.perf_counter(), self.options.chunk_size, message["salt"]
         chunks = self._hasher.keys(message["tokens"], message["model"], message["world_size"], salt)
         kv, stored = array("Q", blob), 0
         wanted = [ranks[message["rank"]] for ranks in chunks[message["skip"] :]]
+        new = {key.text for key in wanted if not self.pool.contains([key.text])}
+        fits = self._visit(len(new))  # all or none of them, which the line below does not tell
         for number, key in enumerate(wanted):
-            if self.pool.contains([key.text]):
+            if not fits or key.text not in new:
                 continue
-            if not self._room(len(wanted)):
-                self.log.say("mp_l1_full")
-                return {"stored": False}, b""
             self.pool.put(key, kv[number * size : (number + 1) * size])
             stored += 1
         if stored:
             self._count_store(stored, salt or None)
         self.log.say("mp_stored", tokens=len(wanted) * size, seconds=f"{time.perf_counter() - began:.3f}")
         return {"stored": True}, b""
-
-    def _room(self, chunks: int) -> bool:
-        return chunks <= self.pool.capacity and self.pool.reserve()
 
     def _count_store(self, chunks: int, salt: str | None) -> None:
         add = self.page.add
@@ -250,7 +256,7 @@ class CacheServer:
     def _visit(self, chunks: int) -> bool:
         """Room for what comes from a peer, which is a copy for one reading."""
         for reserved in range(chunks):
-            if not self.pool.reserve():
+            if self.pool.is_full or not self.pool.reserve():
                 self.pool.release(reserved)
                 return False
         return True
