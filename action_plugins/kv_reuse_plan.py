@@ -51,7 +51,7 @@ class ActionModule(ControllerAction):
         if parallel < 1:
             raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")
         roles = _roles(task_vars["groups"])
-        options, refused = self._options([host for host in in_play if host in roles], task_vars)
+        options, refused, misspelt = self._options([host for host in in_play if host in roles], task_vars)
         hosts = _hosts(roles, options, set(in_play), task_vars["hostvars"])
         plan = topology.plan(hosts, args["mode"], args["max_pairs"] or 0)
         for number, pair in enumerate(plan.pairs):
@@ -62,7 +62,7 @@ class ActionModule(ControllerAction):
             "run_id": secrets.token_hex(4),
             "pairs": plan.pairs,
             "skipped": plan.skipped,
-            "notes": plan.notes + ignored,
+            "notes": plan.notes + ignored + misspelt,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
             "bundle": args["bundle"],
@@ -78,18 +78,21 @@ class ActionModule(ControllerAction):
             "plan": packed({**shown, **more}),
             "nodes": _nodes(shown, more["controllers"], options),
             "unknown": _unknown(shown, options),
+            **({"warnings": misspelt} if misspelt else {}),
         }
         return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"} if plan.problem else result
 
-    def _options(self, hosts: list[str], task_vars: dict[str, Any]) -> tuple[dict[str, dict], dict[str, str]]:
-        """Host → the role's variables, and host → what is wrong with them."""
+    def _options(
+        self, hosts: list[str], task_vars: dict[str, Any]
+    ) -> tuple[dict[str, dict], dict[str, str], list[str]]:
+        """Host → the role's variables, host → what is wrong with them, and a sentence for each that is misspelt."""
         variables, options, refused = RoleVariables(self, task_vars), {}, {}
         for host in hosts:
             try:
                 options[host] = variables.of(host)
             except Refused as problem:
                 refused[host] = str(problem)
-        return options, refused
+        return options, refused, variables.misspelt()
 
 
 def _roles(groups: dict[str, list[str]]) -> dict[str, list[str]]:

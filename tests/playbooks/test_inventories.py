@@ -62,3 +62,21 @@ def test_the_demos_variables_are_beside_the_playbook(tmp_path, folder):
 def test_variables_beside_the_playbook_are_those_of_the_demos_groups_alone():
     """They count before an inventory's: a group that an operator has must not be among them."""
     assert {path.stem.split("_")[0] for path in (ROOT / "group_vars").iterdir()} == {"kvproof"}
+
+
+def test_ipv6_addresses_make_urls_and_misspelt_variables_are_named(tmp_path):
+    hosts = {
+        "kv_prefill": {"hosts": {"p": {"ansible_host": "::1", "kv_reuse_trails": 5}}},
+        "kv_decode": {"hosts": {"d": {"ansible_host": "::1", "kv_reuse_our_own": "nothing like it"}}},
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps(hosts))
+    done = run(
+        tmp_path, "ansible-playbook", "-i", str(inventory), "-e", "kv_reuse_nodes=false", str(ROOT / "validate.yml")
+    )
+    assert "kv_reuse_trails (on p) is no variable of kvproof" in " ".join(done.stderr.split()), done.stderr
+    doc = json.loads((tmp_path / "reports" / "verdict.json").read_text())
+    (note,) = [note for note in doc["notes"] if "did you mean" in note]
+    assert note.endswith("did you mean kv_reuse_trials?")
+    (pair,) = doc["clusters"][0]["pairs"]
+    assert "http://[::1]:8000" in json.dumps(pair)
