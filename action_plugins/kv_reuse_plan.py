@@ -69,14 +69,14 @@ class ActionModule(ControllerAction):
         }
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),
-            "controllers": _controllers(hosts, options),
+            "others": {role: _hosts_of(role, hosts, options) for role in topology.OTHERS},
             "refused": refused,
             "judging": {pair["receiver"]: _judging(options.get(pair["receiver"])) for pair in plan.pairs},
         }
         result = {
             "kv_reuse_plan": shown,
             "plan": packed({**shown, **more}),
-            "nodes": _nodes(shown, more["controllers"], options),
+            "nodes": _nodes(shown, more["others"], options),
             "unknown": _unknown(shown, options),
             **({"warnings": misspelt} if misspelt else {}),
         }
@@ -119,13 +119,13 @@ def _hosts(roles: dict[str, list[str]], options: dict[str, dict], in_play: set[s
     ]
 
 
-def _controllers(hosts: list[dict], options: dict[str, dict]) -> dict[str, list[str]]:
-    """Cluster → the hosts of its controllers, as far as their variables are known."""
-    controllers: dict[str, list[str]] = {}
+def _hosts_of(role: str, hosts: list[dict], options: dict[str, dict]) -> dict[str, list[str]]:
+    """Cluster → its hosts of a role, as far as their variables are known."""
+    of_clusters: dict[str, list[str]] = {}
     for host in hosts:
-        if "controller" in host["roles"] and host["name"] in options:
-            controllers.setdefault(host["cluster"], []).append(host["name"])
-    return controllers
+        if role in host["roles"] and host["name"] in options:
+            of_clusters.setdefault(host["cluster"], []).append(host["name"])
+    return of_clusters
 
 
 def _judging(options: dict | None) -> dict | None:
@@ -145,15 +145,15 @@ def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:
     return [host for host, its in mine.items() if its["kv_reuse_nodes"] and its["kv_reuse_architecture"] == "auto"]
 
 
-def _nodes(plan: dict, controllers: dict[str, list[str]], options: dict[str, dict]) -> dict[str, list[str]]:
+def _nodes(plan: dict, others: dict[str, dict[str, list[str]]], options: dict[str, dict]) -> dict[str, list[str]]:
     """Host → what is to be looked at there, of the hosts where something is (lmcache_node_info's parts)."""
     engines = {pair[role] for pair in plan["pairs"] for role in ("holder", "receiver")}
-    at_controllers = {host for hosts in controllers.values() for host in hosts}
+    at = {role: {host for hosts in of_clusters.values() for host in hosts} for role, of_clusters in others.items()}
     nodes = {}
     for host, its in options.items():
         has_log = any(its["kv_reuse_log"].values())
         parts = ["engine"] if plan["mode"] == "inventory" else ["log"] * has_log
-        looked_at = parts * (host in engines) + ["controller"] * (host in at_controllers)
+        looked_at = parts * (host in engines) + [role for role, hosts in at.items() if host in hosts]
         if looked_at and its["kv_reuse_nodes"]:
             nodes[host] = looked_at
     return nodes

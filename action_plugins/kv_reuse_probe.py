@@ -35,6 +35,7 @@ from kvproof.probe.options import (
     engine_options,
     experiment_options,
     secrets,
+    server_url,
 )
 from kvproof.probe.rounds import probe_rounds
 from kvproof.stack import architectures
@@ -150,21 +151,37 @@ class PlannedProbes:
         options = {
             **{role: engine_options(its, pair[role], self._plan["mode"]) for role, its in of_role.items()},
             **experiment_options(of_role["receiver"]),
-            **controller_options(self._controllers(pair)),
+            **controller_options(self._hosts_of("controller", pair)),
+            **controller_options(self._hosts_of("coordinator", pair), "coordinator"),
             "cluster": pair["cluster"],
             "shares": pair["shares"],
             "run_id": f"{self._plan['run_id']}p{pair['number']}",
         }
         for role, its in of_role.items():
-            options[role]["recognised"] = self._recognised_as(pair[role], its)
+            node = self._node(pair[role])
+            options[role]["recognised"] = self._recognised_as(node, its)
+            server = node.get("cache_server") or {}
+            options[role]["mp_instances"] = architectures.mp_instances(node)
+            if not its["kv_reuse_mp_url"]:
+                options[role]["mp_url"] = self._mp_url(pair[role], its, server)
+            if not options.get("coordinator_url"):
+                options.update(self._coordinator(pair[role], its, server))
         self._action.fill_in_logins(options, self._task_vars)
         return options
 
-    def _recognised_as(self, host: str, options: dict) -> dict[str, str | None]:
-        """What the host's engine is, as the operator says or as it was seen; all None where nothing was."""
+    def _node(self, host: str) -> dict[str, Any]:
+        """NODE as far as it was read before the probe; {} where it was not, or the node's answer is odd."""
         result = self._task_vars["hostvars"].raw_get(host).get(self._recognised) if self._recognised else None
         try:
-            recognised = architectures.of_node(seen(result or {}).get("node"))
+            node = seen(result or {}).get("node")
+        except (AttributeError, LookupError, TypeError, ValueError):
+            node = None
+        return node if isinstance(node, dict) else {}
+
+    def _recognised_as(self, node: dict, options: dict) -> dict[str, str | None]:
+        """What a host's engine is, as the operator says or as it was seen; all None where nothing was."""
+        try:
+            recognised = architectures.of_node(node)
         except (AttributeError, LookupError, TypeError, ValueError):  # an odd answer of one node
             recognised = architectures.Recognised(None, None, None, None)
         named = architectures.NAMED.get(options["kv_reuse_architecture"])
@@ -172,9 +189,23 @@ class PlannedProbes:
             recognised = recognised._replace(name=named, unsure=None)
         return dict(zip(RECOGNISED, recognised))
 
-    def _controllers(self, pair: dict) -> dict[str, dict]:
-        """Variables of the hosts that may say where the pair's controller answers."""
-        hosts = [pair["receiver"], *self._plan["controllers"].get(pair["cluster"], [])]
+    def _mp_url(self, host: str, options: dict, server: dict) -> str | None:
+        """Where the probe reaches the cache server that was seen on a host."""
+        connection = str(self._task_vars["hostvars"][host].get("ansible_connection") or "")
+        here = options["kv_reuse_transport"] == "ssh" or connection.rpartition(".")[2] == "local"
+        return server_url(server.get("options"), options["kv_reuse_url"], here)
+
+    def _coordinator(self, host: str, options: dict, server: dict) -> dict[str, Any]:
+        """Where its server looks for the coordinator."""
+        url = (server.get("options") or {}).get("coordinator-url")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            return {}
+        ssh = {"inventory_host": host} if options["kv_reuse_transport"] == "ssh" else None
+        return {"coordinator_url": url, "coordinator_ssh": ssh}
+
+    def _hosts_of(self, role: str, pair: dict) -> dict[str, dict]:
+        """Variables of the hosts that may say where the pair's controller or coordinator answers."""
+        hosts = [pair["receiver"], *self._plan["others"][role].get(pair["cluster"], [])]
         return {host: self._variables.of(host) for host in hosts}
 
 

@@ -85,7 +85,11 @@ class ActionModule(ControllerAction):
             self._plan["mode"],
             answers.get(key_of(pair), {}).get("probe"),
             {role: self._seen(pair[role]) for role in ("holder", "receiver")},
-            [(name, self._seen(name)) for name in self._plan["controllers"].get(pair["cluster"], [])],
+            [
+                (role, name, self._seen(name))
+                for role, hosts_of in self._plan["others"].items()
+                for name in hosts_of.get(pair["cluster"], [])
+            ],
             limits=limits,
         )
         return json.loads(packed(evidence))

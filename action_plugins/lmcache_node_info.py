@@ -1,7 +1,8 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Looks at one host: its engine as the module of this name does, its controller as lmcache_controller_info does, its
-log alone as lmcache_log_info does.  One task for all of it and for all hosts, so that they are read side by side.
+coordinator or cache server as lmcache_mp_info does, its log alone as lmcache_log_info does.  One task for all of it and
+for all hosts, so that they are read side by side.
 
 What these modules do is piped into the node's Python as one program (plugin_utils/node_program): one connection and no
 file on the node, also where pipelining is off, and half the CPU there.  Where that cannot be, Ansible runs the modules.
@@ -26,7 +27,14 @@ from plugin_utils.base import Action, Refused
 
 NOT_FOUND = 127  # a shell's exit code
 LONGEST_REASON = 300  # characters of what a host says about itself
-PARTS = {"engine": "lmcache_node_info", "log": "lmcache_log_info", "controller": "lmcache_controller_info"}
+PARTS = {
+    "engine": "lmcache_node_info",
+    "log": "lmcache_log_info",
+    "controller": "lmcache_controller_info",
+    "coordinator": "lmcache_mp_info",
+    "cache_server": "lmcache_mp_info",
+}
+SEEN = ("node", "log", "controller", "coordinator", "cache_server")
 #: Of a run, as the action kv_reuse_probe returns them for a host.
 REQUESTS = ("ids", "since", "peers")
 
@@ -37,6 +45,7 @@ class ActionModule(Action):
         "port": {"type": "int"},
         "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": ["engine"]},
         "url": {"type": "str"},
+        "coordinator_url": {"type": "str"},
         "requests": {"type": "dict", "options": {name: NODE[name] for name in REQUESTS}},
         "as_text": {"type": "bool", "default": False},
         "timeout": {"type": "float", "default": 60.0},
@@ -44,8 +53,9 @@ class ActionModule(Action):
 
     def arguments(self) -> dict[str, Any]:
         args = super().arguments()
-        if not any((args["log"] or {}).values()):
-            args["log"] = None
+        for source in ("log", "mp_log"):
+            if not any((args[source] or {}).values()):
+                args[source] = None
         args.update({name: value for name, value in (args.pop("requests") or {}).items() if value})
         return {name: value for name, value in args.items() if value not in (None, "")}
 
@@ -111,7 +121,7 @@ class ActionModule(Action):
             answer = self._execute_module(
                 module_name=self._full_name(module), module_args=module_args, task_vars=task_vars
             )
-            said.update({part: answer[part] for part in ("node", "controller", "log") if part in answer})
+            said.update({part: answer[part] for part in SEEN if part in answer})
             if answer.get("failed"):
                 problems.append(str(answer.get("msg") or f"{module} failed"))
         return {"said": said, "problems": problems}
@@ -132,4 +142,11 @@ def questions(args: dict[str, Any]) -> dict[str, dict[str, Any]]:
         asked[PARTS["log"]] = {name: args[name] for name in ("log", "run_marker", "ids", "since") if name in args}
     if "controller" in args["parts"]:
         asked[PARTS["controller"]] = {"url": args["controller_url"]} if "controller_url" in args else {}
-    return asked
+    of_mp = {}
+    if "coordinator" in args["parts"]:
+        of_mp["coordinator"] = {"url": args["coordinator_url"]} if "coordinator_url" in args else {}
+    if "cache_server" in args["parts"]:
+        given = {"url": args.get("mp_url"), "log": args.get("mp_log")}
+        given.update({name: args[name] for name in ("run_marker", "ids", "since") if name in args})
+        of_mp["cache_server"] = {name: value for name, value in given.items() if value is not None}
+    return {**asked, PARTS["coordinator"]: of_mp} if of_mp else asked

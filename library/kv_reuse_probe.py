@@ -92,6 +92,14 @@ options:
       internal_api_url:
         description: URL of LMCache's internal API server, for the effective configuration.
         type: str
+      mp_url:
+        description: URL of the HTTP API of its cache server, in LMCache's multiprocess mode.
+        type: str
+      mp_instances:
+        description: Ids under which the engine's ranks registered with that server, where they are known.
+        type: list
+        elements: str
+        default: []
       log_file:
         description: The engine's log, when it is a file that the module can read.
         type: path
@@ -144,6 +152,13 @@ options:
     type: str
   controller_ssh:
     description: Reach the controller through an SSH server.
+    type: dict
+    suboptions: *ssh
+  coordinator_url:
+    description: URL of the coordinator, in LMCache's multiprocess mode.
+    type: str
+  coordinator_ssh:
+    description: Reach the coordinator through an SSH server.
     type: dict
     suboptions: *ssh
   cluster:

@@ -26,10 +26,11 @@ options:
     description:
       - What is looked at. V(log) reads O(log) alone, as M(kvproof.cluster.lmcache_log_info) does, and is part of
         V(engine). V(controller) looks at the controller's process on this node, as
-        M(kvproof.cluster.lmcache_controller_info) does.
+        M(kvproof.cluster.lmcache_controller_info) does. V(coordinator) and V(cache_server) look at those of the
+        multiprocess mode, as M(kvproof.cluster.lmcache_mp_info) does.
     type: list
     elements: str
-    choices: [engine, log, controller]
+    choices: [engine, log, controller, coordinator, cache_server]
     default: [engine]
   only:
     description:
@@ -78,6 +79,28 @@ options:
     description:
       - URL of LMCache's internal API, the scheduler's or a worker's.
         Unset means the one that follows from the configuration.
+    type: str
+  mp_url:
+    description:
+      - URL of the HTTP API of the engine's cache server, in multiprocess mode.
+        Unset means the one of the command line of the server that the engine's connector names.
+    type: str
+  mp_log:
+    description: Where the cache server's log is, as O(log). Unset means where its process writes.
+    type: dict
+    suboptions:
+      file:
+        description: Path of the log file on the node.
+        type: str
+      unit:
+        description: Name of the systemd unit whose journal has the log.
+        type: str
+      command:
+        description: Command, as a list of words, that prints the log.
+        type: list
+        elements: str
+  coordinator_url:
+    description: URL of the multiprocess mode's coordinator, for V(coordinator) among O(parts).
     type: str
   ids: &ids
     description: Request ids to look for in the log, as sent or as answered.
@@ -168,6 +191,7 @@ attributes:
 seealso:
   - module: kvproof.cluster.lmcache_log_info
   - module: kvproof.cluster.lmcache_controller_info
+  - module: kvproof.cluster.lmcache_mp_info
 author:
   - The kvproof authors
 """
@@ -214,6 +238,16 @@ controller:
   returned: with V(controller) among O(parts)
   type: dict
   sample: {url: "http://127.0.0.5:9000"}
+coordinator:
+  description: What M(kvproof.cluster.lmcache_mp_info) returns.
+  returned: with V(coordinator) among O(parts)
+  type: dict
+  sample: {url: "http://127.0.0.5:9300"}
+cache_server:
+  description: What M(kvproof.cluster.lmcache_mp_info) returns.
+  returned: with V(cache_server) among O(parts)
+  type: dict
+  sample: {url: "http://127.0.0.97:8080"}
 node:
   description: What was seen, C(kvproof.node/1). Every field is described in docs/evidence.md.
   returned: with V(engine) among O(parts)
@@ -268,6 +302,11 @@ node:
       type: dict
       returned: always
       sample: {url: "http://127.0.0.97:6999", state: ok, status: 200}
+    cache_server:
+      description: The engine's cache server in multiprocess mode, null where there is none. See docs/evidence.md.
+      type: dict
+      returned: always
+      sample: {url: "http://127.0.0.97:8080", healthy: true}
     p2p_host:
       description: The address P2P binds and advertises, and whether it is one of this node's.
       type: dict

@@ -21,7 +21,7 @@ TOO_OLD = 38
 #: What the line begins with that the program prints.
 BEGINS = '{"said": '
 #: What an answer may have, and how much of it is taken.
-PARTS = ("node", "log", "controller")
+PARTS = ("node", "log", "controller", "coordinator", "cache_server")
 MOST_LAYERS = 24
 MOST_PROBLEMS = 8
 LONGEST_PROBLEM = 300  # characters

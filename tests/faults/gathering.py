@@ -49,9 +49,9 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     nodes: dict[str, Any] = {role: {} for role in ROLES}
     if told.get("kv_reuse_nodes", True):
         nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
-    controllers = [("controller-1", {"controller": controller.gather(url=url)})]
+    others = [("controller", "controller-1", {"controller": controller.gather(url=url)})]
     pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-    document = assemble.pair_evidence(pair, "inventory", probe, nodes, controllers)
+    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others)
     return json.loads(json.dumps(document, default=str))
 
 

@@ -28,7 +28,7 @@ BAD = {
     "two logs": ("lmcache_node_info", {"log": {"file": "/a", "unit": "b"}}, "log: give exactly one of file, unit"),
     "no port": ("lmcache_node_info", {"port": 70000}, "port: give the engine's port"),
     "no peer": ("lmcache_node_info", {"peers": [{"to": "nowhere"}]}, "peers: give host:port"),
-    "no url": ("lmcache_controller_info", {"url": "nowhere"}, "url: give the controller's URL"),
+    "no url": ("lmcache_controller_info", {"url": "nowhere"}, "url: give a URL"),
 }
 
 pytestmark = pytest.mark.skipif(PLAYBOOK is None, reason="ansible-core is not installed beside this Python")

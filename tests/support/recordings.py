@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 from kvproof.node import log as logs
 from kvproof.probe import metrics
-from kvproof.stack import lines, settings
+from kvproof.stack import lines, mp, settings
 
 RECORDINGS = Path(os.environ.get("KVPROOF_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 SUFFIX = 10  # tokens of the endings, which differ: an upper bound, far below a chunk
@@ -162,9 +162,6 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
     file_values = _yaml(folder / f"{name}.yaml")
     ids = [p[r]["id"] for p in probes for r in ("A", "B", "R", "X") if isinstance(p.get(r), dict) and p[r].get("id")]
     log = logs.read({"file": str(folder / f"{name}.log")}, logs.Want(ids=ids))
-    server = _cache_server(folder, name)
-    if server:
-        log["events"] = _events(folder / f"server_{name}.log")
     heads = [e["values"] for e in log["head"] if e["kind"] == "config"]
     effective = (
         {"source": "internal_api", "values": settings.lmcache_config(conf)}
@@ -192,21 +189,17 @@ def _node(folder: Path, role: str, probes: list, controller: dict | None) -> dic
         "p2p_host": {"value": (file_values or {}).get("p2p_host"), "ours": None},
         "dials": _dials(folder, role, file_values or {}, controller),
         "log": log,
-        "cache_server": server,
+        "cache_server": _cache_server(folder, name),
     }
 
 
 def _cache_server(folder: Path, name: str) -> dict | None:
-    """What the multiprocess mode's server says of itself (/config and /status)."""
-    config = _json(folder / f"server.{name}.config.json")
-    if not config:
+    """What the multiprocess mode's server says of itself (/config and /status), and its log."""
+    facts = mp.server_facts(lambda path: _json(folder / f"server.{name}{path.replace('/', '.')}.json"))
+    if facts is None:
         return None
-    adapters = (_json(folder / f"server.{name}.status.json") or {}).get("storage_manager", {}).get("l2_adapters") or []
-    return {
-        "instance_id": config["mp"]["instance_id"],
-        "p2p_advertise_url": (config["mp"].get("p2p_config") or {}).get("advertise_url"),
-        "l2_adapters": [adapter["type"] for adapter in adapters],
-    }
+    log = {"state": "ok", "events": _events(folder / f"server_{name}.log")}
+    return {"ssh": "ok", "healthy": True, "facts": facts, "wanted": {"host": "recorded"}, "log": log}
 
 
 def _events(path: Path) -> list[dict]:

@@ -12,14 +12,28 @@ import json
 
 from .. import __version__
 
+#: What a host that is no engine may be → its list in the evidence, and the schema of an entry.
+OTHERS = {
+    "controller": ("controllers", "kvproof.controller/1"),
+    "coordinator": ("coordinators", "kvproof.coordinator/1"),
+    "cache_server": ("cache_servers", "kvproof.cache_server/1"),
+}
+
 
 def pair_evidence(
-    pair: dict, mode: str, probe: dict | None, nodes: dict, controllers: list[tuple], *, limits: dict | None = None
+    pair: dict,
+    mode: str,
+    probe: dict | None,
+    nodes: dict,
+    others: list[tuple],
+    *,
+    limits: dict | None = None,
 ) -> dict:
     """``kvproof.evidence/1`` of one pair.
 
     nodes: "holder" and "receiver" → the registered result of the node task (``node`` or ``log`` in it, or
-    ``unreachable``), an empty dict where it did not run.  controllers: (inventory name, registered result).
+    ``unreachable``), an empty dict where it did not run.  others: (a key of OTHERS, inventory name, registered result)
+    of the cluster's hosts that are no engines.
     limits: "min_speedup" and "max_ttft_ms" that the operator set, None where not.
     """
     return {
@@ -32,7 +46,12 @@ def pair_evidence(
         "limits": limits,
         "probe": probe,
         "nodes": {role: node_of(nodes[role]) for role in ("holder", "receiver")},
-        "controllers": [c for c in (controller_of(name, result) for name, result in controllers) if c],
+        **{
+            part: [
+                document for kind, name, result in others if kind == role and (document := other_of(kind, name, result))
+            ]
+            for role, (part, _schema) in OTHERS.items()
+        },
     }
 
 
@@ -57,11 +76,11 @@ def node_of(result: dict) -> dict | None:
     return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))} if lost else None
 
 
-def controller_of(name: str, result: dict) -> dict | None:
-    """CONTROLLER of a registered result, named after its inventory host."""
-    if isinstance(result.get("controller"), dict):
-        return dict(result["controller"], name=name)
-    return {"schema": "kvproof.controller/1", "name": name, "ssh": _lost(result)} if _lost(result) else None
+def other_of(role: str, name: str, result: dict) -> dict | None:
+    """CONTROLLER, COORDINATOR or SERVER of a registered result, named after its inventory host."""
+    if isinstance(result.get(role), dict):
+        return dict(result[role], name=name)
+    return {"schema": OTHERS[role][1], "name": name, "ssh": _lost(result)} if _lost(result) else None
 
 
 def _lost(result: dict) -> str | None:
@@ -90,10 +109,17 @@ def wanted_ids(probe: dict, role: str) -> list[str]:
 
 
 def peers_listed(probe: dict) -> list[dict]:
-    """Addresses of peers that the controller lists, as lmcache_node_info dials them."""
+    """Addresses of peers that the controller or coordinator lists, as lmcache_node_info dials them: a coordinator's of
+    the KV, and of the server that is asked for it."""
     workers = (probe.get("controller") or {}).get("workers") or []
-    addresses = dict.fromkeys(worker["peer_init_url"] for worker in workers if worker.get("peer_init_url"))
-    return [{"to": address, "why": "peer-init"} for address in addresses]
+    addresses = [(worker["peer_init_url"], "peer-init") for worker in workers if worker.get("peer_init_url")]
+    for instance in (probe.get("coordinator") or {}).get("instances") or []:
+        url = instance.get("p2p_advertised_url")
+        if url:
+            addresses.append((url, "peer-init"))
+            if instance.get("mq_port"):
+                addresses.append((f"{url.rpartition(':')[0]}:{instance['mq_port']}", "peer-lookup"))
+    return [{"to": address, "why": why} for address, why in dict.fromkeys(addresses)]
 
 
 def _sentence(text) -> str:

@@ -105,6 +105,7 @@ class Trial(TypedDict, total=False):
     knockout_how: Literal["tag", "salt", "plain", "none"] | None
     prompt_kv_tokens: Count | None
     window: dict[str, Window | None] | None
+    directory: Directory | None
 
 
 class Length(TypedDict, total=False):
@@ -160,6 +161,52 @@ class Recognised(TypedDict, total=False):
     unsure: str | None
 
 
+class ServerFacts(TypedDict, total=False):
+    instance_id: str | None
+    host: str | None
+    port: Count | None
+    chunk_size: Count | None
+    hash_algorithm: str | None
+    p2p_enabled: bool | None
+    p2p_state: str | None
+    p2p_peers: Texts | None
+    p2p_advertise_url: str | None
+    l2_adapters: Texts | None
+    engines: Texts | None
+    model_name: str | None
+    world_size: Count | None
+    started_at: float | None
+    l1_used_bytes: Count | None
+    l1_total_bytes: Count | None
+    version: str | None
+
+
+class Page(TypedDict, total=False):
+    state: Literal["ok", "refused", "timeout", "error", "not-json", "unset", "no-tunnel"] | None
+    status: Count | None
+    text: str | None
+
+
+class Process(TypedDict, total=False):
+    running: bool | None
+    pid: Count | None
+    user: str | None
+    found_by: str | None
+    unseen: Texts | None
+
+
+class Wanted(TypedDict, total=False):
+    host: str | None
+    port: Count | None
+    ours: bool | None
+
+
+class Advertised(TypedDict, total=False):
+    value: str | None
+    host: str | None
+    ours: bool | None
+
+
 class Engine(TypedDict, total=False):
     name: str | None
     url: str | None
@@ -176,6 +223,7 @@ class Engine(TypedDict, total=False):
     internal: Internal | None
     tunnel: Tunnel | None
     recognised: Recognised | None
+    cache_server: Server | None
 
 
 class Engines(TypedDict, total=False):
@@ -194,20 +242,6 @@ class Worker(TypedDict, total=False):
     key_count: Count | None
 
 
-class ControllerPage(TypedDict, total=False):
-    state: Literal["ok", "refused", "timeout", "error", "not-json", "unset", "no-tunnel"] | None
-    status: Count | None
-    text: str | None
-
-
-class ControllerProcess(TypedDict, total=False):
-    running: bool | None
-    pid: Count | None
-    user: str | None
-    found_by: str | None
-    unseen: Texts | None
-
-
 class ControllerOptions(TypedDict, total=False):
     host: str | None
     port: Setting | None
@@ -224,11 +258,39 @@ class Controller(TypedDict, total=False):
     name: str | None
     ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
     url: str | None
-    http: ControllerPage | None
+    http: Page | None
     workers: list[Worker] | None
-    process: ControllerProcess | None
+    process: Process | None
     options: ControllerOptions | None
     listening: list[Socket] | None
+
+
+class Instance(TypedDict, total=False):
+    instance_id: str | None
+    ip: str | None
+    http_port: Count | None
+    mq_port: Count | None
+    p2p_advertised_url: str | None
+    registration_time: float | None
+
+
+class Coordinator(TypedDict, total=False):
+    schema: str | None
+    name: str | None
+    ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
+    url: str | None
+    http: Page | None
+    healthy: bool | None
+    instances: list[Instance] | None
+    keys: dict[str, Count | None] | None
+    process: Process | None
+    options: Settings | None
+
+
+class Directory(TypedDict, total=False):
+    chunks: Count | None
+    holders: dict[str, Count | None] | None
+    chunk_bytes: Count | None
 
 
 class ProbeSettings(TypedDict, total=False):
@@ -252,7 +314,7 @@ class Prompt(TypedDict, total=False):
     tokens: Count | None
     prefix_tokens: Count | None
     chunk_size: Count | None
-    chunk_size_source: Literal["internal_api", "variable", "default"] | None
+    chunk_size_source: Literal["internal_api", "cache_server", "variable", "default"] | None
     expected_hit: Count | None
     shortened: str | None
     refused: Refusal | None
@@ -274,6 +336,7 @@ class Probe(TypedDict, total=False):
     settings: ProbeSettings | None
     engines: Required[Engines | None]
     controller: Controller | None
+    coordinator: Coordinator | None
     prompt: Prompt | None
     warmup: list[Request] | None
     trials: Required[list[Trial] | None]
@@ -351,6 +414,25 @@ class Log(TypedDict, total=False):
     truncated: bool | None
 
 
+class Server(TypedDict, total=False):
+    """LMCache's cache server of an engine in multiprocess mode, by its node or by the probe (``after`` it)."""
+
+    schema: str | None
+    name: str | None
+    ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
+    url: str | None
+    http: Page | None
+    healthy: bool | None
+    facts: ServerFacts | None
+    after: ServerFacts | None
+    process: Process | None
+    options: Settings | None
+    wanted: Wanted | None
+    advertised: Advertised | None
+    log: Log | None
+    down: str | None
+
+
 class EngineProcess(TypedDict, total=False):
     port: Count | None
     running: bool | None
@@ -402,12 +484,6 @@ class Dial(TypedDict, total=False):
     ms: float | None
 
 
-class CacheServer(TypedDict, total=False):
-    instance_id: str | None
-    p2p_advertise_url: str | None
-    l2_adapters: Texts | None
-
-
 class Node(TypedDict, total=False):
     schema: str | None
     ssh: Literal["ok", "unreachable", "failed", "not-used"] | None
@@ -428,7 +504,7 @@ class Node(TypedDict, total=False):
     listening: list[Socket] | None
     dials: list[Dial] | None
     log: Log | None
-    cache_server: CacheServer | None
+    cache_server: Server | None
     bytes_read: Count | None
     duration_s: float | None
 
@@ -461,6 +537,8 @@ class Evidence(TypedDict, total=False):
     probe: Required[Probe | None]
     nodes: Required[Nodes | None]
     controllers: Required[list[Controller] | None]
+    coordinators: list[Coordinator] | None
+    cache_servers: list[Server] | None
 
 
 def read(document: Any) -> tuple[Evidence, list[str]]:

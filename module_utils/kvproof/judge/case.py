@@ -29,6 +29,8 @@ class Case:
             "receiver", pair.get("receiver") or "receiver", engines.get("receiver"), nodes.get("receiver")
         )
         self.sides = (self.holder, self.receiver)
+        for side in self.sides:
+            side.servers_elsewhere = [server for server in evidence.get("cache_servers") or [] if server]
         self.architecture = evidence.get("architecture") or "inprocess_p2p"
         self.trouble: list[str] = []  # checks that could not be made, one sentence each
 
@@ -55,6 +57,17 @@ class Case:
             if controller.get("workers") is not None:
                 return controller["workers"]
         return None
+
+    @cached_property
+    def coordinators(self) -> list[dict]:
+        """What is known of the multiprocess mode's coordinator: read on its host, else over HTTP by the probe."""
+        readings = [c for c in self.evidence.get("coordinators") or [] if c]
+        return [*readings, *([self.probe["coordinator"]] if self.probe.get("coordinator") else [])]
+
+    @cached_property
+    def instances(self) -> list[dict] | None:
+        """Cache servers as a coordinator lists them; None: nobody could ask."""
+        return next((c["instances"] for c in self.coordinators if c.get("instances") is not None), None)
 
     def limit(self, name: str) -> float | None:
         """A limit of performance that the operator set, of the run this evidence is from."""

@@ -100,18 +100,12 @@ def _valid(case: Case, attempts: list[Attempt], invalid: str | None) -> Link:
 
 def _outcomes(case: Case, attempt: Attempt, attempts: list[Attempt]) -> list[Link]:
     return [
-        _stored(case, attempt),
+        dialect_of(case).stored(case, attempt),
         dialect_of(case).announced(case, attempt),
         dialect_of(case).found(case, attempt),
         _transferred(case, attempt),
         _loaded(attempt, attempts),
     ]
-
-
-def _stored(case: Case, attempt: Attempt) -> Link:
-    if attempt.stored is None:
-        return Link(7, UNKNOWN, f"no log of {case.holder} shows the seed")
-    return Link(7, HOLDS if attempt.stored else UNKNOWN, f"{case.holder} stored {tokens(attempt.stored)}")
 
 
 def _transferred(case: Case, attempt: Attempt) -> Link:

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from ..stack.lines import same_request
 from ..stack.settings import DEFAULTS, LOOPBACK, as_bool, from_environment, typed
 
-EFFECTIVE = ("internal_api", "log")
+EFFECTIVE = ("cache_server", "internal_api", "log")
 
 
 WORDS = {
     "internal_api": "effective, internal API",
+    "cache_server": "effective, its cache server",
     "log": "effective, engine log",
     "environ": "from the engine's environment; the effective value could not be read",
     "file": "from the file; the effective value could not be read",
@@ -48,6 +49,50 @@ class Side:
         self.name = name
         self.engine = engine or {}
         self.node = node or {}
+        self.servers_elsewhere: list[dict] = []  # cache servers that are inventory hosts of their own
+
+    @cached_property
+    def server_readings(self) -> list[dict]:
+        """Its cache server (multiprocess mode), as its node, a host of its own or the probe saw it."""
+        probed, beside = self.engine.get("cache_server"), self.node.get("cache_server")
+        mine = [probed] if probed else []
+        if beside and (probed or beside.get("wanted")):  # else one that the engine's connector does not use
+            mine.append(beside)
+        return mine + [document for document in self.servers_elsewhere if self._is_mine(document)]
+
+    def _is_mine(self, server: dict) -> bool:
+        """Whether a server of another host is this engine's: the engine registered with it."""
+        return bool(self.registered_as & set((server.get("facts") or {}).get("engines") or []))
+
+    @property
+    def registered_as(self) -> set[str]:
+        """Ids under which the engine's ranks registered with their cache server, by the engine's own log."""
+        return {event["instance"] for event in self.head("mp_adapter") if event.get("instance")}
+
+    @cached_property
+    def server(self) -> dict:
+        """What its cache server says of itself, the probe's first look before a node's later one."""
+        facts = [document.get("facts") for document in self.server_readings]
+        return next((known for known in facts if known), {})
+
+    @property
+    def server_healthy(self) -> bool:
+        """Whether its cache server said so, and nobody was told otherwise later."""
+        return any(d.get("healthy") for d in self.server_readings) and not any(
+            d.get("down") for d in self.server_readings
+        )
+
+    @property
+    def uses_its_server(self) -> bool | None:
+        """Whether the engine is registered with the cache server that was read; None where one of them is unknown."""
+        engines = self.server.get("engines")
+        return bool(self.registered_as & set(engines)) if engines is not None and self.registered_as else None
+
+    def served(self, ids: tuple[str, ...], *kinds: str) -> list[dict]:
+        """Events of its cache server's log that carry one of these ids."""
+        logs = [document.get("log") or {} for document in self.server_readings]
+        events = [event for log in logs for event in log.get("events") or [] if event.get("kind") in kinds]
+        return [event for event in events if any(same_request(request_id, event.get("id")) for request_id in ids)]
 
     @cached_property
     def _layers(self) -> list[tuple[str, dict]]:
@@ -55,6 +100,7 @@ class Side:
         config = self.node.get("config_file") or {}
         logged = [e.get("values") for e in self.head("config")][-1:]
         layers = [
+            ("cache_server", _settings_of(self.server)),
             ("internal_api", effective.get("values") if effective.get("source") == "internal_api" else None),
             ("internal_api", internal.get("conf")),
             ("log", effective.get("values") if effective.get("source") == "log" else None),
@@ -97,7 +143,7 @@ class Side:
     def meta(self, key: str) -> Any:
         """A field of LMCache's metadata (/meta, else the engine's own log line)."""
         internal = self.engine.get("internal") or {}
-        for source in (self.node.get("meta"), internal.get("meta"), self._meta_from_log):
+        for source in (self.server, self.node.get("meta"), internal.get("meta"), self._meta_from_log):
             if source and source.get(key) is not None:
                 return source[key]
         return None
@@ -112,7 +158,8 @@ class Side:
     def version(self, product: str) -> str | None:
         """Version of "lmcache" or "vllm" as the node, the internal API or the API server tells it."""
         internal = self.engine.get("internal") or {}
-        for source in (self.node.get("versions"), internal.get("versions")):
+        of_server = {"lmcache": self.server.get("version")}
+        for source in (of_server, self.node.get("versions"), internal.get("versions")):
             if source and source.get(product):
                 return source[product]
         return self.engine.get("version") if product == "vllm" else None
@@ -183,14 +230,15 @@ class Side:
     @cached_property
     def identity(self) -> Setting | None:
         """lmcache_instance_id: as configured where one is set, else as the engine registered with it."""
+        if self.server.get("instance_id"):
+            return Setting(self.server["instance_id"], "cache_server")
         configured = self.setting("lmcache_instance_id")
         registered = [e["instance"] for e in self.head("registering") if e.get("instance")]
         if registered and not (configured and configured.value and configured.certain):
             return Setting(registered[-1], "log")
         if configured and configured.value:
             return Setting(str(configured.value), configured.source, configured.certain)
-        server = (self.node.get("cache_server") or {}).get("instance_id")
-        return Setting(server, "internal_api") if server else None
+        return None
 
     @property
     def instance_id(self) -> str | None:
@@ -198,3 +246,12 @@ class Side:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _settings_of(server: dict) -> dict:
+    """What a cache server (SERVER.facts) says of settings that LMCache in the engine's process has, too."""
+    known = {
+        "chunk_size": server.get("chunk_size"),
+        "pre_caching_hash_algorithm": server.get("hash_algorithm"),
+    }
+    return {key: value for key, value in known.items() if value is not None}

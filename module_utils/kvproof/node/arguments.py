@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Argument specs of lmcache_node_info, lmcache_controller_info and lmcache_log_info, the only place of the defaults."""
+"""Argument specs of lmcache_node_info, lmcache_controller_info, lmcache_mp_info and lmcache_log_info, the only place of
+the defaults."""
 
 from __future__ import annotations
 
@@ -32,6 +33,8 @@ NODE = {
         },
     },
     "controller_url": {"type": "str"},
+    "mp_url": {"type": "str"},
+    "mp_log": {"type": "dict", "options": _LOG},
     "api_timeout": {"type": "float", "default": 2.0},
     "dial_timeout": {"type": "float", "default": 1.0},
     "log_timeout": {"type": "float", "default": 10.0},
@@ -45,6 +48,16 @@ CONTROLLER = {
     "port": {"type": "int"},
     "host": {"type": "str"},
     "timeout": {"type": "float", "default": 2.0},
+}
+COORDINATOR = {
+    "name": {"type": "str"},
+    "url": {"type": "str"},
+    "timeout": {"type": "float", "default": 2.0},
+}
+CACHE_SERVER = {**COORDINATOR, "log": {"type": "dict", "options": _LOG}, **_THIS_RUN}
+MP = {
+    "coordinator": {"type": "dict", "options": COORDINATOR},
+    "cache_server": {"type": "dict", "options": CACHE_SERVER},
 }
 LOG = {
     "log": {"type": "dict", "required": True, "options": _LOG},

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from ..stack.settings import from_environment
 from . import config, sockets
+from .log import Want
 
 
 class Node:
@@ -34,6 +35,20 @@ class Node:
     def pid(self) -> int | None:
         """The engine's, None where its process was not found."""
         return self["engine"]["pid"]
+
+    def want(self, started_at: float | None = None, budget: int | None = None) -> Want:
+        """What is looked for in a log of this node, and how much of it may be read."""
+        options = self.options
+        return Want(
+            options["ids"],
+            options["run_marker"],
+            options["since"],
+            started_at=started_at,
+            head_bytes=options["log_head"],
+            budget=budget or options["log_budget"],
+            max_events=options["max_events"],
+            timeout=options["log_timeout"],
+        )
 
     @cached_property
     def log_events(self) -> list[dict]:

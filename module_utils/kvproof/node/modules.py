@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules lmcache_node_info, lmcache_controller_info and lmcache_log_info answer to their parameters.
+"""What the modules lmcache_node_info, lmcache_controller_info, lmcache_mp_info and lmcache_log_info answer to their
+parameters.
 
 On a node it runs in a module of Ansible, or in the program that is piped into its Python.
 """
@@ -12,8 +13,8 @@ import os
 from . import controller as controllers
 from . import engine as engines
 from . import log as logs
-from . import sockets
-from .arguments import CONTROLLER, LOG, NODE, filled
+from . import multiprocess, sockets
+from .arguments import CACHE_SERVER, CONTROLLER, COORDINATOR, LOG, MP, NODE, filled
 from .readers import READERS
 
 
@@ -32,17 +33,31 @@ def node(params: dict) -> dict:
         if sockets.split(peer["to"])[0] is None:
             raise BadParameter("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))
     _above_zero(params, "api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events")
+    _url_of("mp_url", params["mp_url"], "http://127.0.0.1:8080")
     config_file = _path(params["config_file"])
-    return {"node": engines.gather(**dict(params, log=_source(params["log"]), config_file=config_file))}
+    sources = {"log": _source(params["log"]), "mp_log": _source(params["mp_log"])}
+    return {"node": engines.gather(**dict(params, config_file=config_file, **sources))}
 
 
 def controller(params: dict) -> dict:
     """{"controller": CONTROLLER}; raises BadParameter."""
-    url = params["url"]
-    if url and (not url.startswith(("http://", "https://")) or sockets.split(url, 80)[0] is None):
-        raise BadParameter(f"url: give the controller's URL, for example http://10.0.0.5:9000, not {url}")
+    _url_of("url", params["url"], "http://10.0.0.5:9000")
     _above_zero(params, "timeout")
     return {"controller": controllers.gather(**params)}
+
+
+def mp(params: dict) -> dict:
+    """{"coordinator": COORDINATOR, "cache_server": SERVER}, of those that are asked for; raises BadParameter."""
+    asked: dict = {name: filled(spec, params[name]) for name, spec in _OF_MP.items() if params.get(name) is not None}
+    for name, given in asked.items():
+        _url_of(f"{name}.url", given["url"], "http://10.0.0.5:9300")
+        _above_zero(given, "timeout")
+    if "cache_server" in asked:
+        asked["cache_server"]["log"] = _source(asked["cache_server"]["log"])
+    return {name: getattr(multiprocess, name)(**given) for name, given in asked.items()}
+
+
+_OF_MP: dict = {"coordinator": COORDINATOR, "cache_server": CACHE_SERVER}
 
 
 def log(params: dict) -> dict:
@@ -63,9 +78,10 @@ def log(params: dict) -> dict:
 
 
 #: Module → its argument spec, and what answers.
-MODULES = {
+MODULES: dict = {
     "lmcache_node_info": (NODE, node),
     "lmcache_controller_info": (CONTROLLER, controller),
+    "lmcache_mp_info": (MP, mp),
     "lmcache_log_info": (LOG, log),
 }
 
@@ -83,6 +99,11 @@ def answer_all(requests: dict[str, dict]) -> dict:
         except BadParameter as problem:
             problems.append(str(problem))
     return {"said": answers, "problems": problems}
+
+
+def _url_of(name, url, example):
+    if url and (not url.startswith(("http://", "https://")) or sockets.split(url, 80)[0] is None):
+        raise BadParameter(f"{name}: give a URL, for example {example}, not {url}")
 
 
 def _above_zero(params, *names):

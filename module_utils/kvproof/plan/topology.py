@@ -11,7 +11,15 @@ from typing import TypedDict
 from .pair import PairNames, PlannedPair, SkippedPair
 
 MODES = ("full", "cover", "one")
-GROUPS = {"kv_prefill": "prefill", "kv_decode": "decode", "kv_controller": "controller"}
+GROUPS = {
+    "kv_prefill": "prefill",
+    "kv_decode": "decode",
+    "kv_controller": "controller",
+    "kv_coordinator": "coordinator",
+    "kv_cache_server": "cache_server",
+}
+#: What is looked at on its host and is no engine.
+OTHERS = ("controller", "coordinator", "cache_server")
 NAMED = 8  # nodes that a note names
 
 Edge = tuple[str, str]  # a holder and a receiver of one cluster
@@ -22,7 +30,7 @@ class Host(TypedDict):
 
     name: str
     cluster: str
-    roles: list[str]  # of "prefill", "decode", "controller"
+    roles: list[str]  # values of GROUPS
     in_play: bool
 
 

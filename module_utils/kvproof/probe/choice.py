@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS, LMCACHE_PD, NO_CONNECTOR, PD_ROLES, of_metrics
+from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS, LMCACHE_PD, MP, NO_CONNECTOR, PD_ROLES, of_metrics
 from .engine import Engine, EngineSettings
 from .experiment import Experiment
 from .inprocess_p2p import InProcessP2P
+from .mp import Multiprocess
 from .options import Settings
 
 #: Architecture → the experiment that probes it.
-EXPERIMENTS = {INPROCESS_P2P: InProcessP2P}
+EXPERIMENTS = {INPROCESS_P2P: InProcessP2P, MP: Multiprocess}
 SAY = "kv_reuse_architecture can say what it is"
 
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +129,8 @@ class CompletionClient:
     model: str
     timeout_s: float = 60.0
     takes_logprobs: bool = True
+    #: Called before every request: why it must not be sent now, an ERROR, or None.
+    guard: Callable[[], dict[str, Any] | None] = lambda: None
     streams: bool = True  # an answer in one piece has no time to first token, and has kv_transfer_params
     kv_transfer_params: Any = None
 
@@ -169,6 +172,9 @@ class CompletionClient:
         if self.streams and not extra.get("prompt_logprobs"):  # vLLM does not stream these
             payload.update(stream=True, stream_options={"include_usage": True})
         request = empty_request(role, self.engine, request_id)
+        request["error"] = self.guard()
+        if request["error"]:
+            return request
         self.warm_connection()
         request["sent_at"] = round(time.time(), 6)
         reader = StreamReader(time.perf_counter())

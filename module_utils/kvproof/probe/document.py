@@ -38,6 +38,7 @@ def empty_probe(
         "settings": shown,
         "engines": {"holder": empty_engine(holder), "receiver": empty_engine(receiver)},
         "controller": None,
+        "coordinator": None,
         "prompt": None,
         "warmup": [],
         "trials": [],
@@ -69,6 +70,7 @@ def empty_engine(settings: EngineSettings) -> dict[str, Any]:
         "internal": None,
         "tunnel": None,
         "recognised": settings.recognised,
+        "cache_server": None,
     }
 
 

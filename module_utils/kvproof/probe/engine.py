@@ -41,6 +41,8 @@ class EngineSettings:
     headers: dict[str, str] = field(default_factory=dict)
     proxy: str | None = None
     internal_api_url: str | None = None
+    mp_url: str | None = None  # its cache server, in multiprocess mode
+    mp_instances: list[str] = field(default_factory=list)  # as what the engine's ranks registered there, by its log
     log_file: str | None = None
     tokenizer: str | None = None
     ssh: SshSettings | None = None  # reach it through this host
@@ -49,7 +51,7 @@ class EngineSettings:
     def __post_init__(self) -> None:
         """Raises UrlError with one sentence for a URL that is none."""
         self.url = check_engine_url(self.url, f"{self.role}.url")
-        for name in ("metrics_url", "internal_api_url", "proxy"):
+        for name in ("metrics_url", "internal_api_url", "mp_url", "proxy"):
             if getattr(self, name):
                 setattr(self, name, check_url(getattr(self, name), f"{self.role}.{name}"))
         if self.ssh and self.proxy:
@@ -88,13 +90,13 @@ class Engine:
             self._read_models()
             self._read_version()
         if self.settings.internal_api_url:
-            document["internal"] = read_internal(self._client(self.settings.internal_api_url))
+            document["internal"] = read_internal(self.beside(self.settings.internal_api_url))
 
     def scrape(self) -> dict[str, Any]:
         """METRICS of now; the key goes along only where the page is the engine's own."""
         url = self.settings.metrics_url or self.settings.url + "/metrics"
         own = url.startswith(self.settings.url + "/")
-        return metrics.scrape(self.http if own else self._client(url), url)
+        return metrics.scrape(self.http if own else self.beside(url), url)
 
     def close(self) -> None:
         """Ends the tunnel, where there is one, after a last look at what it costs."""
@@ -103,7 +105,8 @@ class Engine:
             self.document["tunnel"] = self.tunnel.document()
             self.tunnel.close()
 
-    def _client(self, base: str) -> HttpClient:
+    def beside(self, base: str) -> HttpClient:
+        """A client for another server of the engine's host."""
         return self.settings.client(self._deadline, self.tunnel, base)
 
     def lacks(self) -> str | None:

@@ -65,6 +65,8 @@ class Experiment:
             ready = not (self.holder.lacks() or self.receiver.lacks())
             if ready and unbearable and not withheld:
                 withheld = unbearable(self.holder) or unbearable(self.receiver)
+            if ready and not withheld:
+                withheld = self.unready(self.holder) or self.unready(self.receiver)
             self.probe["withheld"] = withheld
             if ready and not withheld and self._prepare():
                 side_by_side(*self._scrapes("before"))
@@ -102,6 +104,30 @@ class Experiment:
     def knockout_fields() -> dict[str, Any]:
         """What makes a request miss and leave nothing, beside its prompt."""
         raise NotImplementedError
+
+    def contact(self) -> None:
+        """First contact with whatever else the architecture has beside the engines, which were greeted."""
+
+    def unready(self, engine: Engine) -> str | None:
+        """Why an engine must not be sent anything yet, of what contact() showed; None where it may."""
+        return None
+
+    def closing(self) -> None:
+        """A last look at whatever contact() met."""
+
+    def sizes(self) -> tuple[sizing.Bounds, str]:
+        """What the prompts have to keep to, and PROMPT.chunk_size_source."""
+        return sizing.bounds(self.settings, (self.holder, self.receiver), max(self.settings.max_tokens, FEW_TOKENS))
+
+    def store_watch(self) -> Any:
+        """Who sees a seed stored."""
+        return StoreWatch(
+            self.holder,
+            self.receiver,
+            self.bounds.chunk_size,
+            controller=self.controller,
+            workers=(self.probe["controller"] or {}).get("workers"),
+        )
 
     # ---- what it has to say it with
 
@@ -166,20 +192,13 @@ class Experiment:
             engine.settings.role: CompletionClient(engine.http, engine.settings.role, engine.document["model"] or "")
             for engine in (self.holder, self.receiver)
         }
+        self.contact()
 
     def _prepare(self) -> bool:
         """Material, sizes, warm-up; False where no trial can be made."""
         self.material = self._tokenize()
-        self.bounds, self.chunk_source = sizing.bounds(
-            self.settings, (self.holder, self.receiver), max(self.settings.max_tokens, FEW_TOKENS)
-        )
-        self.watch = StoreWatch(
-            self.holder,
-            self.receiver,
-            self.bounds.chunk_size,
-            controller=self.controller,
-            workers=(self.probe["controller"] or {}).get("workers"),
-        )
+        self.bounds, self.chunk_source = self.sizes()
+        self.watch = self.store_watch()
         if not self._size_up():
             return False
         refused = self.warm_up()
@@ -255,6 +274,7 @@ class Experiment:
             time.sleep(pause)
             self.probe["settings"]["flush_waited_s"] = round(pause, 3)
         side_by_side(*self._scrapes("after"))
+        self.closing()
         for engine in (self.holder, self.receiver):
             pages = engine.document["metrics"]
             pages["before"] = pages["before"] or pages["after"]

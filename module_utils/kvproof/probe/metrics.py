@@ -3,7 +3,7 @@
 """Reads an engine's /metrics and keeps the series the evidence needs: the document METRICS.
 
 Keys of ``values`` are sample names as exposed (with ``_total``, ``_sum``, ``_count``), summed over all labels
-but ``source``, which becomes part of the key: ``vllm:prompt_tokens_by_source_total{source=local_compute}``.
+but those of KEPT, which become part of the key: ``vllm:prompt_tokens_by_source_total{source=local_compute}``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import time
 from typing import Any
 
+from ..stack import mp
 from ..stack.numbers import is_plausible
 from ..transport.http import HttpClient, RequestFailed, looks_like_html
 
@@ -73,8 +74,9 @@ WANTED = (
     "lmcache:kv_msg_queue_size",
     "lmcache:lmcache_is_healthy",
 )
-_NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED)
+_NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED) | frozenset(mp.SERIES)
 COUNTED = ("_total", "_sum", "_count")  # how the names of counters end, as prometheus_client writes them
+KEPT = ("source", "l2_name")  # labels
 LONGEST_ERROR = 400  # characters: the parser quotes the whole line that it does not take
 _GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
 _SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s+-?\d+)?\s*$", re.M)
@@ -135,8 +137,8 @@ def read_page(body: bytes) -> dict[str, Any]:
         for sample in family.samples:
             if not is_plausible(sample.value):
                 continue
-            source = sample.labels.get("source")
-            key = f"{sample.name}{{source={source}}}" if source else sample.name
+            kept = next(((name, sample.labels[name]) for name in KEPT if sample.labels.get(name)), None)
+            key = f"{sample.name}{{{kept[0]}={kept[1]}}}" if kept else sample.name
             values[key] = values.get(key, 0.0) + sample.value
             seen[key] = seen.get(key, 0) + 1
     for key in _GAUGES_AVERAGED:

@@ -9,12 +9,18 @@ import re
 from dataclasses import Field, dataclass, field, fields
 from secrets import token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
+from ..stack import mp
+from ..stack.settings import LOOPBACK, WILDCARDS
+from ..transport.http import check_url
 from ..transport.ssh_route import SshSettings, words
 from .engine import EngineSettings
 
 SHORTEST_SECRET = 4
-_OF_AN_ENGINE = "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url tokenizer".split()
+_OF_AN_ENGINE = (
+    "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url mp_url tokenizer".split()
+)
 #: What is known of an engine before anything is sent to it (stack.architectures.Recognised).
 RECOGNISED = ("architecture", "kv_role", "connector", "unsure")
 
@@ -48,6 +54,8 @@ class Settings:
     lengths: tuple[int, ...] = _option("list", [], elements="int")
     wait_for_flush: bool = _option("bool", False)
     controller_ssh: Any = None  # ssh_route.SshSettings: reach the controller through this host
+    coordinator_url: str | None = None  # the multiprocess mode's
+    coordinator_ssh: Any = None
 
 
 #: The options of the experiment: name → field of Settings.
@@ -75,6 +83,8 @@ def _engine_options() -> dict:
         "headers": {"type": "dict", "default": {}, "no_log": True},
         "proxy": {"type": "str"},
         "internal_api_url": {"type": "str"},
+        "mp_url": {"type": "str"},
+        "mp_instances": {"type": "list", "elements": "str", "default": []},
         "log_file": {"type": "path"},
         "tokenizer": {"type": "path", "no_log": False},
         "recognised": {"type": "dict", "options": {name: {"type": "str"} for name in RECOGNISED}},
@@ -89,6 +99,8 @@ def argument_spec() -> dict:
         "receiver": {"type": "dict", "required": True, "options": _engine_options()},
         "controller_url": {"type": "str"},
         "controller_ssh": {"type": "dict", "options": _ssh_options()},
+        "coordinator_url": {"type": "str"},
+        "coordinator_ssh": {"type": "dict", "options": _ssh_options()},
         "cluster": {"type": "str"},
         "run_id": {"type": "str"},
         **{name: option.metadata["spec"] for name, option in EXPERIMENT.items()},
@@ -112,13 +124,29 @@ def experiment_options(options: dict) -> dict:
     return {**given, "chunk_size": given["chunk_size"] or None}
 
 
-def controller_options(hosts: dict[str, dict]) -> dict:
-    """Where the controller answers: by the first host whose variables have its URL, with SSH through that same host."""
+def controller_options(hosts: dict[str, dict], what: str = "controller") -> dict:
+    """Where the controller or the coordinator answers: by the first host whose variables have its URL, with SSH through
+    that same host."""
     for name, options in hosts.items():
-        if options.get("kv_reuse_controller_url"):
+        if options.get(f"kv_reuse_{what}_url"):
             ssh = {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None
-            return {"controller_url": options["kv_reuse_controller_url"], "controller_ssh": ssh}
+            return {f"{what}_url": options[f"kv_reuse_{what}_url"], f"{what}_ssh": ssh}
     return {}
+
+
+def server_url(started_as: dict | None, engine_url: str, is_here: bool) -> str | None:
+    """Where the probe reaches a cache server of these options (SERVER.options); None where it cannot.
+
+    A wildcard is the engine's host.  is_here: loopback addresses of the host are the probe's own, or lead to it.
+    """
+    if started_as is None:
+        return None
+    engine_host = urlsplit(engine_url).hostname or ""
+    host = started_as.get("http-host") or mp.SERVER_HTTP_HOST
+    host = engine_host if host in WILDCARDS else str(host)
+    if host in LOOPBACK and not is_here and engine_host not in LOOPBACK:
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{started_as.get('http-port') or mp.SERVER_HTTP_PORT}"
 
 
 def secrets(no_log_values: set[str]) -> set[str]:
@@ -144,7 +172,10 @@ def settings(params: dict) -> Settings:
         raise ValueError(f"run_id is {run_id[:60]!r}: give 4 to 40 letters and digits, or leave it out")
     given = {option.name: params[name] for name, option in EXPERIMENT.items()}
     given["lengths"] = tuple(sorted(set(given["lengths"])))
-    return Settings(run_id, **given, controller_ssh=_ssh("controller_ssh", params["controller_ssh"]))
+    for name in ("controller_ssh", "coordinator_ssh"):
+        given[name] = _ssh(name, params[name])
+    url = params["coordinator_url"]
+    return Settings(run_id, **given, coordinator_url=check_url(url, "coordinator_url") if url else None)
 
 
 def _ssh(what: str, given: dict | None) -> SshSettings | None:

@@ -76,7 +76,7 @@ def _need_libraries(params: dict) -> None:
     for library, error in needed.items():
         if error:
             raise MissingLibrary(library, error)
-    if params["holder"]["ssh"] or params["receiver"]["ssh"] or params["controller_ssh"]:
+    if params["holder"]["ssh"] or params["receiver"]["ssh"] or params["controller_ssh"] or params["coordinator_ssh"]:
         from ..transport.ssh_login import (
             PARAMIKO_IMPORT_ERROR,  # not before it is needed: paramiko takes its time to load
         )

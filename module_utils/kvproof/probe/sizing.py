@@ -33,6 +33,7 @@ class Bounds:
     max_probe_bytes: float | None = None  # this pair's share
     prompts: int = 1  # that will be stored on one engine
     shares: int = 1  # pairs of the run that share the bound on one engine
+    pool_option: str = "max_local_cpu_size"  # what sizes the pool
     usual_chunks: int | None = None  # the operator named no number: this is the usual one, and `chunks` may be fewer
 
     def prefix_tokens(self) -> int:
@@ -145,7 +146,7 @@ def refusal(bounds: Bounds, pair: PromptPair) -> dict[str, str] | None:
         return {
             "slug": "probe-exceeds-pool",
             "text": f"one probe prompt needs {_mb(prompt_bytes)} MB of KV, more than half of a node's pool of "
-            f"{_mb(bounds.pool_bytes)} MB; lower kv_reuse_chunks or raise max_local_cpu_size",
+            f"{_mb(bounds.pool_bytes)} MB; lower kv_reuse_chunks or raise {bounds.pool_option}",
         }
     if bounds.max_probe_bytes is not None and prompt_bytes * bounds.prompts > bounds.max_probe_bytes:
         return {

@@ -67,6 +67,13 @@ def of_node(node: dict | None) -> Recognised:
     return recognise(transfer, lmcache)
 
 
+def mp_instances(node: dict | None) -> list[str]:
+    """As what the engine's ranks registered with their cache server, by the engine's log in a NODE document."""
+    head = ((node or {}).get("log") or {}).get("head") or []
+    events = [event for event in head if event.get("kind") == "mp_adapter" and event.get("instance")]
+    return list(dict.fromkeys(event["instance"] for event in events))
+
+
 def recognise(transfer: dict | None, lmcache: dict | None) -> Recognised:
     """What an engine is.
 

@@ -1,6 +1,7 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command lines of a vLLM engine and of an LMCache controller: recognised, and reduced to listed options."""
+"""The command lines of a vLLM engine and of LMCache's controller, cache server and coordinator: recognised, and
+reduced to listed options."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import re
 from collections import namedtuple
 from collections.abc import Container
 
+from . import mp
 from .redact import pick, plain
 from .settings import LMCACHE_KEYS
 
@@ -42,6 +44,15 @@ CONTROLLER_OPTIONS = frozenset(
     config host port monitor-ports monitor-port health-check-interval lmcache-worker-timeout
     """.split()
 )
+#: Of `lmcache server` and `lmcache coordinator`, the multiprocess mode's (LMCache 0.5.6).  L2 adapters' options carry
+#: credentials and never pass.
+CACHE_SERVER_OPTIONS = frozenset(
+    """
+    instance-id host port http-host http-port prometheus-port chunk-size hash-algorithm l1-size-gb coordinator-url
+    coordinator-advertise-ip p2p-advertise-url p2p-listen-url p2p-transfer-engine
+    """.split()
+)
+COORDINATOR_OPTIONS = frozenset("host port chunk-size hash-algorithm".split())
 _KV_TRANSFER_KEYS = frozenset(
     """
     kv_connector kv_role kv_rank kv_parallel_size kv_buffer_device kv_buffer_size kv_ip kv_port engine_id
@@ -106,6 +117,24 @@ def controller(words: list[str]) -> Command | None:
     if rest is None:
         return None
     return _command(listed(rest, CONTROLLER_OPTIONS), CONTROLLER_PORT)
+
+
+def cache_server(words: list[str]) -> Command | None:
+    """A Command for the multiprocess mode's server (`lmcache server`), its port that of the message queue."""
+    return _lmcache(words, "server", CACHE_SERVER_OPTIONS, mp.SERVER_PORT)
+
+
+def coordinator(words: list[str]) -> Command | None:
+    """A Command for the multiprocess mode's coordinator (`lmcache coordinator`, `-m lmcache.v1.mp_coordinator`)."""
+    rest = _after(words, (), ("lmcache.v1.mp_coordinator",))
+    if rest is not None:
+        return _command(listed(rest, COORDINATOR_OPTIONS), mp.COORDINATOR_PORT)
+    return _lmcache(words, "coordinator", COORDINATOR_OPTIONS, mp.COORDINATOR_PORT)
+
+
+def _lmcache(words, command, names, default_port):
+    rest = _after(words, ("lmcache",), ("lmcache.cli.main",))
+    return None if rest is None or rest[:1] != [command] else _command(listed(rest[1:], names), default_port)
 
 
 def _command(options, default_port):

@@ -36,6 +36,20 @@ from documents import (
 )
 from kvproof.judge.findings import all_findings
 from kvproof.judge.verdict import judge
+from kvproof.stack import mp
+from mp_documents import (
+    UNREGISTERED,
+    advertised,
+    coordinator_gone,
+    facts,
+    local,
+    missed,
+    mp_pair,
+    nothing_sent,
+    server_gone,
+    started_with,
+    unread_log,
+)
 
 MISSED, LOST = ("missed",) * 3, ("timed-out",) * 3
 HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
@@ -76,6 +90,77 @@ def note(slug: str, build, name: str | None = None, verdict: str = "pass", host:
 
 
 # ---- documents that need more than one line
+
+
+def sick_server() -> dict:
+    document = nothing_sent(mp_pair(), "its cache server is not healthy")
+    return put(document, "probe.engines.holder.cache_server.healthy", False)
+
+
+def restarted_server() -> dict:
+    """The receiver's server forgot its engine."""
+    return facts(nothing_sent(mp_pair(), "it is not registered"), "receiver", engines=[])
+
+
+def from_another_adapter() -> dict:
+    document = facts(mp_pair(), "receiver", l2_adapters=["P2PL2Adapter", "RedisL2Adapter"])
+    for trial in document["probe"]["trials"]:
+        window = trial["window"]["receiver_server"]
+        window[mp.LOADED + "{l2_name=redis}"] = window.pop(mp.LOADED_BY_P2P)
+    return document
+
+
+def without_windows(document: dict) -> dict:
+    for trial in document["probe"]["trials"]:
+        trial["window"]["receiver_server"] = None
+    return document
+
+
+def masked_by_vllm() -> dict:
+    document = mp_pair()
+    for trial in document["probe"]["trials"]:
+        stats = {
+            "num_vllm_cached_tokens": 1024,
+            "num_lmcache_cached_tokens": 1024,
+            "num_lmcache_extra_cached_tokens": 0,
+        }
+        trial["reuse"]["kv_transfer"] = stats
+    return document
+
+
+def elsewhere(document: dict) -> dict:
+    return put(document, "nodes.receiver.cache_server.wanted.ours", False)
+
+
+def two_coordinators(document: dict) -> dict:
+    facts(document, "receiver", p2p_peers=[])
+    return started_with(document, "receiver", "coordinator-url", "http://10.0.0.9:9300")
+
+
+def shut(document: dict) -> dict:
+    """The receiver's node cannot connect to where the holder's server is."""
+    dials = document["nodes"]["receiver"]["dials"]
+    for one in dials:
+        one["state"] = "timeout"
+    return document
+
+
+def dropping(document: dict) -> dict:
+    for trial in document["probe"]["trials"]:
+        trial["window"]["holder_server"][mp.EVICTED] = 4.0
+    return document
+
+
+def unwritten(document: dict) -> dict:
+    for trial in document["probe"]["trials"]:
+        trial["window"]["holder_server"][mp.WRITTEN] = 0.0
+    return document
+
+
+def stray_server(document: dict) -> dict:
+    options = {"kv-transfer-config": {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}}
+    put(document, "nodes.holder.engine.options", options)
+    return put(document, "nodes.holder.cache_server", {"wanted": None, "process": {"running": True, "pid": 77}})
 
 
 def hung(role: str) -> dict:
@@ -706,6 +791,39 @@ CASES = [
         lambda: put(timed((0.1, 0.4)), "limits.max_ttft_ms", 50.0),
         "one trial has no interval, so no limit is missed",
     ),
+    # multiprocess mode
+    failure("reuse-absent", missed, "mp: missed, and nobody knows why"),
+    failure("cache-server-down", server_gone, host="decode-1"),
+    failure("cache-server-down", sick_server, "it says that it is not healthy", "prefill-1"),
+    failure("engine-not-registered", restarted_server, host="decode-1"),
+    validity("cache-server-mistaken", lambda: facts(restarted_server(), "receiver", port=5999)),
+    validity("requests-withheld", lambda: nothing_sent(mp_pair(), "where the server answers is not known"), "mp"),
+    validity("reused-locally-not-p2p", local, "mp: by the server's lines"),
+    validity("reused-locally-not-p2p", lambda: unread_log(local()), "mp: by the server's counters"),
+    validity("reused-from-shared-store", from_another_adapter, "mp: another L2 adapter"),
+    validity("reuse-unattributed", lambda: unread_log(without_windows(mp_pair())), "mp: neither lines nor counters"),
+    validity("prefix-cache-masks", masked_by_vllm, "mp: by the answer's statistics"),
+    cause("p2p-disabled", lambda: facts(missed(), "holder", p2p_enabled=False), "mp", "prefill-1"),
+    cause("chunk-size-differs", lambda: facts(missed(), "receiver", chunk_size=128), "mp", "decode-1"),
+    cause("hash-algorithm-differs", lambda: facts(missed(), "receiver", hash_algorithm="sha256_cbor"), "mp: hash"),
+    warned("hash-algorithm-differs", lambda: facts(mp_pair(), "receiver", hash_algorithm="sha256_cbor")),
+    cause("server-on-another-node", lambda: elsewhere(missed()), host="decode-1"),
+    warned("server-on-another-node", lambda: elsewhere(mp_pair())),
+    cause("coordinator-down", coordinator_gone, host="coordinator-1"),
+    cause("coordinator-differs", lambda: two_coordinators(missed()), host="decode-1"),
+    cause("server-not-registered", lambda: facts(missed(), "holder", **UNREGISTERED), host="prefill-1"),
+    warned("server-not-registered", lambda: facts(mp_pair(), "holder", **UNREGISTERED)),
+    note("coordinator-restarted", lambda: facts(mp_pair(), "holder", started_at=1.0), host="prefill-1"),
+    cause("p2p-advertise-not-ours", lambda: advertised(missed(), "10.9.9.9", False), host="prefill-1"),
+    cause("p2p-advertise-not-ours", lambda: advertised(missed(), "localhost", True), "localhost", "prefill-1"),
+    warned("p2p-advertise-not-ours", lambda: advertised(mp_pair(), "10.9.9.9", False)),
+    cause("p2p-port-unreachable", lambda: shut(missed()), "mp", "prefill-1"),
+    cause("cache-pool-too-small", lambda: dropping(missed()), host="prefill-1"),
+    warned("cache-pool-too-small", lambda: dropping(mp_pair())),
+    cause("nothing-stored", lambda: unwritten(missed()), "mp", "prefill-1"),
+    note("log-unreadable", lambda: unread_log(mp_pair()), "mp: the counters stand in for it", host="decode-1"),
+    cause("connector-mixed", lambda: stray_server(setting(pair(*MISSED), "holder", "enable_p2p", False)), host=HOLDER),
+    warned("connector-mixed", lambda: stray_server(pair())),
     note("not-faster", lambda: put(put(pair("proven"), "probe.trials[0].reuse.ttft_s", 0.4), "cluster", "demo")),
 ]
 
@@ -761,7 +879,6 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "lmcache-degraded",
         "p2p-backend-missing",
         "pd-excludes-p2p",
-        "hash-algorithm-differs",
         "model-path-differs",
         "kv-format-differs",
         "controller-down",
@@ -777,6 +894,8 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "tensor-parallel-p2p",
         "transfer-hangs",
         "transfer-too-slow",
+        "coordinator-down",
+        "coordinator-differs",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause" and f.look}

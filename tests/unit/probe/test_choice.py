@@ -33,7 +33,7 @@ MOONCAKE = known(None, connector="MooncakeConnector")
         ),
         (known("inprocess_p2p"), known("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
         (known("inprocess_p2p"), known("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
-        (known("mp"), known("mp"), "both run LMCache's multiprocess mode, which kvproof has no experiment for yet"),
+        (known("mp"), known("mp"), None),
         (
             {**known("inprocess_p2p", "kv_producer"), "unsure": "why"},
             known("inprocess_p2p"),

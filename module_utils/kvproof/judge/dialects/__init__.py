@@ -16,7 +16,13 @@ from functools import cache
 from ...stack.architectures import ARCHITECTURES
 from ..attempt import Attempt
 from ..case import Case
-from ..link import UNKNOWN, Link
+from ..link import HOLDS, UNKNOWN, Link, tokens
+
+
+def _stored(case: Case, attempt: Attempt) -> Link:
+    if attempt.stored is None:
+        return Link(7, UNKNOWN, f"no log of {case.holder} shows the seed")
+    return Link(7, HOLDS if attempt.stored else UNKNOWN, f"{case.holder} stored {tokens(attempt.stored)}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Dialect:
     never_seen_hit: tokens that the never-seen control hit; None where it was not sent or could not be read.
     cache_layer, alike, registered: links 3 to 5 from the case and its proven attempts.
     announced, found: links 8 and 9 from the case and the attempt that the chain shows.
+    stored: link 7 likewise, where it is not the log of the holder's engine that shows it.
     transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where not measured.
     """
 
@@ -37,6 +44,7 @@ class Dialect:
     registered: Callable[[Case, list[Attempt]], Link]
     announced: Callable[[Case, Attempt], Link]
     found: Callable[[Case, Attempt], Link]
+    stored: Callable[[Case, Attempt], Link] = _stored
     transfers: Callable[[Case, list[Attempt]], dict | None] = lambda case, attempts: None
 
 

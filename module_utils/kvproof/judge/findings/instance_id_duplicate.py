@@ -24,11 +24,14 @@ FINDING = Finding(
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     holder, receiver = (side.identity for side in case.sides)
+    urls = [(side.engine.get("cache_server") or {}).get("url") for side in case.sides]
+    if urls[0] and urls[0] == urls[1]:
+        return  # two engines of one cache server
     if holder and receiver and holder.value == receiver.value:
         yield Sighting(
             case.receiver.name,
             f"another id than {case.holder} has",
-            f"lmcache_instance_id: {receiver.value} on both",
+            f"{'--instance-id' if case.receiver.server else 'lmcache_instance_id'}: {receiver.value} on both",
             "a lookup leaves out its own id",
             strength=strength(holder, receiver),
         )

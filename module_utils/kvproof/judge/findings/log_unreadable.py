@@ -30,3 +30,12 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
                 str(log.get("detail") or log.get("state")),
                 "evidence by request id is missing on this node",
             )
+        for log in [reading.get("log") or {} for reading in side.server_readings]:
+            if log.get("state") not in (None, "ok"):
+                yield Sighting(
+                    side.name,
+                    "a readable log of its cache server",
+                    str(log.get("detail") or log.get("state")),
+                    "the server's counters of an idle window stand in for its lines",
+                    "Set kv_reuse_mp_log and let the SSH user read it, or set kv_reuse_become.",
+                )

@@ -25,6 +25,6 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
         yield Sighting(
             case.holder.name,
             f"Stored {read[0].expected} tokens or more",
-            "no Stored line for the seed requests",
+            "its server wrote no chunk" if case.holder.server else "no Stored line for the seed requests",
             "the holder's LMCache kept nothing of these prompts",
         )

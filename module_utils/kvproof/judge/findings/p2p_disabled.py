@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.architectures import MP
 from ..pasted import P2P, SETTING, UNSET, Sign, is_given
 from . import LIKELY, Attempt, Case, Finding, Sighting, Sightings, strength
 
@@ -33,9 +34,9 @@ OF_P2P = ("p2p_host", "p2p_init_ports", "p2p_lookup_ports", "lookup_url", "distr
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
-        server = side.node.get("cache_server")
-        if server is not None:
-            if not server.get("p2p_advertise_url"):
+        if case.architecture == MP:
+            server, read = side.server, side.server.get("port")
+            if server.get("p2p_enabled") is False or (read and not server.get("p2p_advertise_url")):
                 yield Sighting(
                     side.name,
                     "an LMCache server started with --p2p-advertise-url",

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.architectures import MP
 from ..pasted import Line
 from . import HINT, Attempt, Case, Finding, Sighting, Sightings
 from ._contacts import dial_strength, reached_holder
@@ -19,7 +20,8 @@ FINDING = Finding(
     evidence="A dial from the receiver's node to the advertised peer_init_url and the lookup port.",
     remedy=(
         "Open p2p_init_ports and p2p_lookup_ports between the nodes, and advertise an address "
-        "that peers can reach (p2p_host)."
+        "that peers can reach (p2p_host). In multiprocess mode: the port of --p2p-advertise-url, and the server's "
+        "--port with a --host that is not localhost."
     ),
     source="LMCache 0.5.6 p2p_backend.py",
     explains=frozenset(["missed", "timed-out", "slow"]),
@@ -56,5 +58,8 @@ def _advertised(case, attempts) -> set:
     }
     answers = [e for a in attempts for e in a.layouts or [] if e.get("chunks") and e.get("peer")]
     listed |= {e["peer"] for e in answers if case.holder.instance_id in (None, e.get("instance"))}
+    url, port = case.holder.server.get("p2p_advertise_url"), case.holder.server.get("port")
+    if url and case.architecture == MP:
+        listed |= {url, f"{url.rpartition(':')[0]}:{port}"}
     met = [e for e in case.receiver.events if e.get("kind") == "peer_connected" and e.get("init") in listed]
     return listed | {e["lookup"] for e in met if e.get("lookup")}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.architectures import MP
 from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
@@ -24,6 +25,11 @@ FINDING = Finding(
     covers=("experiment-incomplete", "outcome-unread", "controls-unread"),
 )
 
+UNKNOWN_SERVER = (
+    "Set kv_reuse_mp_url to the HTTP API of the engine's lmcache server (with kv_reuse_transport: ssh where that "
+    "listens on 127.0.0.1 alone), or let the node be read (kv_reuse_become)."
+)
+
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if case.probe.get("withheld"):
@@ -32,4 +38,5 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             "engines that the experiment is made for",
             case.probe["withheld"],
             "such a request could end an engine, and would prove nothing",
+            UNKNOWN_SERVER if case.architecture == MP else None,
         )

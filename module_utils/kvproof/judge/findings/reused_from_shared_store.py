@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.mp import P2P_ADAPTER
 from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
@@ -40,7 +41,10 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
 
 
 def shared_store(side):
-    """Name of a store that other nodes may fill: "remote_url", "local_disk"; None without one."""
+    """Name of a store that other nodes may fill: "remote_url", "local_disk", a cache server's L2 adapter; or None."""
+    adapters = [kind for kind in side.server.get("l2_adapters") or [] if kind and kind != P2P_ADAPTER]
+    if adapters:
+        return adapters[0]
     for key in ("remote_url", "local_disk"):
         setting = side.setting(key)
         if setting and setting.value:

@@ -30,6 +30,8 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
 
 
 def _why(receiver) -> str:
+    if receiver.server:
+        return "the receiver's own cache server had this prefix (L1)"
     if receiver.setting("remote_url") is None:
         return "the receiver held this prefix itself, or a shared store whose configuration was not seen"
     return "the receiver held this prefix itself"

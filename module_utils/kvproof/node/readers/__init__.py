@@ -8,7 +8,7 @@ as `node["engine"]`.  A new part is a function here and a line.
 
 from __future__ import annotations
 
-from . import host, log, network, process, settings
+from . import host, log, multiprocess, network, process, settings
 
 READERS = {
     "engine": process.engine,
@@ -19,6 +19,7 @@ READERS = {
     "backends": settings.backends,
     "internal_api": settings.internal_api,
     "versions": settings.versions,
+    "cache_server": multiprocess.cache_server,
     "hostname": host.hostname,
     "time": host.time,
     "user": host.user,

@@ -14,7 +14,7 @@ from ..context import Node
 def log(node: Node) -> dict:
     """NODE.log."""
     options, engine = node.options, node["engine"]
-    want = _want(node, engine["started_at"], options["log_budget"])
+    want = node.want(engine["started_at"])
     if options["log"]:
         opened = _inside(node, node.pid) if node.pid and engine["other_namespace"] else None
         part = logs.read(options["log"], want, path=opened)
@@ -30,7 +30,7 @@ def ids_in_log_of(node: Node, pid: int) -> list[str]:
     if not options["ids"]:
         return []
     other_namespace, _compared = processes.namespace(node.proc, pid)
-    want = _want(node, processes.started_at(node.proc, pid), options["log_budget"] // 8)
+    want = node.want(processes.started_at(node.proc, pid), options["log_budget"] // 8)
     source, path = options["log"], _inside(node, pid) if options["log"] and other_namespace else None
     if not source:
         try:
@@ -45,20 +45,6 @@ def ids_in_log_of(node: Node, pid: int) -> list[str]:
     part = logs.read(source, want, found_by="stdout", path=path)
     node.bytes_read += part["bytes_read"]
     return part["ids_found"]
-
-
-def _want(node, started_at, budget):
-    options = node.options
-    return logs.Want(
-        options["ids"],
-        options["run_marker"],
-        options["since"],
-        started_at=started_at,
-        head_bytes=options["log_head"],
-        budget=budget,
-        max_events=options["max_events"],
-        timeout=options["log_timeout"],
-    )
 
 
 def _inside(node, pid):
