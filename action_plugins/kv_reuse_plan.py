@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed
 from kvproof.judge import waivers
 from kvproof.plan import topology
+from kvproof.report import files
 
 from plugin_utils import reporter
 from plugin_utils.base import ControllerAction, Refused
@@ -24,6 +25,7 @@ SERIAL = (
     "kv_reuse: this play runs on its hosts in batches (serial), and a pair needs all hosts of its cluster: "
     "leave serial out, or run the play once for each part with --limit"
 )
+STRATEGY = "kv_reuse: this play's strategy is {}, under which every host probes all pairs: use linear for this play"
 LIMITS = ("min_speedup", "max_ttft_ms")
 
 
@@ -47,6 +49,10 @@ class ActionModule(ControllerAction):
             raise Refused(SERIAL)
         if reporter.trouble():
             raise Refused(f"kv_reuse: {reporter.trouble()}: a run whose reports are lost proves nothing to anybody")
+        if str(play.strategy).endswith(("free", "host_pinned")):
+            raise Refused(STRATEGY.format(play.strategy))
+        if not reporter.reports():  # an earlier run's reports would stand for this one, which nobody writes down
+            files.remove(Path(args["reports_dir"] or "reports").expanduser().absolute())
         parallel = args["parallel_pairs"] or 1
         if parallel < 1:
             raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")

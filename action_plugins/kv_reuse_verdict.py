@@ -19,9 +19,18 @@ from kvproof.judge import waivers
 from kvproof.judge.verdict import judge
 from kvproof.plan.pair import key_of, names_of
 from kvproof.report import bundle, document
+from kvproof.report.run import Run
 
+from plugin_utils import reporter
 from plugin_utils.base import ControllerAction
 from plugin_utils.variables import RoleVariables
+
+_MOST_HEADLINES = 20
+_SUMMARY = "kv_reuse: {verdict} ({passed} of {pairs} pairs passed)"
+_UNREPORTED = (
+    "No report is written, and an earlier run's is taken away, since no callback assembles it: put "
+    "callbacks_enabled = kvproof.cluster.kv_reuse_report into ansible.cfg"
+)
 
 
 class ActionModule(ControllerAction):
@@ -44,10 +53,28 @@ class ActionModule(ControllerAction):
         for host, pairs in pairs_of.items():
             answers = json.loads(args["probes"].get(pairs[0]["cluster"]) or "[]")
             judged.append(self._judge(host, pairs, {key_of(answer["pair"]): answer for answer in answers}))
-            headlines = _failing(judged[-1], self._plan["inconclusive"])
+            headlines = _failing(judged[-1], self._plan["inconclusive"], self._task.check_mode)
             if headlines:
                 failing.setdefault(host, []).extend(headlines)
-        return {"kv_reuse_judged": packed(judged), "failing": failing}
+        doc = self._document(judged)
+        result = {"kv_reuse_judged": packed(judged), "failing": failing}
+        outcome = document.outcome(doc)
+        if not reporter.reports():
+            result["headlines"] = [
+                _SUMMARY.format(**outcome),
+                *[line for lines in failing.values() for line in lines][:_MOST_HEADLINES],
+                _UNREPORTED,
+            ]
+        return {**result, "outcome": outcome, "ansible_stats": _stats(outcome)}
+
+    def _document(self, judged: list[dict]) -> dict:
+        """The run's document as far as its pairs go, which the callback makes once more when the run has ended."""
+        run = Run(now := datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+        run.plan(self._plan)
+        for one in judged:
+            run.verdicts(one["verdicts"])
+            run.unjudged(one["unjudged"])
+        return run.document("complete", now)
 
     def _judge(self, host: str, pairs: list[dict], answers: dict[tuple, dict]) -> dict:
         """The pairs of one receiver."""
@@ -107,13 +134,20 @@ class ActionModule(ControllerAction):
         return [secret for host in hosts for secret in bundle.secrets_of(self._variables.of(host))]
 
 
+def _stats(outcome: dict) -> dict:
+    """As set_stats has it, for AWX workflows: one variable, of the whole run."""
+    return {"data": {"kv_reuse_outcome": outcome}, "per_host": False, "aggregate": False}
+
+
 def _place(exc: Exception) -> str:
     """What went wrong and where, for whoever mends it."""
     where = traceback.extract_tb(exc.__traceback__)[-1]
     return f"{type(exc).__name__}: {str(exc)[:100]}, {Path(where.filename).name}:{where.lineno}"
 
 
-def _failing(judged: dict, inconclusive: str) -> list[str]:
-    bad = [one for one in judged["verdicts"] if document.fails(one["verdict"], inconclusive) and not one["waived"]]
+def _failing(judged: dict, inconclusive: str, nothing_sent: bool) -> list[str]:
+    """Headlines of the pairs that fail the run; in check mode, of those alone that a run could not even probe."""
+    verdicts = [] if nothing_sent else judged["verdicts"]
+    bad = [one for one in verdicts if document.fails(one["verdict"], inconclusive) and not one["waived"]]
     lost = [f"{document.pair_name(one)} not judged: {one['reason']}" for one in judged["unjudged"]]
     return [*(document.headline(one) for one in bad), *lost]

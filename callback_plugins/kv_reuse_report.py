@@ -68,6 +68,7 @@ from kvproof.report.views import console
 from plugin_utils import reporter, screen
 
 ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
+ACTIONS = ("kv_reuse_plan", "kv_reuse_probe", "kv_reuse_verdict", "kv_reuse_merge")
 GROUPS = ("kv_prefill", "kv_decode", "kv_controller")
 DEFAULT_FOLDER = "reports"
 
@@ -137,7 +138,9 @@ class CallbackModule(CallbackBase):
         self._show(doc, [f"{self._folder} ({', '.join(written)})"] if written else [])
 
     def _take(self, result, failed=False):
-        values = result._result
+        values, role = result._result, getattr(result._task, "_role", None)
+        if not (role and role.get_name() in ROLES) and result._task.action.rpartition(".")[2] not in ACTIONS:
+            return  # debug, set_fact and others show what ours returned
         if "kv_reuse_plan" in values:
             plan = _plain(values["kv_reuse_plan"])
             self._run.plan(plan, failed, _message(values))

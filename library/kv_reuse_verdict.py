@@ -57,6 +57,24 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+outcome:
+  description:
+    - What a pipeline decides by. Set as custom statistics, too, where an AWX workflow finds it as C(kv_reuse_outcome).
+    - Under C(--check) nothing is sent and nothing judged, so it is no pass; no receiver fails for that.
+  returned: always
+  type: dict
+  sample:
+    verdict: fail
+    pairs: 4
+    passed: 3
+    failed: 1
+    failing_clusters: [tokyo]
+    findings: [{finding: p2p-disabled, hosts: ["tokyo: decode-1"]}]
+headlines:
+  description: The verdict in words, for a task that shows it.
+  returned: where no callback reports
+  type: list
+  elements: str
 kv_reuse_judged:
   description: JSON text for the callback, of each receiver its verdicts, its pairs that were not judged, and notes.
   returned: always

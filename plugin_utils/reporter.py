@@ -18,6 +18,11 @@ def claim(callback: object) -> bool:
     return _reporting is callback
 
 
+def reports() -> bool:
+    """Whether a callback assembles the run's verdicts: one of a collection does so only where it is enabled."""
+    return _reporting is not None
+
+
 def trouble() -> str | None:
     """Why the run's reports cannot be written, as its beginning showed; None where they can, or nobody reports."""
     return _reporting.trouble if _reporting else None

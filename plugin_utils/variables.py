@@ -78,7 +78,8 @@ class RoleVariables:
             if name.startswith(PREFIX) and name not in specification() and _nearest(name):
                 self._misspelt.setdefault(name, []).append(host)
         templar = Templar(loader=self._action._loader, variables=values)
-        return {name: templar.template(values[name]) for name in specification() if name in values}
+        given = {name: templar.template(values[name]) for name in specification() if name in values}
+        return json.loads(packed(given))  # ansible-core 2.18 hands over vaulted values in a type that its checks refuse
 
 
 @functools.cache

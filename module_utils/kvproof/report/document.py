@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
@@ -18,6 +19,7 @@ from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mo
 
 WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMPLETE"}
 ORDER: tuple[Word, ...] = (FAIL, INCONCLUSIVE, PASS)
+FIRST = 5  # findings that a pipeline is told
 HOSTS, PLACES = 12, 12  # named and shown of one finding
 # Roles of findings as the reader meets them: what decided the verdict, what is wrong besides, what to know.
 KINDS = {"failure": "decisive", "cause": "decisive", "validity": "decisive", "warning": "warning", "note": "note"}
@@ -85,6 +87,21 @@ def _cluster(name: str, pairs: list[Pair], not_judged: list[SkippedPair]) -> Clu
         "counts": {word: count for word, count in counts.items() if count},
         "pairs": pairs,
         "not_judged": not_judged,
+    }
+
+
+def outcome(doc: Verdict) -> dict[str, Any]:
+    """What a pipeline decides by: verdict, counts, the clusters that do not pass, the first findings against them."""
+    pairs = all_pairs(doc)
+    bad = [cluster["name"] for cluster in doc["clusters"] if cluster["verdict"] != PASS]
+    against = [group for group in groups(doc) if group.kind == "decisive" and not group.entry["waived"]]
+    return {
+        "verdict": doc["verdict"],
+        "pairs": len(pairs) + sum(len(cluster["not_judged"]) for cluster in doc["clusters"]),
+        "passed": sum(pair["verdict"] == PASS for pair in pairs),
+        "failed": sum(pair["verdict"] == FAIL for pair in pairs),
+        "failing_clusters": bad[:HOSTS],
+        "findings": [{"finding": group.entry["slug"], "hosts": group.hosts[:HOSTS]} for group in against[:FIRST]],
     }
 
 
