@@ -17,6 +17,7 @@ from . import faults
 from .hashing import ChunkHasher
 from .host import Host
 from .lmconfig import LMCacheConfig
+from .pd.backend import PDBackend
 from .peer import PeerBackend
 from .settings import DTYPE_NAMES
 from .stats import LMCacheStats
@@ -55,6 +56,7 @@ class CacheRank:
         if self.worker:
             self.worker.pool = self.pool
         self.peers: PeerBackend | None = None
+        self.pd: PDBackend | None = None
         self.disk: DiskStore | None = None
         self.remote: SharedStore | None = None
         self._fetched: dict[str, Prefetched] = {}
@@ -76,6 +78,9 @@ class CacheRank:
         log, config = self._log, self.config
         log.say("kv_caches")
         log.say("post_init", worker=self.rank)
+        if config["enable_pd"]:
+            await self._start_pd()
+            return
         if not self.worker:
             log.say("no_controller_sender")
         if config["enable_p2p"]:
@@ -98,6 +103,23 @@ class CacheRank:
             self.remote = SharedStore(config["remote_url"], self._pace.of.shared_dir)
         for name in self.backends():
             log.say("backend_created", name=name)
+        log.say("health_monitor")
+
+    async def _start_pd(self) -> None:
+        """The PD backend is the only one."""
+        log = self._log
+        cause = PDBackend.trouble(self.config, self.chunk_bytes)
+        if cause is None:
+            log.say("pd_pool", layers=self.shape.layers, chunk_size=self.config["chunk_size"], heads=self.heads,
+                    head_size=self.shape.head_size, dtype=f"torch.{self.options.kv_dtype}",
+                    chunk_bytes=self.chunk_bytes)  # fmt: skip
+            cause = self._channel_trouble()
+        if cause:
+            log.say("post_init_failed", cause=cause)
+            self.state = "init-failed"
+            return
+        self.pd = PDBackend(self._host, self.config, self.rank, self.chunk_bytes)
+        await self.pd.start()
         log.say("health_monitor")
 
     def _channel_trouble(self) -> str | None:
@@ -123,12 +145,17 @@ class CacheRank:
         self._log.say("components_failed", cause=cause)
 
     async def close(self) -> None:
+        if self.pd:
+            await self.pd.close()
         if self.peers:
             await self.peers.close()
         if self.worker:
             await self.worker.close()
 
     def backends(self) -> list[str]:
+        """Their names."""
+        if self.pd:
+            return ["PDBackend"]
         found = ["LocalCPUBackend"] if self.config["max_local_cpu_size"] > 0 else []
         return found + [name for name, one in (("P2PBackend", self.peers), ("LocalDiskBackend", self.disk),
                                                ("RemoteBackend", self.remote)) if one]  # fmt: skip
@@ -207,7 +234,7 @@ class CacheRank:
             self._log.say("unhealthy", operation="lookup")
             return 0
         found, texts = Prefetched(), [key.text for _end, key in keys]
-        for tier in (self.pool, self.disk, self.remote):
+        for tier in (self.pool, self.pd, self.disk, self.remote):
             if tier is not None and texts:
                 chunks = tier.contains(texts)
                 found.chunks += [tier.get(text) for text in texts[:chunks]]
@@ -249,8 +276,12 @@ class CacheRank:
                 self._objects += 1
         return faults.loaded(self._pace.of.fault, wanted)
 
-    async def store(self, request_id: str, keys: list[tuple[int, Key]], kv: array, skip: int) -> None:
-        """Stores the chunks behind the first ``skip`` tokens; says so even where nothing is kept."""
+    async def store(self, request_id: str, keys: list[tuple[int, Key]], kv: array, skip: int,
+                    spec: Any = None) -> None:  # fmt: skip
+        """Stores the chunks behind the first ``skip`` tokens; says so even where nothing is kept.
+
+        spec: the request's disagg_spec, which a PD backend sends them by.  Raises PutFailed.
+        """
         if self.state != "ok":
             if self.state == "init-failed":
                 self._log.say("unhealthy", operation="store")
@@ -270,7 +301,10 @@ class CacheRank:
             return
         amount = (start - skip) * self.token_bytes
         offload = await self._pace.take(self._pace.load(amount))
-        for key, chunk in chunks:
+        if self.pd:
+            self.pool.release(len(chunks))
+            await self.pd.put(chunks, spec)
+        for key, chunk in () if self.pd else chunks:
             self.pool.put(key, chunk)
             for tier in (self.disk, self.remote):
                 if tier:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .cache import CacheRank, settled
 from .host import Host
 from .lmconfig import LMCacheConfig
+from .pd.backend import SPEC_KEYS, PutFailed
 
 if TYPE_CHECKING:
     from .scheduler import Request
@@ -24,6 +25,7 @@ class Load:
     hit: int
     need: int
     counted: bool  # the lookup ran to its end, so LMCache counts this prompt
+    lost: bool = False  # what was to be loaded did not come, and vLLM counts it as computed
 
 
 class LoadFailed(Exception):
@@ -33,7 +35,35 @@ class LoadFailed(Exception):
         self.missing = missing
 
 
-class Connector:
+class EngineDead(Exception):
+    """What vLLM's engine core dies of: the last line of the traceback."""
+
+
+class KVConnector:
+    """What the scheduler asks of any connector besides ``matched``, ``load``, ``save`` and ``forget``."""
+
+    source = "external_unspecified"  # of what it loads, as vLLM's counters call it
+    counts_at_admission = False  # whether it counts what it is about to load by itself, come what may
+
+    def forget(self, request_id: str) -> None:
+        """The request wants no more of what was found for it."""
+
+    def count_prompt(self, tokens: int, computed: int) -> None:
+        """The first step of a prompt is scheduled."""
+
+    async def save(self, request: Request, tokens: list[int], kv: array, *, saved: int, last: bool) -> int:
+        """After a prefill step that reached the end of ``tokens``; returns how many tokens are saved now."""
+        return saved
+
+    def cached(self, computed: int, load: Load) -> int:
+        """What the answer's usage calls cached."""
+        return computed + load.need
+
+    def finished(self, request: Request, computed: int, kv: array | None) -> None:
+        """The request is over; ``kv`` of its prompt, None where it failed."""
+
+
+class Connector(KVConnector):
     """One engine's connector over all its ranks."""
 
     def __init__(self, host: Host, config: LMCacheConfig, ranks: list[CacheRank]):
@@ -49,6 +79,11 @@ class Connector:
     async def matched(self, request: Request, computed: int, skips_reading: bool) -> Load:
         """Looks a prompt up.  ``skips_reading`` (prompt_logprobs): vLLM does not wait for an asynchronous answer."""
         request_id, tokens, told = request.id, request.tokens, request.lmcache
+        spec = (request.params or {}).get("disagg_spec")
+        if isinstance(spec, dict):
+            missing = next((key for key in SPEC_KEYS if key not in spec), None)
+            if missing:
+                raise EngineDead(f"KeyError: '{missing}'")
         if self.config["enable_async_loading"]:
             hit = await self._asynchronous(request_id, tokens, told, skips_reading)
         else:
@@ -127,7 +162,8 @@ class Connector:
         size = self.config["chunk_size"]
         boundary = -(-(saved + 1) // size) * size
         told = request.lmcache
-        skip = (told or {}).get("lmcache.skip_save", False)
+        # a producer stores whatever it is told
+        skip = (told or {}).get("lmcache.skip_save", False) and self._role != "kv_producer"
         if self._role == "kv_consumer" or skip or (saved > 0 and len(tokens) < boundary):
             return saved
         whole = len(tokens) if last and self.config["save_unfull_chunk"] else len(tokens) // size * size
@@ -135,5 +171,18 @@ class Connector:
             lead = saved // size * size
             for rank in self.ranks:
                 keys = rank.keys(tokens[:whole], told)
-                await rank.store(request.id, keys, kv, lead)
+                try:
+                    await rank.store(request.id, keys, kv, lead, (request.params or {}).get("disagg_spec"))
+                except TimeoutError:
+                    raise EngineDead("TimeoutError: RPC call to execute_model timed out.") from None
+                except PutFailed as exc:
+                    self._log.say("worker_hit", cause=exc)
+                    error = str(exc).partition(": ")[2]
+                    raise EngineDead(f"RuntimeError: Worker failed with error '{error}', please check the stack trace "
+                                     "above for the root cause") from exc  # fmt: skip
         return whole
+
+    def finished(self, request: Request, computed: int, kv: array | None) -> None:
+        """Answers the first token where LMCache is asked for it."""
+        if request.made and (request.params or {}).get("ret_first_tok"):
+            request.answered = {"first_tok": request.made[0]}

@@ -12,7 +12,7 @@ from string import Template
 from typing import IO, Any
 
 from .cache import CacheRank, settled
-from .connector import Connector
+from .connector import Connector, EngineDead, KVConnector
 from .engine_http import EngineSite
 from .hashing import ChunkHasher
 from .host import Host
@@ -22,6 +22,7 @@ from .log import Log
 from .model import Model
 from .mp.connector import MPConnector
 from .pace import Pace
+from .pd.nixl import NixlConnector
 from .scheduler import Scheduler
 from .settings import Parameters, Shape, engine_options, weights_of
 from .stats import Page
@@ -55,14 +56,16 @@ class Engine:
             {"$model": options.model, "$served": options.name, "$block_size": str(options.block_size),
              "$prefix_caching": str(options.prefix_caching)}, options.world_size,
             lmcache=multiprocess and options.uses_lmcache(), multiprocess=multiprocess,
-            connector=(options.connector or {}).get("kv_connector"))  # fmt: skip
+            connector=(options.connector or {}).get("kv_connector"),
+            loads=(options.connector or {}).get("kv_role") in ("kv_consumer", "kv_both"))  # fmt: skip
         self._shape = Shape.of(options.model)
         self._host = Host(options, self._shape, env, parameters, self._log,
                           Pace(parameters, f"{options.host}:{options.port}"), self._page)  # fmt: skip
         self._engine_id = str(uuid.uuid4())
         self._tasks: list[asyncio.Task] = []
         self._sites: list[Any] = []
-        self._connector: Connector | MPConnector | None = None
+        self._connector: KVConnector | None = None
+        self.dead = asyncio.Event()  # its core died; whoever runs it ends it
         self._scheduler: Scheduler | None = None
         self._counted = (0.0, 0.0)
 
@@ -86,17 +89,24 @@ class Engine:
         elif options.uses_lmcache_server():
             self._connector = MPConnector(self._host, self._engine_id)
             await self._connector.start()
+        elif options.uses_nixl():
+            self._connector = NixlConnector(self._host, self._engine_id, KV_TOKENS // options.block_size)
+            await self._connector.start()
         await self._host.pace.take(self._host.parameters.start_s)
         tokenizer = standard(self._shape.vocabulary)
         model = Model(self._host.parameters.weights or weights_of(options.model), tokenizer)
         self._scheduler = Scheduler(self._host, model, self._connector, KV_TOKENS // options.block_size)
-        site = EngineSite(self._host, self._scheduler, tokenizer)
+        site = EngineSite(self._host, self._scheduler, tokenizer, self._die)
         say("vllm_serving", host=options.host, port=options.port)
         say("vllm_routes")
         say("vllm_ready")
         await site.start(options.host, options.port, options.tls)
         self._sites.append(site)
         self._tasks.append(asyncio.create_task(self._report()))
+
+    def _die(self, cause: EngineDead) -> None:
+        self._log.say("engine_dead", cause=cause)
+        self.dead.set()
 
     async def stop(self) -> None:
         await settled(self._tasks)

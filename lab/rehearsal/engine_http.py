@@ -7,26 +7,30 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from . import completions
 from .completions import Answer, Completion, Refusal
+from .connector import EngineDead
 from .host import Host
 from .scheduler import Scheduler
 from .tokenizer import Tokenizer
 from .web import Handler, Site, body_of, empty, json_response
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 UNCOUNTED = ("/metrics", "/health", "/load", "/ping", "/version", "/server_info")
 
 
 class EngineSite(Site):
     """The API server of one engine."""
 
-    def __init__(self, host: Host, scheduler: Scheduler, tokenizer: Tokenizer):
+    def __init__(self, host: Host, scheduler: Scheduler, tokenizer: Tokenizer, die: Callable[[EngineDead], None]):
         super().__init__(host.log, vary=True)
+        self._log, self._die = host.log, die
         self._version_told = host.parameters.vllm_version
         self._options, self._scheduler, self._page = host.options, scheduler, host.page
         self._tokenizer, self._vocabulary = tokenizer, host.shape.vocabulary
@@ -57,6 +61,9 @@ class EngineSite(Site):
             return await handler(request)
         except Refusal as refusal:
             return json_response(refusal.body, refusal.status)
+        except EngineDead as cause:
+            self._die(cause)
+            return json_response(Refusal(DEAD, 500, "InternalServerError").body, 500)
 
     @web.middleware
     async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -148,6 +155,7 @@ class EngineSite(Site):
             async for choice in self._scheduler.generate(one):
                 answer.take(choice, one)
             if one.failed:
+                self._log.say("request_failed", id=completion.id)
                 raise Refusal("Internal server error", 500, "InternalServerError")
         return json_response(completions.whole(completion, answers, self._options))
 

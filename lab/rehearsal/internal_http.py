@@ -66,7 +66,8 @@ class InternalSite(Site):
     async def _backends(self, _request: web.Request) -> web.Response:
         if not self._has_storage:
             return json_response({"error": "/backends API is unavailable", "message": NOT_CONFIGURED}, 503)
-        return json_response({name: name for name in self._rank.backends()})
+        kinds = {"PDBackend": self._rank.pd.kind} if self._rank.pd else {}
+        return json_response({name: kinds.get(name, name) for name in self._rank.backends()})
 
     async def _bypass(self, _request: web.Request) -> web.Response:
         if not self._has_storage:

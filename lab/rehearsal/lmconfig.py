@@ -72,7 +72,7 @@ def load(env: Mapping[str, str], connector: Mapping[str, Any] | None, warn: Warn
             values[name] = _convert(name, value)
     if not values["lmcache_instance_id"]:
         values["lmcache_instance_id"] = f"lmcacheengineconfig_{uuid.uuid4().hex}"
-    _validate(values)
+    _validate(values, warn)
     return LMCacheConfig(values)
 
 
@@ -142,7 +142,7 @@ def _convert(key: str, value: Any) -> Any:
     return [{"ints": int, "floats": float, "strs": str}[kind](item) for item in items]
 
 
-def _validate(values: dict[str, Any]) -> None:
+def _validate(values: dict[str, Any], warn: Warn) -> None:
     """What LMCache checks at start; everything else that breaks P2P passes in silence."""
     if (values["min_retrieve_tokens"] or 0) < 0:
         text = f"min_retrieve_tokens must be >= 0, got {values['min_retrieve_tokens']}"
@@ -164,4 +164,6 @@ def _validate(values: dict[str, Any]) -> None:
             raise Refused("AssertionError")
         if values["enable_p2p"]:
             raise Refused("AssertionError: PD only supports enable_p2p=False", "PD only supports enable_p2p=False")
+        if not values["save_unfull_chunk"]:
+            warn("pd_unfull_chunk")
         values["save_unfull_chunk"] = True

@@ -35,7 +35,7 @@ def read_wordings(text: str) -> dict[str, list[list[str]]]:
 
 WORDINGS = {
     name: lines
-    for file in ("lines.txt", "mp_lines.txt")
+    for file in ("lines.txt", "mp_lines.txt", "pd_lines.txt")
     for name, lines in read_wordings((Path(__file__).parent / "data" / file).read_text(encoding="utf-8")).items()
 }
 

@@ -15,6 +15,8 @@ from .faults import close_process
 from .mp.coordinator import Coordinator
 from .mp.server import CacheServer
 
+LAST_ANSWER_S = 0.1  # for the answer to the request that an engine died of
+
 
 async def until_told() -> None:
     """Returns on SIGTERM or SIGINT."""
@@ -38,9 +40,13 @@ def run_engine(arguments: list[str]) -> int:
         except OSError as exc:
             print(f"OSError: [Errno {exc.errno}] {exc.strerror}", flush=True)
             return 1
-        await until_told()
+        told, dead = asyncio.ensure_future(until_told()), asyncio.ensure_future(engine.dead.wait())
+        await asyncio.wait([told, dead], return_when=asyncio.FIRST_COMPLETED)
+        if engine.dead.is_set():
+            await asyncio.sleep(LAST_ANSWER_S)
+        told.cancel()
         await engine.stop()
-        return 0
+        return int(engine.dead.is_set())
 
     return asyncio.run(main())
 

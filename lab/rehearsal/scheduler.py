@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .connector import Connector, Load, LoadFailed
+from .connector import KVConnector, Load, LoadFailed
 from .host import Host
 from .model import Choice, Model
-from .mp.connector import MPConnector
 from .prefix import PrefixCache
 
 
@@ -34,6 +33,7 @@ class Request:
     params: dict[str, Any] | None = None
     cached: int = 0  # filled in: tokens that were not computed here
     answered: dict[str, Any] | None = None  # filled in: the answer's kv_transfer_params
+    made: list[int] = field(default_factory=list)  # filled in: the answer's tokens
     failed: bool = False
     stopped: bool = False  # set by whoever reads the answer: it met a stop string
     prompt_choices: list[Choice] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Request:
 class Scheduler:
     """Serves requests; prefill is done for one at a time."""
 
-    def __init__(self, host: Host, model: Model, connector: Connector | MPConnector | None, kv_blocks: int):
+    def __init__(self, host: Host, model: Model, connector: KVConnector | None, kv_blocks: int):
         self._options, self._model, self._connector = host.options, model, connector
         self._page, self._log, self._pace = host.page, host.log, host.pace
         self._prefix = PrefixCache(self._options.prefix_caching, self._options.block_size, kv_blocks)
@@ -59,6 +59,7 @@ class Scheduler:
         """The tokens of the answer as they are made.  ``request.failed`` tells of a load that failed."""
         arrived = time.perf_counter()
         tokens, reads = request.tokens, request.prompt_logprobs is None
+        computed, prompt_kv = 0, None
         self.waiting += 1
         try:
             kv = self._prefix.match(tokens, request.salt) if reads else array("Q")
@@ -72,7 +73,7 @@ class Scheduler:
             async with self._computing:
                 scheduled = time.perf_counter()
                 kv = await self._prefill(request, kv, load)
-            context = self._model.read(kv)
+            context, prompt_kv = self._model.read(kv), kv
             self._count_prompt(request, computed, load)
             last, first_at = time.perf_counter(), None
             noise = random.Random(f"{self._pace.of.seed} {request.id}") if self._pace.of.noise_nats else None
@@ -89,6 +90,7 @@ class Scheduler:
                     self._page.observe("vllm:inter_token_latency_seconds", now - last)
                     self._page.observe("vllm:iteration_tokens_total", 1)
                 last = now
+                request.made.append(choice.token)
                 yield choice
                 context.append(choice.token)
                 if request.stopped:
@@ -99,9 +101,12 @@ class Scheduler:
         except LoadFailed as exc:
             request.failed = True
             self._log.say("load_failed", tokens=exc.missing, id=request.id)
-            self._page.add("vllm:request_success", finished_reason="error")
+            now = time.perf_counter()
+            self._count_finished(request, 0, (arrived, now, now, now))
         finally:
             self.running -= 1
+            if self._connector:
+                self._connector.finished(request, computed, prompt_kv)
 
     async def _prefill(self, request: Request, kv: array, load: Load) -> array:
         tokens, connector = request.tokens, self._connector
@@ -113,7 +118,8 @@ class Scheduler:
         if request.logprobs and not self._met_logprobs:
             self._met_logprobs = True
             await self._pace.take(self._pace.of.first_logprobs_s)
-        request.cached = computed + load.need  # also when the load failed and all is computed anew
+        # also when the load failed and all is computed anew
+        request.cached = connector.cached(computed, load) if connector else computed
         saved, first = load.hit, True
         while len(kv) < len(tokens):
             step = min(self._options.batched_tokens, len(tokens) - len(kv))
@@ -139,6 +145,7 @@ class Scheduler:
             if self._options.connector.get("kv_load_failure_policy") != "recompute":
                 raise
             self._log.say("load_recomputed", tokens=exc.missing)
+            load.lost = self._connector.counts_at_admission
             return kv
 
     def _of_prompt(self, tokens: list[int]) -> list[Choice]:
@@ -153,11 +160,12 @@ class Scheduler:
     # ---- counters
 
     def _count_prompt(self, request: Request, computed: int, load: Load) -> None:
-        add, total, external = self._page.add, len(request.tokens), load.need
+        add, total, external = self._page.add, len(request.tokens), 0 if load.lost else load.need
+        early = self._connector is not None and self._connector.counts_at_admission
         if self._options.prefix_caching and request.prompt_logprobs is None:
             add("vllm:prefix_cache_queries", total)
             add("vllm:prefix_cache_hits", computed)
-        if self._connector:
+        if self._connector and not early:
             add("vllm:external_prefix_cache_queries", total - computed)
             add("vllm:external_prefix_cache_hits", external)
         add("vllm:prompt_tokens", total)
@@ -166,13 +174,15 @@ class Scheduler:
         add("vllm:prompt_tokens_by_source", external, source="external_kv_transfer")
         add("vllm:prompt_tokens_cached", computed + external)
         add("vllm:prompt_tokens_cached_by_source", computed, source="device")
-        add("vllm:prompt_tokens_cached_by_source", external, source="external_unspecified")
+        if not early:
+            add("vllm:prompt_tokens_cached_by_source", external, source="external_unspecified")
 
     def _count_finished(self, request: Request, answer: int, times: tuple[float, float, float, float]) -> None:
         arrived, scheduled, first, last = times
+        reason = "error" if request.failed else "stop" if request.stopped else "length"
         observe, total = self._page.observe, len(request.tokens)
         self._page.add("vllm:generation_tokens", answer)
-        self._page.add("vllm:request_success", finished_reason="stop" if request.stopped else "length")
+        self._page.add("vllm:request_success", finished_reason=reason)
         observe("vllm:request_prompt_tokens", total)
         observe("vllm:request_generation_tokens", answer)
         observe("vllm:request_max_num_generation_tokens", answer)

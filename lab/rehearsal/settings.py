@@ -156,6 +156,10 @@ class EngineOptions:
         """Within the engine."""
         return bool(self.connector) and self.connector.get("kv_connector") == "LMCacheConnectorV1"
 
+    def uses_nixl(self) -> bool:
+        """Without LMCache."""
+        return bool(self.connector) and self.connector.get("kv_connector") == "NixlConnector"
+
     def uses_lmcache_server(self) -> bool:
         return bool(self.connector) and self.connector.get("kv_connector") == "LMCacheMPConnector"
 

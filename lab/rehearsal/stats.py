@@ -27,13 +27,15 @@ class Page:
     """All series of one engine.
 
     ``lmcache``: PROMETHEUS_MULTIPROC_DIR is set, so LMCache's are there, too.  ``connector``: brings series of its own.
+    ``loads``: its role has it load KV.
     """
 
     def __init__(self, names: dict[str, str], world_size: int, *, lmcache: bool, multiprocess: bool,
-                 connector: str | None = None):  # fmt: skip
+                 connector: str | None = None, loads: bool = True):  # fmt: skip
         self._names = names
         self._families = [one for one in FAMILIES if (lmcache or not one["name"].startswith("lmcache:"))
-                          and one.get("connector") in (None, connector)]  # fmt: skip
+                          and one.get("connector") in (None, connector)
+                          and (loads or not one.get("loads"))]  # fmt: skip
         self._values: dict[str, dict[Labels, Any]] = {one["name"]: {} for one in self._families}
         for family in self._families:
             if family["start"]:

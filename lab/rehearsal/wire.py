@@ -67,6 +67,11 @@ class Server:
         except socket.gaierror:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens, also where it was told to take any port."""
+        return self._server.sockets[0].getsockname()[:2]
+
     async def close(self) -> None:
         if self._server:
             self._server.close()

@@ -14,7 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from ..cache import settled
-from ..connector import Load
+from ..connector import KVConnector, Load
 from ..host import Host
 from ..wire import Client, NoReply
 
@@ -25,7 +25,7 @@ EXTRA = {"mq_timeout": 300.0, "heartbeat_interval": 10.0, "nonblocking_lookup_st
          "isolated_ipc": False, "use_vmm_api": False, "hash_algorithm": "blake3"}  # fmt: skip
 
 
-class MPConnector:
+class MPConnector(KVConnector):
     """One engine's connector over all its ranks, each of which registers with the server."""
 
     def __init__(self, host: Host, engine_id: str):
@@ -149,9 +149,6 @@ class MPConnector:
         found = array("Q", kv)
         found.extend(min(arrived, key=len)[computed : computed + load.need])
         return found
-
-    def count_prompt(self, tokens: int, computed: int) -> None:
-        """Nothing is counted in the engine."""
 
     async def save(self, request: Request, tokens: list[int], kv: array, *, saved: int, last: bool) -> int:
         """Leaves the whole chunks behind ``saved`` tokens to the server; returns how many tokens are saved now."""
