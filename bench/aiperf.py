@@ -77,21 +77,21 @@ class Truths(threading.Thread):
     def __init__(self, bench: Bench, log: Path, pause_s: float):
         super().__init__(daemon=True)
         self.http, self.log, self.pause_s = bench.clients["receiver"].http, log, pause_s
-        self.over, self.found = threading.Event(), []
+        self.over, self.readings = threading.Event(), []
 
     def run(self) -> None:
-        before = fidelity.told(self.http)
+        before = fidelity.histograms(self.http)
         with open(self.log, "rb") as log:
             log.seek(0, os.SEEK_END)
             while not self.over.wait(0.02):
                 if b"POST /v1/completions" not in log.read():
                     continue
                 time.sleep(self.pause_s)
-                after = fidelity.told(self.http)
+                after = fidelity.histograms(self.http)
                 gained = {name: value - before.get(name, 0.0) for name, value in after.items()}
-                self.found.append([gained[name + "_sum"] / gained[name + "_count"] for name in HISTOGRAMS])
+                self.readings.append([gained[name + "_sum"] / gained[name + "_count"] for name in HISTOGRAMS])
                 if gained[HISTOGRAMS[0] + "_count"] != 1:
-                    self.found.append(None)  # two at once: the figures belong to neither
+                    self.readings.append(None)  # two at once: the figures belong to neither
                 before = after
 
 
@@ -124,10 +124,10 @@ def run_aiperf(command: str, bench: Bench, count: int, log: Path, folder: Path) 
     if done.returncode:
         sys.exit(f"aiperf ended with code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     records = [json.loads(line) for line in (folder / "out" / "profile_export.jsonl").read_text().splitlines()]
-    records.sort(key=lambda one: one["metadata"]["request_start_ns"])
-    if len(records) != len(truths.found) or None in truths.found:
-        sys.exit(f"{len(records)} requests and {len(truths.found)} readings of the engine: the machine is too busy")
-    return [entry(one["metrics"], truth, speed) for one, truth in zip(records, truths.found)]
+    records.sort(key=lambda record: record["metadata"]["request_start_ns"])
+    if len(records) != len(truths.readings) or None in truths.readings:
+        sys.exit(f"{len(records)} requests and {len(truths.readings)} readings of the engine: the machine is too busy")
+    return [entry(record["metrics"], truth, speed) for record, truth in zip(records, truths.readings)]
 
 
 def entry(metrics: dict, truth: list[float], speed: dict) -> dict:
@@ -149,27 +149,27 @@ def measure(slots: Slots, args: argparse.Namespace, speed: dict, folder: Path) -
     with slots.take() as slot, Cluster(slot.lab(folder / "cluster"), fault) as cluster:
         bench = Bench(cluster, speed)
         for number in range(2):  # first logprobs, first contact of the peers
-            bench.one(-1 - number, reused=True, bare=False)
-        first = [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(args.requests)]
+            bench.request(-1 - number, reused=True, bare=False)
+        first = [bench.request(number, number % 2 == 1, number % 4 > 1) for number in range(args.requests)]
         theirs = run_aiperf(args.aiperf, bench, args.requests, cluster.log("decode"), folder / "aiperf")
         more = range(args.requests, 2 * args.requests)
-        seen = first + [bench.one(number, number % 2 == 1, number % 4 > 1) for number in more]
-    ours, bare = ([one for one in seen if one["bare"] is which] for which in (False, True))
+        seen = first + [bench.request(number, number % 2 == 1, number % 4 > 1) for number in more]
+    ours, bare = ([request for request in seen if request["bare"] is which] for which in (False, True))
     return {"kvproof": ours, "AIPerf": theirs, "bare": bare}
 
 
 def rows(setting: str, seen: dict[str, list[dict]]) -> list[dict]:
-    found = []
+    table = []
     for reused in (False, True):
-        part = {who: [one for one in entries if one["reused"] is reused] for who, entries in seen.items()}
+        part = {who: [entry for entry in entries if entry["reused"] is reused] for who, entries in seen.items()}
         for what, truths in TRUTHS.items():
-            beyond = statistics.median(one[what]["client"] - one[what]["engine"] for one in part["bare"])
+            beyond = statistics.median(entry[what]["client"] - entry[what]["engine"] for entry in part["bare"])
             for truth in truths:
                 for who in ("kvproof", "AIPerf"):
                     label = f"{setting}, {'reused' if reused else 'recomputed'}"
-                    one = fidelity.row(label, part[who], what, truth, beyond if truth == "engine" else 0.0)
-                    found += [{**one, "who": who}] if one else []
-    return found
+                    row = fidelity.row(label, part[who], what, truth, beyond if truth == "engine" else 0.0)
+                    table += [{**row, "who": who}] if row else []
+    return table
 
 
 def page(name: str, version: str, table: list[dict]) -> str:
@@ -185,10 +185,10 @@ def page(name: str, version: str, table: list[dict]) -> str:
     ]
     pairs = list(zip(table[::2], table[1::2]))
     for ours, theirs in pairs:
-        nearer = min((ours, theirs), key=lambda one: one["absolute_ms"])["who"]
+        nearer = min((ours, theirs), key=lambda row: row["absolute_ms"])["who"]
         cells = [ours["setting"], ours["what"].upper(), ours["truth"], ours["truth_ms"]]
-        for one in (ours, theirs):
-            cells += [f"{one['error_ms']:+}", one["absolute_ms"], one["per_cent"]]
+        for row in (ours, theirs):
+            cells += [f"{row['error_ms']:+}", row["absolute_ms"], row["per_cent"]]
         lines.append("| " + " | ".join(str(cell) for cell in [*cells, nearer]) + " |")
     bars = [ours["met"] for ours, _ in pairs if ours["truth"] == "socket"]
     near = sum(ours["absolute_ms"] <= theirs["absolute_ms"] for ours, theirs in pairs)
@@ -198,9 +198,9 @@ def page(name: str, version: str, table: list[dict]) -> str:
         f"nearer in {near} of {len(pairs)} rows.",
     ]
     for what in TRUTHS:
-        rows_of_it = [one for one in table if (one["what"], one["truth"]) == (what, "socket")]
-        told = {who: [one["absolute_ms"] for one in rows_of_it if one["who"] == who] for who in ("kvproof", "AIPerf")}
-        medians = ", ".join(f"{who} {statistics.median(values):.3f} ms" for who, values in told.items())
+        own = [row for row in table if (row["what"], row["truth"]) == (what, "socket")]
+        errors_of = {who: [row["absolute_ms"] for row in own if row["who"] == who] for who in ("kvproof", "AIPerf")}
+        medians = ", ".join(f"{who} {statistics.median(values):.3f} ms" for who, values in errors_of.items())
         lines += ["", f"Absolute error of {what.upper()} against `socket`, median of the rows: {medians}."]
     return "\n".join(lines) + "\n"
 

@@ -56,7 +56,7 @@ HISTOGRAMS = ("vllm:time_to_first_token_seconds", "vllm:inter_token_latency_seco
 PREFIX, NEW_TOKENS = 4 * CHUNK + prompts.SLACK_TOKENS, 32
 
 
-def told(http: HttpClient) -> dict[str, float]:
+def histograms(http: HttpClient) -> dict[str, float]:
     """Sum and count of the engine's own histograms."""
     page = http.get("/metrics").body.decode()
     lines = [line for line in page.splitlines() if line.startswith(HISTOGRAMS) and "_bucket" not in line]
@@ -76,13 +76,13 @@ class Bench:
         }
         self.material = prompts.tokenize_with_server(self.clients["holder"].http, "tiny")
 
-    def one(self, number: int, reused: bool, bare: bool) -> dict:
+    def request(self, number: int, reused: bool, bare: bool) -> dict:
         """A request to the receiver: what the client, the engine and the parameters say, in seconds."""
         pair, receiver = prompts.build(self.material, PREFIX), self.clients["receiver"]
         if reused:
             self.clients["holder"].ask("seed", pair.seed, f"fid-{number}-seed", 1)
             time.sleep(0.1)  # announced by then
-        before = told(receiver.http)
+        before = histograms(receiver.http)
         extra = {} if reused else knockout_fields()
         if bare:
             ttft_s, itl_s = bare_request(receiver.http.base, pair.reuse, extra)
@@ -91,7 +91,7 @@ class Bench:
             if request["error"] or (request["cached_tokens"] > 0) != reused:
                 sys.exit(f"request {number} went wrong: {request['error'] or request['cached_tokens']}")
             ttft_s, itl_s = request["ttft_s"], request["itl_s"]["mean"]
-        after = told(receiver.http)
+        after = histograms(receiver.http)
         gained = {name: value - before.get(name, 0.0) for name, value in after.items()}
         ttft, itl = (gained[name + "_sum"] / gained[name + "_count"] for name in HISTOGRAMS)
         least = POLL_S + self.parameters["prefill_base_s"] + pair.tokens * self.parameters["prefill_token_s"]
@@ -130,13 +130,13 @@ def measure(slots: Slots, parameters: dict[str, float], requests: int, folder: P
     with slots.take() as slot, Cluster(slot.lab(folder), {"all": {"env": env}}) as cluster:
         bench = Bench(cluster, parameters)
         for number in range(2):  # first logprobs, first contact of the peers
-            bench.one(-1 - number, reused=True, bare=False)
-        return [bench.one(number, number % 2 == 1, number % 4 > 1) for number in range(requests)]
+            bench.request(-1 - number, reused=True, bare=False)
+        return [bench.request(number, number % 2 == 1, number % 4 > 1) for number in range(requests)]
 
 
 def row(name: str, seen: list[dict], what: str, truth: str, beyond: float = 0.0) -> dict | None:
     """Median of the truth and of the error, absolute and in per cent."""
-    both = [(one[what]["client"], one[what][truth] + beyond) for one in seen if one[what][truth] is not None]
+    both = [(entry[what]["client"], entry[what][truth] + beyond) for entry in seen if entry[what][truth] is not None]
     if not both:
         return None
     errors = [client - true for client, true in both]
@@ -156,20 +156,20 @@ def row(name: str, seen: list[dict], what: str, truth: str, beyond: float = 0.0)
 
 
 def rows(name: str, seen: list[dict]) -> list[dict]:
-    found = []
+    table = []
     for reused in (False, True):
-        part = [one for one in seen if one["reused"] is reused]
-        ours, bare = ([one for one in part if one["bare"] is which] for which in (False, True))
+        part = [entry for entry in seen if entry["reused"] is reused]
+        ours, bare = ([entry for entry in part if entry["bare"] is which] for which in (False, True))
         label = f"{name}, {'reused' if reused else 'recomputed'}"
         for what in ("ttft", "itl"):
-            beyond = statistics.median(one[what]["client"] - one[what]["engine"] for one in bare)
-            found += [row(label, ours, what, "engine", beyond), row(label, ours, what, "engine")]
-            found.append(row(label, ours, what, "injected"))
-    return [one for one in found if one]
+            beyond = statistics.median(entry[what]["client"] - entry[what]["engine"] for entry in bare)
+            table += [row(label, ours, what, "engine", beyond), row(label, ours, what, "engine")]
+            table.append(row(label, ours, what, "injected"))
+    return [entry for entry in table if entry]
 
 
-def bar(one: dict) -> str:
-    return ("met" if one["met"] else "missed") if one["truth"] == "socket" else ""
+def bar(row: dict) -> str:
+    return ("met" if row["met"] else "missed") if row["truth"] == "socket" else ""
 
 
 def page(name: str, table: list[dict]) -> str:
@@ -185,10 +185,10 @@ def page(name: str, table: list[dict]) -> str:
         "| setting | figure | truth | n | truth, ms | median error, ms | absolute, ms | % | bar |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in table:
+    for row in table:
         lines.append(
-            f"| {one['setting']} | {one['what'].upper()} | {one['truth']} | {one['n']} | {one['truth_ms']} | "
-            f"{one['error_ms']:+} | {one['absolute_ms']} | {one['per_cent']} | {bar(one)} |"
+            f"| {row['setting']} | {row['what'].upper()} | {row['truth']} | {row['n']} | {row['truth_ms']} | "
+            f"{row['error_ms']:+} | {row['absolute_ms']} | {row['per_cent']} | {bar(row)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -74,13 +74,13 @@ def by_task(times: list[dict[str, Any]]) -> dict[str, list[float]]:
 def wrong(fleet: lab.Fleet, verdict: dict[str, Any]) -> list[str]:
     """What the report has otherwise than it is: a verdict, or the first finding of a planted fault."""
     faults = lab.plantable()
-    seen = {one["name"]: one["pairs"] for one in verdict["clusters"]}
+    seen = {cluster["name"]: cluster["pairs"] for cluster in verdict["clusters"]}
     found = []
     for cluster in range(fleet.clusters):
         name, slug = lab.name(cluster), fleet.planted.get(cluster)
         expected = faults[slug]["expect"] if slug else {"verdict": "pass", "first": None}
         for pair in seen.get(name) or [{"verdict": "missing", "findings": []}]:
-            first = next((one["slug"] for one in pair["findings"]), None)
+            first = next((finding["slug"] for finding in pair["findings"]), None)
             if pair["verdict"] != expected["verdict"] or expected["first"] not in (None, first):
                 found.append(f"{name} ({slug or 'healthy'}): {pair['verdict']} {first}, not {expected}")
     return found
@@ -89,7 +89,7 @@ def wrong(fleet: lab.Fleet, verdict: dict[str, Any]) -> list[str]:
 def measure(clusters: int, faults: list[str], args: argparse.Namespace) -> dict[str, Any]:
     with lab.Fleet(args.folder, clusters, lab.spread(faults, clusters), args.kex) as fleet:
         time.sleep(args.settle)
-        healthy = next(one for one in range(clusters) if one not in fleet.planted)
+        healthy = next(number for number in range(clusters) if number not in fleet.planted)
         seeds = [seed_s(healthy)]
         run = validate(fleet, args.forks)
         seeds.append(seed_s(healthy))

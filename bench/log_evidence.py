@@ -125,40 +125,42 @@ def drop(path: Path) -> None:
 def right(log: dict, request: str) -> bool:
     """Whether the evidence is what was written: the three lines of this id, and the controller's answer before them."""
     own = [event for event in log["events"] if request in event.get("id", "")]
-    told = [(event["kind"], event.get("length", event.get("need", event.get("tokens")))) for event in own]
+    lengths = [(event["kind"], event.get("length", event.get("need", event.get("tokens")))) for event in own]
     before = log["events"][log["events"].index(own[0]) - 1] if own else {}
     complete = log["ids_found"] == [request] and log["ids_missing"] == [] and before.get("kind") == "layout"
     started = any(event["kind"] == "none_hash" for event in log["head"])
-    return complete and started and told == [("responded", 512), ("looked_up", 512), ("retrieved", 512)]
+    return complete and started and lengths == [("responded", 512), ("looked_up", 512), ("retrieved", 512)]
 
 
-def one_pair(path: Path, asked: dict, program: bytes, cold: bool) -> dict:
-    request = asked["ids"][0]
+def one_pair(path: Path, question: dict, program: bytes, cold: bool) -> dict:
+    request = question["ids"][0]
     commands = {
         "program": [PYTHON, "-"],
-        "reading": [PYTHON, "-c", READ_ALONE, str(ROOT / "module_utils"), json.dumps(asked)],
+        "reading": [PYTHON, "-c", READ_ALONE, str(ROOT / "module_utils"), json.dumps(question)],
         "grep": ["grep", "-F", request, str(path)],
     }
-    found = {}
+    results = {}
     for name, command in commands.items():
         if cold:
             drop(path)
-        found[name] = timed(command, program if name == "program" else b"")
-    alone, log = json.loads(found["reading"][2]), json.loads(found["program"][2])["said"]["log"]
+        results[name] = timed(command, program if name == "program" else b"")
+    alone, log = json.loads(results["reading"][2]), json.loads(results["program"][2])["said"]["log"]
     return {
-        "program_s": round(found["program"][0], 4),
-        "program_mb": found["program"][1],
+        "program_s": round(results["program"][0], 4),
+        "program_mb": results["program"][1],
         "reading_s": round(alone["seconds"], 4),
-        "grep_s": round(found["grep"][0], 4),
-        "grep_lines": found["grep"][2].count("\n"),
+        "grep_s": round(results["grep"][0], 4),
+        "grep_lines": results["grep"][2].count("\n"),
         "bytes_read": log["bytes_read"],
         "right": right(log, request) and right(alone["log"], request),
     }
 
 
 def row(place: str, cache: str, pairs: list[dict]) -> dict:
-    middle = {key: statistics.median(one[key] for one in pairs) for key in ("program_s", "reading_s", "grep_s")}
-    times = {key: statistics.median(one["grep_s"] / one[f"{key}_s"] for one in pairs) for key in ("program", "reading")}
+    middle = {key: statistics.median(pair[key] for pair in pairs) for key in ("program_s", "reading_s", "grep_s")}
+    times = {
+        key: statistics.median(pair["grep_s"] / pair[f"{key}_s"] for pair in pairs) for key in ("program", "reading")
+    }
     return {
         "place": place,
         "cache": cache,
@@ -166,9 +168,9 @@ def row(place: str, cache: str, pairs: list[dict]) -> dict:
         **{key: round(value, 3) for key, value in middle.items()},
         "program_faster": round(times["program"], 1),
         "reading_faster": round(times["reading"], 1),
-        "mb": max(one["program_mb"] for one in pairs),
-        "read_mb": round(max(one["bytes_read"] for one in pairs) / BLOCK, 1),
-        "right": all(one["right"] and one["grep_lines"] == 3 for one in pairs),
+        "mb": max(pair["program_mb"] for pair in pairs),
+        "read_mb": round(max(pair["bytes_read"] for pair in pairs) / BLOCK, 1),
+        "right": all(pair["right"] and pair["grep_lines"] == 3 for pair in pairs),
     }
 
 
@@ -185,12 +187,12 @@ def page(name: str, gb: float, table: list[dict]) -> str:
         "| program's peak, MB | read, MB | evidence |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in table:
+    for row in table:
         lines.append(
-            f"| {one['place']} | {one['cache']} | {one['pairs']} | {one['grep_s']} | {one['program_s']} | "
-            f"{one['program_faster']} | {one['reading_s']} | {one['reading_faster']} | {one['mb']} | "
-            f"{one['read_mb']} | "
-            f"{'right' if one['right'] else 'WRONG'} |"
+            f"| {row['place']} | {row['cache']} | {row['pairs']} | {row['grep_s']} | {row['program_s']} | "
+            f"{row['program_faster']} | {row['reading_s']} | {row['reading_faster']} | {row['mb']} | "
+            f"{row['read_mb']} | "
+            f"{'right' if row['right'] else 'WRONG'} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -212,12 +214,12 @@ def main() -> None:
         path = Path(folder) / "vllm.log"
         planted = write_log(path, size)
         for place in PLACES:
-            asked = arguments(path, planted[place])
-            program = nodeprogram.build({"lmcache_log_info": asked})
+            question = arguments(path, planted[place])
+            program = nodeprogram.build({"lmcache_log_info": question})
             for cache in ("warm", "cold"):
                 if cache == "warm":
                     subprocess.run(["grep", "-c", "no such line", str(path)], stdout=subprocess.DEVNULL, check=False)
-                pairs = [one_pair(path, asked, program, cache == "cold") for _ in range(args.pairs)]
+                pairs = [one_pair(path, question, program, cache == "cold") for _ in range(args.pairs)]
                 table.append(row(place, cache, pairs))
     outcome.save(f"log_evidence-{args.name}", table, text := page(args.name, args.gb, table))
     print(text)

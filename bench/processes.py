@@ -56,8 +56,8 @@ def run(command: list[str], control_paths: Path, **how: object) -> Spent:
 
 def _watch(pid: int, control_paths: Path, peaks: list[float], masters: dict[int, float], done: threading.Event) -> None:
     while not done.wait(SAMPLE_S):
-        masters.update({one: _cpu_s(one) for one in _masters(control_paths)})
-        peaks.append(sum(_pss_mb(one) for one in {*_tree(pid), *masters}))
+        masters.update({process: _cpu_s(process) for process in _masters(control_paths)})
+        peaks.append(sum(_pss_mb(process) for process in {*_tree(pid), *masters}))
 
 
 def _pids() -> Iterator[int]:
@@ -73,13 +73,13 @@ def _stat(pid: int) -> list[str]:
 
 def _tree(top: int) -> Iterable[int]:
     parents = {pid: int(fields[1]) for pid in _pids() if (fields := _stat(pid))}
-    found = {top}
+    members = {top}
     grew = True
     while grew:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        found |= more
+        more = {pid for pid, parent in parents.items() if parent in members} - members
+        members |= more
         grew = bool(more)
-    return found
+    return members
 
 
 def _masters(control_paths: Path) -> Iterator[int]:

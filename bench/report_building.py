@@ -56,30 +56,30 @@ def documents(count: int, broken: int, one_cluster: bool) -> list[dict]:
     healthy, bad = json.dumps(evidence.pair()), [json.dumps(make()) for make in BREAKS]
     step = count / broken if broken else count + 1
     at = {int(number * step): number for number in range(broken)}
-    found = []
+    pairs = []
     for number in range(count):
         text = bad[at[number] % len(bad)] if number in at else healthy
         text = text.replace("prefill-1", f"prefill-{number}").replace("decode-1", f"decode-{number}")
         text = text.replace("127.0.0.", f"10.{number // 250}.{number % 250}.")
-        found.append(json.loads(text.replace('"demo"', '"fleet"' if one_cluster else f'"cluster-{number:03}"')))
-    return found
+        pairs.append(json.loads(text.replace('"demo"', '"fleet"' if one_cluster else f'"cluster-{number:03}"')))
+    return pairs
 
 
 def collected(verdicts: list[dict]) -> Run:
     run = Run(STARTED)
-    names = [{key: one[key] for key in ("cluster", "holder", "receiver")} for one in verdicts]
+    names = [{key: pair[key] for key in ("cluster", "holder", "receiver")} for pair in verdicts]
     run.plan({"mode": "inventory", "run_id": evidence.RUN, "pairs": names, "notes": [], "reports_dir": "reports"})
     run.verdicts(verdicts)
     return run
 
 
 def seconds(work, times: int) -> float:
-    found = []
+    times_s = []
     for _ in range(times):
         began = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        times_s.append(time.perf_counter() - began)
+    return statistics.median(times_s)
 
 
 def held(work) -> tuple[float, object]:
@@ -92,17 +92,17 @@ def held(work) -> tuple[float, object]:
 
 
 def measure(count: int, broken: int, one_cluster: bool, folder: Path) -> list[dict]:
-    given, verdicts, found = documents(count, broken, one_cluster), [], []
+    given, verdicts, table = documents(count, broken, one_cluster), [], []
 
     def step(what: str, work):
         took = seconds(work, 3)
         peak, result = held(work)
         size = len(result.encode()) if isinstance(result, str) else None
-        found.append({"what": what, "s": round(took, 3), "mb": round(peak, 1), "size_mb": size and size / 2**20})
+        table.append({"what": what, "s": round(took, 3), "mb": round(peak, 1), "size_mb": size and size / 2**20})
         return result
 
-    took = seconds(lambda: verdicts.extend(judge(one) for one in given), 1)
-    found.append({"what": JUDGING, "s": round(took, 3), "mb": None, "size_mb": None})
+    took = seconds(lambda: verdicts.extend(judge(document) for document in given), 1)
+    table.append({"what": JUDGING, "s": round(took, 3), "mb": None, "size_mb": None})
     doc = step("collect", lambda: collected(verdicts).document("complete", FINISHED, 2))
     step("verdict.json", lambda: verdict(doc))
     harmless = cleaned(doc)
@@ -110,7 +110,7 @@ def measure(count: int, broken: int, one_cluster: bool, folder: Path) -> list[di
         step(name, lambda render=render: render(harmless))
     step("console", lambda: "\n".join("".join(text for text, _ in line) for line in console.lines(doc)))
     step("write all files", lambda: files.write(folder, doc))
-    return found
+    return table
 
 
 def row(shape: str, whole: dict, half: dict) -> dict:
@@ -133,9 +133,9 @@ def page(name: str, pairs: int, broken: int, table: list[dict]) -> str:
         "| shape | step | s | growth, twice the pairs | memory on top, MB | size, MB | aim |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in table:
-        cells = [one[key] if one[key] is not None else "" for key in ("shape", "what", "s", "growth", "mb", "size_mb")]
-        lines.append("| " + " | ".join(str(cell) for cell in [*cells, "met" if one["met"] else "missed"]) + " |")
+    for row in table:
+        cells = [row[key] if row[key] is not None else "" for key in ("shape", "what", "s", "growth", "mb", "size_mb")]
+        lines.append("| " + " | ".join(str(cell) for cell in [*cells, "met" if row["met"] else "missed"]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -48,7 +48,7 @@ def follow(address: str, instance: str, wanted: int, seen) -> None:
     while True:
         connection.request("GET", "/controller/workers")
         workers = json.loads(connection.getresponse().read())["workers"]
-        if any(one["instance_id"] == instance and one["key_count"] >= wanted for one in workers):
+        if any(worker["instance_id"] == instance and worker["key_count"] >= wanted for worker in workers):
             seen.value = time.monotonic()
             return
         time.sleep(0.001)
@@ -74,7 +74,7 @@ def _seeds(cluster: Cluster, seeds: int):
     for number in range(seeds):
         workers = read_workers(controller)
         mine = instance_of(engines[0], workers)
-        before = next(one["key_count"] for one in workers if one["instance_id"] == mine)
+        before = next(worker["key_count"] for worker in workers if worker["instance_id"] == mine)
         seen = multiprocessing.Value("d", 0.0)
         follower = multiprocessing.Process(
             target=follow, args=(at["controller"], mine, before + CHUNKS, seen), daemon=True

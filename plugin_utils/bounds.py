@@ -81,7 +81,7 @@ def _descendants(of: int) -> list[int]:
             with open(f"/proc/{name}/stat", "rb") as status:
                 parent = int(status.read().rpartition(b")")[2].split()[1])
             children.setdefault(parent, []).append(int(name))
-    found = [of]
-    for pid in found:
-        found += children.get(pid, [])
-    return found[1:]
+    pids = [of]
+    for pid in pids:
+        pids += children.get(pid, [])
+    return pids[1:]

@@ -34,9 +34,9 @@ class Cluster:
         self.lab = lab
         self.fault = filled_in(fault or {}, lab.addresses, lab.dir)
         self.addresses = lab.addresses
-        told = variables(self.fault, "controller")
+        for_controller = variables(self.fault, "controller")
         at = f"http://{lab.controller.address}:{lab.controller.port}"
-        self.controller_url = told.get("kv_reuse_controller_url", at)
+        self.controller_url = for_controller.get("kv_reuse_controller_url", at)
 
     def __enter__(self) -> Cluster:
         try:

@@ -283,8 +283,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_ready(spec: dict) -> bool:
-    said = spec.get("ready_log", "")
-    return said in Path(spec["log"]).read_text(errors="replace") and all(map(answers, spec["ready_urls"]))
+    ready_line = spec.get("ready_log", "")
+    return ready_line in Path(spec["log"]).read_text(errors="replace") and all(map(answers, spec["ready_urls"]))
 
 
 def wait(specs: list[dict], seconds: float, *, until_exit: bool = False) -> None:

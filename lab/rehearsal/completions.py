@@ -97,11 +97,11 @@ def parse(body: dict[str, Any], request_id: str | None, options: EngineOptions, 
         raise parameter(f"temperature must be non-negative, got {temperature}.", "temperature", temperature)
     logprobs, of_prompt = body.get("logprobs"), body.get("prompt_logprobs")
     for name, given in (("logprobs", logprobs), ("prompt_logprobs", of_prompt)):
-        asked = vocabulary if given == -1 else given
-        if asked is not None and asked > options.max_logprobs:
+        wanted = vocabulary if given == -1 else given
+        if wanted is not None and wanted > options.max_logprobs:
             word = "sample" if name == "logprobs" else "prompt"
-            raise parameter(f"Requested {word} logprobs of {asked}, which is greater than max allowed: "
-                            f"{options.max_logprobs}", name, asked)  # fmt: skip
+            raise parameter(f"Requested {word} logprobs of {wanted}, which is greater than max allowed: "
+                            f"{options.max_logprobs}", name, wanted)  # fmt: skip
     copies = body.get("n") or 1
     return Completion(
         copies=copies, id="cmpl-" + (request_id or secrets.token_hex(8)), created=int(time.time()),

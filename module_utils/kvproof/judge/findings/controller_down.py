@@ -30,12 +30,12 @@ NOT_ASKED = (None, "unset", "no-tunnel")
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     named = [c for c in case.evidence.get("controllers") or [] if c]
     # the probe asked at its beginning, the nodes were asked after it
-    asked = [c for c in named if _http(c) not in NOT_ASKED] or case.controllers
+    consulted = [c for c in named if _http(c) not in NOT_ASKED] or case.controllers
     dials = [(side, d) for side in case.sides for d in side.node.get("dials") or [] if _to_controller(d)]
     running = any((c.get("process") or {}).get("running") for c in named)
-    if running or any(_http(c) in ANSWERS for c in asked) or any(d.get("state") == "open" for _, d in dials):
+    if running or any(_http(c) in ANSWERS for c in consulted) or any(d.get("state") == "open" for _, d in dials):
         return
-    refused = [c for c in asked if _http(c) == "refused"]
+    refused = [c for c in consulted if _http(c) == "refused"]
     gone = [c for c in named if (c.get("process") or {}).get("running") is False]
     if gone:
         yield Sighting(
@@ -45,7 +45,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             "the controller is not running",
             strength=CERTAIN if refused or dials else LIKELY,  # else it may run on another host
         )
-    elif dials and all(d.get("state") == "refused" for _, d in dials) and (refused or not asked):
+    elif dials and all(d.get("state") == "refused" for _, d in dials) and (refused or not consulted):
         yield Sighting(
             "controller",
             "something that listens at " + ", ".join(sorted({str(d.get("to")) for _, d in dials})),

@@ -213,8 +213,8 @@ def _find_run(source, want, clock):
 
 
 def _last_anchor(block, position):
-    found = [at for at in (block.rfind(anchor) for anchor in lines.START_ANCHORS) if at >= 0]
-    return position + max(found) if found else None
+    starts = [at for at in (block.rfind(anchor) for anchor in lines.START_ANCHORS) if at >= 0]
+    return position + max(starts) if starts else None
 
 
 def _last_start(source, floor, end):
@@ -223,24 +223,24 @@ def _last_start(source, floor, end):
     while position > floor:
         count = min(BLOCK, position - floor)
         position -= count
-        found = _last_anchor(source.at(position, count + 64), position)
-        if found is not None:
-            return source.line_start(max(0, found - _LEAD_BYTES))
+        start = _last_anchor(source.at(position, count + 64), position)
+        if start is not None:
+            return source.line_start(max(0, start - _LEAD_BYTES))
     return None
 
 
 def rotated(path: str) -> list[str]:
     """Rotated siblings of a log file, newest first: `log.1`, `log-20250101`, either with `.gz`."""
     folder, name = os.path.split(os.path.abspath(path))
-    found = []
+    siblings = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(name) and _ROTATED.match(entry.name[len(name) :]):
-                    found.append((entry.stat().st_mtime, entry.path))
+                    siblings.append((entry.stat().st_mtime, entry.path))
     except OSError:
         return []
-    return [item for _mtime, item in sorted(found, reverse=True)[:_MAX_SIBLINGS]]
+    return [item for _mtime, item in sorted(siblings, reverse=True)[:_MAX_SIBLINGS]]
 
 
 def _read_rotated(log, path, want, clock, deadline):

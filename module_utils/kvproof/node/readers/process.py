@@ -75,13 +75,13 @@ def _at(node, host):
 
 def _by_log(node, process):
     """Of processes that may be another engine's the one, if any, whose log has the ids of this run's own requests."""
-    found = [pid for pid in process.others[:_MAX_LOGS] if logs.ids_in_log_of(node, pid)]
-    if len(found) != 1:
+    writers = [pid for pid in process.others[:_MAX_LOGS] if logs.ids_in_log_of(node, pid)]
+    if len(writers) != 1:
         return process
-    command = commands.engine(processes.cmdline(node.proc, found[0]))
+    command = commands.engine(processes.cmdline(node.proc, writers[0]))
     port = command.port if command and command.port else node.options["port"]
     try:
-        listeners = node.listening.at([port], found[0])
+        listeners = node.listening.at([port], writers[0])
     except OSError:
         listeners = None
-    return processes.Process(found[0], "log", command, listeners, True, [], [])
+    return processes.Process(writers[0], "log", command, listeners, True, [], [])
