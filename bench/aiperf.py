@@ -96,7 +96,7 @@ class Truths(threading.Thread):
 
 
 def run_aiperf(command: str, bench: Bench, count: int, log: Path, folder: Path) -> list[dict]:
-    """AIPerf's requests in the shape of Bench.one(), in the order they were sent."""
+    """AIPerf's requests in the shape of Bench.request(), in the order they were sent."""
     folder.mkdir()
     write_requests(bench, count, folder / "requests.jsonl")
     speed = bench.parameters
