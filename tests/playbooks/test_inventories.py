@@ -38,6 +38,7 @@ def test_the_example_is_planned_with_its_vaulted_key(tmp_path):
     pairs = {one["name"]: {(pair["holder"], pair["receiver"]) for pair in one["pairs"]} for one in doc["clusters"]}
     assert pairs == {
         "tokyo": {("tokyo-prefill-1", "tokyo-decode-1"), ("tokyo-prefill-2", "tokyo-decode-1")},
+        "nagoya": {("nagoya-prefill-1", "nagoya-decode-1")},
         "osaka": {("osaka-prefill-1", "osaka-decode-1"), ("osaka-prefill-1", "osaka-decode-2")},
     }
     assert {pair["verdict"] for one in doc["clusters"] for pair in one["pairs"]} == {"inconclusive"}
