@@ -99,14 +99,14 @@ class CacheServer:
         """METRICS of now, of its counters."""
         return metrics.scrape(self._http, self._http.base + mp.METRICS, TIMEOUT_S)
 
-    def settled(self, before: dict[str, Any], limit: float = SETTLES_S) -> dict[str, float] | None:
-        """Rises since ``before``, once a lookup more is counted, or after so many seconds."""
+    def settled(self, before: dict[str, Any], counter: str, limit: float = SETTLES_S) -> dict[str, float] | None:
+        """Rises since ``before``, once this counter rose, or after so many seconds."""
         end = time.monotonic() + limit
         while True:
             window = metrics.rises(before, self.counters())
-            done = window is None or window.get(mp.LOOKUPS) or time.monotonic() >= end
+            done = window is None or window.get(counter) or time.monotonic() >= end
             time.sleep(POLL_S)
-            if done:  # what belongs to that lookup is counted beside it
+            if done:  # what belongs to it is counted beside it
                 return metrics.rises(before, self.counters())
 
     def _facts(self) -> dict[str, Any] | None:

@@ -17,14 +17,16 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..stack import mp
 from ..transport.http import RequestFailed
-from . import metrics, prompts, sizing
+from . import prompts, sizing
 from .cache_server import WHY, CacheServer, Coordinator, ServerWatch
 from .completions import REFUSED
 from .document import empty_trial
 from .engine import Engine, EngineSettings, side_by_side
 from .experiment import FEW_TOKENS, WARMUP_TOKENS, Experiment
 from .options import Settings
+from .window import Window
 
 #: Has the answer say how many tokens came from vLLM's own cache and how many from LMCache; other versions ignore it.
 STATS: dict[str, Any] = {"kv_transfer_params": {"cached_token_stats": True}}
@@ -171,11 +173,12 @@ class Multiprocess(Experiment):
 
     def _reuse(self, trial: dict[str, Any], pair: prompts.PromptPair, tokens: int) -> None:
         mine, peer = self.servers["receiver"], self.servers["holder"]
-        before = mine.counters(), peer.counters()
+        before, window = (mine.counters(), peer.counters()), Window(self.receiver)
         name = f"{trial['index']}-reuse"
         trial["reuse"] = self.ask("receiver", "reuse", pair.reuse, name, max_tokens=tokens, extra=STATS)
-        trial["window"]["receiver_server"] = mine.settled(before[0])
-        trial["window"]["holder_server_at_reuse"] = metrics.rises(before[1], peer.counters())
+        gained = mine.settled(before[0], mp.LOOKUPS)
+        served = peer.settled(before[1], mp.READ) if (gained or {}).get(mp.HIT_L2) else None
+        trial["window"].update(receiver=window.close(), receiver_server=gained, holder_server_at_reuse=served)
 
     def _knock(self, trial: dict[str, Any], pair: prompts.PromptPair, tokens: int) -> None:
         trial["knockout"], trial["knockout_how"] = self._salted("knockout", pair, tokens, trial["index"]), "salt"

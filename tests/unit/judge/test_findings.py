@@ -116,6 +116,24 @@ def without_windows(document: dict) -> dict:
     return document
 
 
+def unserved_by_the_holder() -> dict:
+    """The receiver's server had it of some peer, but the holder's read nothing meanwhile."""
+    document = mp_pair()
+    for trial in document["probe"]["trials"]:
+        trial["window"]["holder_server_at_reuse"][mp.READ] = 0.0
+    return document
+
+
+def taken_from_nowhere() -> dict:
+    """The lookup hit, and vLLM computed the whole prompt: cached_tokens says what the lookup did."""
+    document = mp_pair()
+    for trial in document["probe"]["trials"]:
+        tokens = float(trial["reuse"]["prompt_tokens"])
+        source = "vllm:prompt_tokens_by_source_total{source=local_compute}"
+        trial["window"]["receiver"] = {"vllm:prompt_tokens_total": tokens, source: tokens}
+    return document
+
+
 def masked_by_vllm() -> dict:
     document = mp_pair()
     for trial in document["probe"]["trials"]:
@@ -802,6 +820,8 @@ CASES = [
     validity("reused-locally-not-p2p", lambda: unread_log(local()), "mp: by the server's counters"),
     validity("reused-from-shared-store", from_another_adapter, "mp: another L2 adapter"),
     validity("reuse-unattributed", lambda: unread_log(without_windows(mp_pair())), "mp: neither lines nor counters"),
+    validity("reuse-unattributed", unserved_by_the_holder, "mp: the holder's server gave nothing"),
+    failure("load-failed", taken_from_nowhere, "mp: by vLLM's counters", "decode-1"),
     validity("prefix-cache-masks", masked_by_vllm, "mp: by the answer's statistics"),
     cause("p2p-disabled", lambda: facts(missed(), "holder", p2p_enabled=False), "mp", "prefill-1"),
     cause("chunk-size-differs", lambda: facts(missed(), "receiver", chunk_size=128), "mp", "decode-1"),

@@ -10,10 +10,14 @@ was the only lookup in their window.
 from __future__ import annotations
 
 from ....stack import mp
+from ... import counters
 from ...attempt import Attempt
 from ...case import Case
 
 LOCAL, LMCACHE, EXTRA = "num_vllm_cached_tokens", "num_lmcache_cached_tokens", "num_lmcache_extra_cached_tokens"
+
+BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+FROM_OUTSIDE = BY_SOURCE + "{source=external_kv_transfer}"
 
 
 def observe(case: Case) -> list[Attempt]:
@@ -78,7 +82,7 @@ def _announced(case: Case, trial: dict) -> bool | None:
 def _reused(case: Case, attempt: Attempt, trial: dict, reuse: dict) -> None:
     stats = reuse.get("kv_transfer") or {}
     attempt.cached = reuse.get("cached_tokens")
-    loaded = stats.get(EXTRA) if stats.get(EXTRA) is not None else attempt.cached
+    loaded = _loaded(trial, reuse, stats.get(EXTRA) if stats.get(EXTRA) is not None else attempt.cached)
     if stats.get(LOCAL) and not stats.get(EXTRA):  # vLLM had it, whatever the server's lookup found
         attempt.logged, attempt.computed, attempt.need, attempt.retrieved = True, int(stats[LOCAL]), 0, 0
         return
@@ -97,13 +101,23 @@ def _reused(case: Case, attempt: Attempt, trial: dict, reuse: dict) -> None:
     attempt.logged = loaded is not None
     attempt.retrieved = int(loaded) if loaded is not None else None
     attempt.hit, attempt.need = (keys[0] + keys[1], attempt.expected) if lines or window else (None, None)
-    peers = by_peers(case, window)
+    peers, given = by_peers(case, window), (trial.get("window") or {}).get("holder_server_at_reuse")
+    if given and given.get(mp.READ):
+        witness += f"; {case.holder}'s server read {int(given[mp.READ])} meanwhile"
     if not keys[1] or peers is False:
         attempt.asked = False  # its own, or a shared store's
-    elif keys[0] or peers is None:
-        attempt.asked, attempt.layouts = None, None  # some may be its own, or a shared store's
+    elif keys[0] or peers is None or (given is not None and not given.get(mp.READ)):
+        attempt.asked, attempt.layouts = None, None  # some may be its own, a shared store's, or another peer's
     else:
         attempt.asked, attempt.transfer_witness = True, witness
+
+
+def _loaded(trial: dict, reuse: dict, said: int | None) -> int | None:
+    """Tokens that were loaded: no more than vLLM, where it served this alone, took from outside.  What a request says
+    of itself was counted at the lookup."""
+    series = any(name.startswith(BY_SOURCE) for name in (trial.get("window") or {}).get("receiver") or {})
+    taken = counters.idle_delta(trial, "receiver", reuse, FROM_OUTSIDE) if series else None
+    return said if said is None or taken is None else min(int(said), int(taken))
 
 
 def by_peers(case: Case, window: dict | None) -> bool | None:
