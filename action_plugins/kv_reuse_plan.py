@@ -26,6 +26,8 @@ SERIAL = (
     "leave serial out, or run the play once for each part with --limit"
 )
 STRATEGY = "kv_reuse: this play's strategy is {}, under which every host probes all pairs: use linear for this play"
+#: kv_reuse_architecture of engines that are looked at before anything is sent: a sender has to be told its receiver.
+LOOKED_AT = ("auto", "lmcache_pd")
 LIMITS = ("min_speedup", "max_ttft_ms")
 
 
@@ -143,12 +145,12 @@ def _judging(options: dict | None) -> dict | None:
 
 
 def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:
-    """Hosts whose engine is sent something and whose architecture no variable names."""
+    """Hosts whose engine is sent something, and of which no variable says all that has to be known for it."""
     if plan["mode"] != "inventory":
         return []
     engines = dict.fromkeys(pair[role] for pair in plan["pairs"] for role in ("holder", "receiver"))
     mine = {host: options[host] for host in engines if host in options}
-    return [host for host, its in mine.items() if its["kv_reuse_nodes"] and its["kv_reuse_architecture"] == "auto"]
+    return [host for host, its in mine.items() if its["kv_reuse_nodes"] and its["kv_reuse_architecture"] in LOOKED_AT]
 
 
 def _nodes(plan: dict, others: dict[str, dict[str, list[str]]], options: dict[str, dict]) -> dict[str, list[str]]:

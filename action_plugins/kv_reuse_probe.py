@@ -26,7 +26,7 @@ from ansible.module_utils.common.parameters import remove_values
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
-from kvproof.evidence.assemble import packed, requests_of, seen
+from kvproof.evidence.assemble import packed, requests_of
 from kvproof.plan.pair import names_of
 from kvproof.probe.options import (
     RECOGNISED,
@@ -38,15 +38,17 @@ from kvproof.probe.options import (
     server_url,
 )
 from kvproof.probe.rounds import probe_rounds
-from kvproof.stack import architectures
+from kvproof.stack import architectures, disagg
 
 from plugin_utils import lifetime, reporter
 from plugin_utils.base import Action, Refused
+from plugin_utils.looks import node_seen
 from plugin_utils.ssh_login import login
 from plugin_utils.variables import RoleVariables
 
-#: ``recognised``: the variable that the hosts' lmcache_node_info was registered as, when it looked before the probe.
-PLANNED = {"plan": {"type": "json", "required": True}, "recognised": {"type": "str"}}
+#: ``recognised``, ``reached``: the variables that the hosts' lmcache_node_info was registered as, when it looked before
+#: the probe, and when it tried what the first look had found.
+PLANNED = {"plan": {"type": "json", "required": True}, "recognised": {"type": "str"}, "reached": {"type": "str"}}
 
 
 class ActionModule(Action):
@@ -57,7 +59,8 @@ class ActionModule(Action):
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if "plan" in args:
-            return PlannedProbes(self, json.loads(args["plan"]), args["recognised"], task_vars).result()
+            looks = args["recognised"], args["reached"]
+            return PlannedProbes(self, json.loads(args["plan"]), looks, task_vars).result()
         try:
             self.fill_in_logins(args, task_vars)
         except AnsibleError as exc:
@@ -77,8 +80,15 @@ class ActionModule(Action):
 class PlannedProbes:
     """The probes of all pairs of a plan (kv_reuse_plan)."""
 
-    def __init__(self, action: ActionModule, plan: dict[str, Any], recognised: str | None, task_vars: dict[str, Any]):
-        self._action, self._plan, self._recognised, self._task_vars = action, plan, recognised, task_vars
+    def __init__(
+        self,
+        action: ActionModule,
+        plan: dict[str, Any],
+        looks: tuple[str | None, str | None],
+        task_vars: dict[str, Any],
+    ):
+        self._action, self._plan, self._task_vars = action, plan, task_vars
+        self._recognised, self._reached = looks
         self._variables = RoleVariables(action, task_vars)
         self._validator = ArgumentSpecValidator(argument_spec())
         self._check_mode = action._task.check_mode
@@ -144,7 +154,7 @@ class PlannedProbes:
         hidden |= secrets(checked._no_log_values)
         if checked.error_messages:
             return None, remove_values("; ".join(checked.error_messages), hidden)
-        return checked.validated_parameters, None
+        return {**checked.validated_parameters, "disagg": self._disagg(pair)}, None
 
     def _options(self, pair: dict) -> dict:
         of_role = {role: self._variables.of(pair[role]) for role in ("holder", "receiver")}
@@ -158,7 +168,7 @@ class PlannedProbes:
             "run_id": f"{self._plan['run_id']}p{pair['number']}",
         }
         for role, its in of_role.items():
-            node = self._node(pair[role])
+            node = self._node(pair[role], self._recognised)
             options[role]["recognised"] = self._recognised_as(node, its)
             server = node.get("cache_server") or {}
             options[role]["mp_instances"] = architectures.mp_instances(node)
@@ -168,15 +178,6 @@ class PlannedProbes:
                 options.update(self._coordinator(pair[role], its, server))
         self._action.fill_in_logins(options, self._task_vars)
         return options
-
-    def _node(self, host: str) -> dict[str, Any]:
-        """NODE as far as it was read before the probe; {} where it was not, or the node's answer is odd."""
-        result = self._task_vars["hostvars"].raw_get(host).get(self._recognised) if self._recognised else None
-        try:
-            node = seen(result or {}).get("node")
-        except (AttributeError, LookupError, TypeError, ValueError):
-            node = None
-        return node if isinstance(node, dict) else {}
 
     def _recognised_as(self, node: dict, options: dict) -> dict[str, str | None]:
         """What a host's engine is, as the operator says or as it was seen; all None where nothing was."""
@@ -188,6 +189,16 @@ class PlannedProbes:
         if named:
             recognised = recognised._replace(name=named, unsure=None)
         return dict(zip(RECOGNISED, recognised))
+
+    def _disagg(self, pair: dict) -> disagg.Known:
+        """What is known of a transfer from a sender to its receiver.  No option gives it: it is seen or it is not."""
+        sender, receiver = (self._node(pair[role], self._recognised) for role in ("holder", "receiver"))
+        sender = {**sender, "dials": self._node(pair["holder"], self._reached).get("dials")}
+        return disagg.known(sender, receiver, (pair["holder"], pair["receiver"]))
+
+    def _node(self, host: str, look: str | None) -> dict[str, Any]:
+        """NODE as far as that look read it; {} where it did not, or the node's answer is odd."""
+        return node_seen(self._task_vars["hostvars"], host, look) or {}
 
     def _mp_url(self, host: str, options: dict, server: dict) -> str | None:
         """Where the probe reaches the cache server that was seen on a host."""

@@ -47,12 +47,17 @@ options:
     description:
       - What M(kvproof.cluster.kv_reuse_plan) returned as C(plan). All its pairs are probed on the controller, as many
         clusters side by side as Ansible has forks, with the variables of the role C(kv_reuse) of their hosts.
-      - Instead of all other options but O(recognised).
+      - Instead of all other options but O(recognised) and O(reached).
     type: json
   recognised:
     description:
       - With O(plan), the name under which M(kvproof.cluster.lmcache_node_info) was registered when it looked at the
         hosts, to see what their engines are before anything is sent to them.
+    type: str
+  reached:
+    description:
+      - With O(plan), the name under which it was registered when it tried the ports of
+        M(kvproof.cluster.kv_reuse_peers).
     type: str
   holder:
     description: The engine that computes and stores the KV cache (prefill node). Required without O(plan).

@@ -36,6 +36,7 @@ options:
     description:
       - Parts of RV(node) that are read, with what they need. Empty means all.
       - C([engine, config_file, effective, versions, log]) tells what runs, at less cost.
+      - C([dials]) tries O(peers) and reads nothing.
     type: list
     elements: str
     default: []
@@ -126,9 +127,9 @@ options:
         type: str
         required: true
       why:
-        description: Which of the peer's two P2P ports this is.
+        description: Which of the peer's ports this is, of P2P or of LMCache's prefill/decode transfer.
         type: str
-        choices: [peer-init, peer-lookup]
+        choices: [peer-init, peer-lookup, pd-init, pd-alloc]
         default: peer-init
   requests:
     description:
@@ -312,6 +313,13 @@ node:
       type: dict
       returned: always
       sample: {value: 127.0.0.97, resolved: [127.0.0.97], ours: true}
+    pd:
+      description: >-
+        Of a receiver of LMCache's prefill/decode transfer, whether C(pd_peer_host) is one of this node's addresses, and
+        who has the ports that it takes KV on (V(engine), V(another), V(nobody), or null where it was not seen).
+      type: dict
+      returned: always
+      sample: {host_ours: true, ports: [{use: init, port: 7300, held: engine}, {use: alloc, port: 7400, held: engine}]}
     listening:
       description: Listening sockets among the ports the configuration speaks of.
       type: list

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 
 from .. import __version__
+from ..stack.disagg import targets_of
 
 #: What a host that is no engine may be → its list in the evidence, and the schema of an entry.
 OTHERS = {
@@ -98,7 +99,8 @@ def requests_of(answers: list[dict]) -> dict[str, dict]:
             known = requests.setdefault(pair[role], {"ids": [], "since": probe["started_at"], "peers": []})
             known["ids"] += wanted_ids(probe, role)
             known["since"] = min(known["since"], probe["started_at"])
-            known["peers"] += [peer for peer in peers_listed(probe) if peer not in known["peers"]]
+            peers = peers_listed(probe) + (targets_of(probe.get("disagg_spec")) if role == "holder" else [])
+            known["peers"] += [peer for peer in peers if peer not in known["peers"]]
     return requests
 
 

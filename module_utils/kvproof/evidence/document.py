@@ -320,6 +320,12 @@ class Prompt(TypedDict, total=False):
     refused: Refusal | None
 
 
+class DisaggSpec(TypedDict, total=False):
+    receiver_host: str | None
+    receiver_init_port: list[Count | None] | None
+    receiver_alloc_port: list[Count | None] | None
+
+
 class ProbeError(Error, total=False):
     where: str | None
 
@@ -331,6 +337,7 @@ class Probe(TypedDict, total=False):
     skipped: str | None
     withheld: str | None
     architecture: str | None
+    disagg_spec: DisaggSpec | None
     started_at: float | None
     duration_s: float | None
     settings: ProbeSettings | None
@@ -474,10 +481,32 @@ class P2pHost(TypedDict, total=False):
     ours: bool | None
 
 
+class PdPort(TypedDict, total=False):
+    use: Literal["init", "alloc"] | None
+    port: Count | None
+    held: Literal["engine", "another", "nobody"] | None
+
+
+class Pd(TypedDict, total=False):
+    """Of a receiver of LMCache's prefill/decode transfer."""
+
+    host_ours: bool | None
+    ports: list[PdPort] | None
+
+
 class Dial(TypedDict, total=False):
     to: str | None
     why: (
-        Literal["peer-init", "peer-lookup", "peer-from-log", "controller-pull", "controller-reply", "controller-http"]
+        Literal[
+            "peer-init",
+            "peer-lookup",
+            "peer-from-log",
+            "pd-init",
+            "pd-alloc",
+            "controller-pull",
+            "controller-reply",
+            "controller-http",
+        ]
         | None
     )
     state: Literal["open", "refused", "timeout", "unreachable", "error"] | None
@@ -501,6 +530,7 @@ class Node(TypedDict, total=False):
     internal_api: InternalApi | None
     versions: Versions | None
     p2p_host: P2pHost | None
+    pd: Pd | None
     listening: list[Socket] | None
     dials: list[Dial] | None
     log: Log | None
@@ -554,6 +584,11 @@ def read(document: Any) -> tuple[Evidence, list[str]]:
     if fresh.get("schema") not in (None, SCHEMA):
         return cast(Evidence, {}), [f"the evidence is {fresh['schema']}; this kvproof judges {SCHEMA}"]
     return fresh, list(errors)
+
+
+def node(value: Any) -> dict[str, Any]:
+    """A fresh copy of a NODE as far as it has the promised types, {} where it is no object."""
+    return shape_of(Node).read(value, None, Errors()) or {}
 
 
 def schema() -> dict[str, Any]:

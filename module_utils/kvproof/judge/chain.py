@@ -46,7 +46,7 @@ def _with_breaks(links: list[Link], broken: dict[int, str], proven: list) -> lis
     for link in links:
         if link.number in broken:
             link.state, link.text = BROKEN, broken[link.number]
-        elif link.number in (7, 8, 9) and proven and link.state != HOLDS:
+        elif link.number in (7, 8, 9) and proven and link.state not in (HOLDS, NOT_NEEDED):
             link.state, link.text = INFERRED, "the receiver loaded this prompt's KV from the peer"
     first = next((link.number for link in links if link.state == BROKEN), None)
     if first is None:

@@ -59,6 +59,8 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     outcomes = {a.outcome for a in attempts}
     if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in occurrences):
         outcomes.add("engine-down")
+    if case.probe.get("withheld"):
+        outcomes.add("withheld")
     enough = _proven_enough(attempts)
     for item in occurrences:
         item.role = _role(item, outcomes, attempts, enough)

@@ -29,7 +29,11 @@ NODE = {
         "default": [],
         "options": {
             "to": {"type": "str", "required": True},
-            "why": {"type": "str", "choices": ["peer-init", "peer-lookup"], "default": "peer-init"},
+            "why": {
+                "type": "str",
+                "choices": ["peer-init", "peer-lookup", "pd-init", "pd-alloc"],
+                "default": "peer-init",
+            },
         },
     },
     "controller_url": {"type": "str"},

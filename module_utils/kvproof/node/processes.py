@@ -217,7 +217,7 @@ class _Search:
         """The process in the network namespace of process `place` (None: ours), whose addresses are `own`."""
         proc, unseen = self._proc, []
         try:
-            here = _at_host(self._listening.at([port], place), addresses, own)
+            here = at_host(self._listening.at([port], place), addresses, own)
         except OSError:
             here = None
             unseen.append("listening sockets")
@@ -314,7 +314,7 @@ class _Search:
         return bool(sockets_held) and not any(item.port == port for item in sockets_held)
 
 
-def _at_host(listening, addresses, own):
+def at_host(listening: list, addresses: list[str], own: list[str]) -> list:
     """The listeners a client of `addresses` meets: those, else wildcards; all where these are not ours (`own`)."""
     exact = [item for item in listening if item.address in addresses]
     if exact or not addresses:
@@ -348,6 +348,15 @@ def _started_as(proc, pid, recognise):
             return above
         above = parent(proc, above)
     return pid
+
+
+def holder(proc: str, pid: int, inodes: list[str]) -> str | None:
+    """Who has these listening sockets: "engine" where process `pid` or one that descends from it has one, "nobody"
+    without any, "another"; None where no owner could be seen."""
+    if not inodes:
+        return "nobody"
+    owners = socket_owners(proc, inodes)
+    return ("engine" if topmost(proc, sorted({pid, *owners})) == [pid] else "another") if owners else None
 
 
 def namespace(proc: str, pid: int) -> tuple[bool, bool]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..stack import disagg
 from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS, LMCACHE_PD, MP, NO_CONNECTOR, PD_ROLES, of_metrics
+from . import lmcache_pd
 from .engine import Engine, EngineSettings
 from .experiment import Experiment
 from .inprocess_p2p import InProcessP2P
@@ -18,7 +20,7 @@ from .mp import Multiprocess
 from .options import Settings
 
 #: Architecture → the experiment that probes it.
-EXPERIMENTS = {INPROCESS_P2P: InProcessP2P, MP: Multiprocess}
+EXPERIMENTS = {INPROCESS_P2P: InProcessP2P, MP: Multiprocess, LMCACHE_PD: lmcache_pd.LmcachePd}
 SAY = "kv_reuse_architecture can say what it is"
 
 
@@ -28,16 +30,18 @@ def run(
     """PROBE of the experiment that is right for this pair, or of greetings alone; raises as Experiment does."""
     name = architecture(holder)
     experiment = EXPERIMENTS.get(name, Experiment)(settings, holder, receiver, controller_url)
-    return {**experiment.run(withheld(holder, receiver), unbearable), "architecture": name}
+    return {**experiment.run(withheld(holder, receiver, settings), unbearable), "architecture": name}
 
 
-def withheld(holder: EngineSettings, receiver: EngineSettings) -> str | None:
+def withheld(holder: EngineSettings, receiver: EngineSettings, settings: Settings) -> str | None:
     """Why no prompt may be sent to this pair; None where one may, as far as its nodes show.
 
     An engine whose node was not read, or showed nothing, is taken for one of the in-process P2P.
     """
-    harm = _harm(holder) or _harm(receiver)
     names = [architecture(side) for side in (holder, receiver)]
+    if names == [LMCACHE_PD, LMCACHE_PD]:
+        return _doubt(settings)
+    harm = _harm(holder) or _harm(receiver)
     if harm:
         return harm
     if names[0] != names[1]:
@@ -47,10 +51,23 @@ def withheld(holder: EngineSettings, receiver: EngineSettings) -> str | None:
     )
 
 
+def _doubt(settings: Settings) -> str | None:
+    """Why a sender may not be sent prompts for its receiver."""
+    transfer = settings.disagg
+    if transfer.withheld or not transfer.spec:
+        return transfer.withheld or disagg.NOTHING.withheld
+    if lmcache_pd.most_chunks(settings) < 1:
+        return (
+            f"the buffers of both hold {transfer.chunks or 0} chunks, too few for {settings.trials} trials that may "
+            "take half of them: raise pd_buffer_size, or lower kv_reuse_trials"
+        )
+    return None
+
+
 def _harm(side: EngineSettings) -> str | None:
     recognised, what = side.recognised or {}, architecture(side)
     role = recognised.get("kv_role") or ""
-    if (what, role) in KILLERS and what not in EXPERIMENTS:
+    if (what, role) in KILLERS:
         return f"{side.name} runs {in_words(what)} as {role}: {KILLERS[what, role]}"
     if recognised.get("unsure") and role == PD_ROLES["sender"]:
         return f"{side.name} is a {role}, and {recognised['unsure']}: {KILLERS[LMCACHE_PD, role]} where it is; {SAY}"
@@ -71,7 +88,7 @@ def in_words(name: str) -> str:
 def unbearable(engine: Engine) -> str | None:
     """Why an engine whose node showed nothing may not be sent a prompt, by its own metrics; None where one may."""
     recognised, name = engine.settings.recognised or {}, engine.settings.name
-    if recognised.get("connector") or recognised.get("architecture"):
+    if recognised.get("connector") or recognised.get("architecture") == LMCACHE_PD:
         return None
     page = engine.scrape()
     if page["state"] != "ok":
@@ -81,6 +98,8 @@ def unbearable(engine: Engine) -> str | None:
         return (
             f"by its metrics {name} runs {in_words(seen.name)} as {seen.role}: {KILLERS[seen.name, seen.role]}; {SAY}"
         )
+    if recognised.get("architecture"):  # the operator says what it is
+        return None
     if seen.name:
         return f"by its metrics {name} runs {in_words(seen.name)}, which this experiment is not made for; {SAY}"
     return f"{name}: {seen.unsure}, and {KILLERS[LMCACHE_PD, PD_ROLES['sender']]}; {SAY}" if seen.unsure else None

@@ -33,6 +33,7 @@ def empty_probe(
         "skipped": skipped,
         "withheld": None,
         "architecture": None,
+        "disagg_spec": settings.disagg.spec,
         "started_at": round(time.time(), 6),
         "duration_s": 0.0,
         "settings": shown,

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..stack import mp
+from ..stack.disagg import NOTHING, Known
 from ..stack.settings import LOOPBACK, WILDCARDS
 from ..transport.http import check_url
 from ..transport.ssh_route import SshSettings, words
@@ -56,6 +57,7 @@ class Settings:
     controller_ssh: Any = None  # ssh_route.SshSettings: reach the controller through this host
     coordinator_url: str | None = None  # the multiprocess mode's
     coordinator_ssh: Any = None
+    disagg: Known = NOTHING
 
 
 #: The options of the experiment: name → field of Settings.

@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+from ..stack import disagg
 from ..transport.http import REQUESTS_IMPORT_ERROR, check_url
 from . import choice, options
 from .document import empty_probe
@@ -25,10 +27,11 @@ class MissingLibrary(Exception):
 def probe(params: dict, check_mode: bool = False) -> dict:
     """The ``probe`` of a pair (docs/evidence.md); nothing is sent in check mode.
 
-    params: values of options.argument_spec().  Raises ValueError with one sentence for bad input, and MissingLibrary.
+    params: values of options.argument_spec(), and "disagg", a disagg.Known, where nodes were looked at.
+    Raises ValueError with one sentence for bad input, and MissingLibrary.
     """
     _need_libraries(params)
-    settings = options.settings(params)
+    settings = replace(options.settings(params), disagg=params.get("disagg", disagg.NOTHING))
     holder, receiver = (options.engine(role, params[role]) for role in ("holder", "receiver"))
     url = params["controller_url"]
     controller_url = check_url(url, "controller_url") if url else None

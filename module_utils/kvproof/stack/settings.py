@@ -21,7 +21,8 @@ LMCACHE_KEYS = frozenset(
     lmcache_instance_id controller_pull_url controller_reply_url lmcache_worker_ports lmcache_worker_ids
     lmcache_worker_heartbeat_delay_time lmcache_worker_heartbeat_time enable_pd pd_role pd_buffer_size
     pd_buffer_device pd_peer_host pd_peer_init_port pd_peer_alloc_port pd_peer_query_port pd_proxy_host
-    pd_proxy_port pd_backend_mode pd_bidirectional enable_async_loading lookup_timeout_ms min_retrieve_tokens
+    pd_proxy_port pd_backend_mode pd_bidirectional pd_skip_proxy_notification
+    enable_async_loading lookup_timeout_ms min_retrieve_tokens
     lookup_server_worker_ids hit_miss_ratio enable_scheduler_bypass_lookup external_lookup_client
     blocking_timeout_secs pin_timeout_sec enable_kv_events enable_chunk_statistics gds_path maru_path
     storage_plugins remote_storage_plugins internal_api_server_enabled internal_api_server_host

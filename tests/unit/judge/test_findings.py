@@ -50,6 +50,7 @@ from mp_documents import (
     started_with,
     unread_log,
 )
+from pd_documents import in_doubt, pd_pair, pushes_lost, too_small
 
 MISSED, LOST = ("missed",) * 3, ("timed-out",) * 3
 HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
@@ -792,6 +793,19 @@ CASES = [
     failure("load-failed", failed_in_the_load, "and the requests fail", RECEIVER),
     validity("outcome-unread", lambda: untold(no_log(pair(), "receiver"))),
     warned("partial-reuse", partial, "partial-reuse"),
+    # LMCache's prefill/decode transfer
+    cause("pd-role-wrong", lambda: in_doubt("two senders"), host=RECEIVER),
+    cause("pd-role-wrong", lambda: in_doubt("two receivers"), "two receivers", HOLDER),
+    cause("pd-backend-failed", lambda: in_doubt("degraded"), host=HOLDER),
+    cause("pd-backend-failed", lambda: in_doubt("no backend"), "no PD backend", RECEIVER),
+    cause("pd-ranks-differ", lambda: in_doubt("ranks differ"), host=RECEIVER),
+    cause("pd-port-not-held", lambda: in_doubt("init port closed"), host=RECEIVER),
+    cause("pd-port-not-held", lambda: in_doubt("alloc port another's"), "another process has it", RECEIVER),
+    cause("pd-port-unreachable", lambda: in_doubt("alloc port refuses"), host=RECEIVER),
+    warned("pd-port-unreachable", lambda: dial(pd_pair(), "holder", "pd-init", "timeout")),
+    cause("pd-receiver-restarted", lambda: pushes_lost("NIXL_ERR_REMOTE_DISCONNECT"), host=HOLDER),
+    cause("pd-transfer-failed", lambda: pushes_lost("Failed to send objects to remote peer"), host=HOLDER),
+    cause("pd-buffer-small", too_small, host=RECEIVER),
     # link 12 and 13
     failure("output-differs", lambda: damaged(0.9, 0.8, 0.7), host=RECEIVER),
     failure("output-differs", lambda: without_logprobs(OTHER_WORDS), "by the answers, without log-probabilities"),
@@ -916,6 +930,13 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "transfer-too-slow",
         "coordinator-down",
         "coordinator-differs",
+        "pd-role-wrong",
+        "pd-backend-failed",
+        "pd-ranks-differ",
+        "pd-port-not-held",
+        "pd-receiver-restarted",
+        "pd-transfer-failed",
+        "pd-buffer-small",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause" and f.look}
@@ -932,7 +953,7 @@ def test_texts_of_a_finding(finding):
         assert text.strip() == text != ""
     known = {f.slug for f in all_findings()}
     assert set(finding.covers) <= known
-    assert finding.explains <= {"missed", "timed-out", "slow", "load-failed", "engine-down"}
+    assert finding.explains <= {"missed", "timed-out", "slow", "load-failed", "engine-down", "withheld"}
 
 
 def test_a_log_that_both_engines_may_write_to_does_not_prove_one_engine():

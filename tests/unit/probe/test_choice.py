@@ -29,7 +29,7 @@ MOONCAKE = known(None, connector="MooncakeConnector")
         (
             known("lmcache_pd", "kv_producer"),
             known("lmcache_pd", "kv_consumer"),
-            "p runs LMCache's prefill/decode transfer",
+            "a sender dies of a completion whose receiver it is not told",
         ),
         (known("inprocess_p2p"), known("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
         (known("inprocess_p2p"), known("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
@@ -44,7 +44,7 @@ MOONCAKE = known(None, connector="MooncakeConnector")
     ],
 )
 def test_a_pair_is_sent_prompts_only_where_they_are_made_for_both(holder, receiver, reason):
-    seen = choice.withheld(side("p", holder), side("d", receiver))
+    seen = choice.withheld(side("p", holder), side("d", receiver), Settings("k0000"))
     assert seen is None if reason is None else reason in seen
 
 
@@ -66,7 +66,7 @@ def completions(cluster: FakeCluster) -> int:
 
 def test_engines_that_could_die_are_greeted_and_sent_nothing(cluster):
     document = probe(cluster, known("lmcache_pd", "kv_producer"), known("lmcache_pd", "kv_consumer"))
-    assert "a completion without disagg_spec" in document["withheld"]
+    assert "a sender dies of a completion" in document["withheld"]
     assert (document["trials"], document["warmup"], completions(cluster)) == ([], [], 0)
     assert document["engines"]["holder"]["model"] == "fake"
     assert document["architecture"] == "lmcache_pd"

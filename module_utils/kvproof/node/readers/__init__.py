@@ -26,6 +26,7 @@ READERS = {
     "uid": host.uid,
     "addresses": network.addresses,
     "p2p_host": network.p2p_host,
+    "pd": network.pd,
     "listening": network.listening,
     "dials": network.dials,
 }

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 
-from .. import config, sockets
+from ...stack import disagg
+from .. import config, processes, sockets
 from ..context import Node
 
 
@@ -27,6 +28,25 @@ def p2p_host(node: Node) -> dict:
     return {"value": value, "resolved": resolved or [], "ours": ours}
 
 
+def pd(node: Node) -> dict | None:
+    """NODE.pd: the ports that a receiver of LMCache's prefill/decode transfer takes KV on, and who has them."""
+    settings, own = node.settings, node["addresses"]
+    host = settings.get("pd_peer_host")
+    if node.pid is None or not disagg.is_receiver(settings) or not isinstance(host, str):
+        return None
+    resolved, ports = sockets.resolve(host) or [], []
+    for use, (setting, _field) in disagg.PORTS.items():
+        for port in disagg.ports_of(settings.get(setting)):
+            try:
+                listeners = processes.at_host(node.listening.at([port], node.pid), resolved, own)
+                held = processes.holder(node.proc, node.pid, [listener.inode for listener in listeners])
+            except OSError:
+                held = None
+            ports.append({"use": use, "port": port, "held": held})
+    ours = any(sockets.is_ours(address, own) for address in resolved) if resolved and own else None
+    return {"host_ours": ours, "ports": ports}
+
+
 def listening(node: Node) -> list[dict]:
     """Those of the ports that the engine and its LMCache should have."""
     return node.listening.listed([node.options["port"], *config.p2p_ports(node.settings)], node.pid)
@@ -35,6 +55,8 @@ def listening(node: Node) -> list[dict]:
 def dials(node: Node) -> list[dict]:
     """Everything whose reachability this node's part in P2P depends on."""
     targets = [(peer["to"], peer["why"]) for peer in node.options["peers"]]
+    if node.options["only"] == ["dials"]:  # of what was given alone: nothing else is read
+        return sockets.dial_all(targets, node.options["dial_timeout"])
     for event in node["log"]["events"]:  # whom the controller named, and whom the engine met
         targets.append((event.get("peer") if event["kind"] == "layout" else None, "peer-from-log"))
         targets.append((event["lookup"] if event["kind"] == "peer_connected" else None, "peer-from-log"))
