@@ -141,7 +141,7 @@ def _judging(options: dict | None) -> dict | None:
     if options is None:
         return None
     limits = {name: options[f"kv_reuse_{name}"] for name in LIMITS if options[f"kv_reuse_{name}"] > 0}
-    return {"limits": limits, "waive": waivers.plain(options["kv_reuse_waive"])}
+    return {"limits": limits, "source": options["kv_reuse_source"], "waive": waivers.plain(options["kv_reuse_waive"])}
 
 
 def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:

@@ -90,7 +90,7 @@ class ActionModule(ControllerAction):
         documents, verdicts = [], []
         for pair in pairs:
             try:
-                evidence = self._evidence(pair, answers, judging["limits"])
+                evidence = self._evidence(pair, answers, judging)
                 if self._plan["bundle"]:
                     evidence = bundle.scrubbed(evidence, secrets)
                 verdict = judge(evidence, counting)
@@ -105,7 +105,7 @@ class ActionModule(ControllerAction):
             judged["source"] = {"evidence": documents, "waive": judging["waive"], "on": today.isoformat()}
         return judged
 
-    def _evidence(self, pair: dict, answers: dict[tuple, dict], limits: dict[str, float]) -> dict:
+    def _evidence(self, pair: dict, answers: dict[tuple, dict], judging: dict) -> dict:
         """The evidence document of a pair, of plain JSON types."""
         evidence = pair_evidence(
             pair,
@@ -117,7 +117,8 @@ class ActionModule(ControllerAction):
                 for role, hosts_of in self._plan["others"].items()
                 for name in hosts_of.get(pair["cluster"], [])
             ],
-            limits=limits,
+            limits=judging["limits"],
+            source=judging["source"],
         )
         return json.loads(packed(evidence))
 

@@ -219,6 +219,13 @@ options:
     type: list
     elements: int
     default: []
+  source:
+    description:
+      - From where KV may come. With V(any), all seeds are sent first, O(wait) passes in full, and metrics are read
+        before anything is reused, so that the judge can tell which engine computed what.
+    type: str
+    choices: [p2p, any]
+    default: p2p
   wait_for_flush:
     description: Whether to wait until LMCache has flushed its counters (up to 11 s) before the last metrics are read.
     type: bool

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROLES = {"holder": "prefill", "receiver": "decode"}
 #: the experiment's settings, which are the playbook's variables without kv_reuse_
-SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths")
+SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths", "source")
 #: everything is loaded before the privileges go: another user may not read the tree
 _AS_NOBODY = """
 import json, os, sys
@@ -51,7 +51,7 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
         nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
     others = [("controller", "controller-1", {"controller": controller.gather(url=url)})]
     pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others)
+    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others, source=settings.get("source"))
     return json.loads(json.dumps(document, default=str))
 
 

@@ -528,6 +528,25 @@ def untold(document: dict) -> dict:
     return document
 
 
+def anywhere(document: dict) -> dict:
+    """KV may come from anywhere, and the pages of metrics, one of them between seeds and reuses, count every token."""
+    probe, asked = document["probe"], dict.fromkeys(ROLES, 0.0)
+    document["source"] = "any"
+    for trial in probe["trials"]:
+        trial["seed"]["sent_at"] = 1795487060.5
+        for name in ("seed", "reuse", "knockout", "repeat"):
+            if trial[name]:
+                asked[trial[name]["engine"]] += trial[name]["prompt_tokens"]
+    asked["receiver"] += sum(probe[name]["prompt_tokens"] for name in ("never_seen", "recompute"))
+    for role in ROLES:
+        pages = probe["engines"][role]["metrics"]
+        pages["seeded"] = {**pages["before"], "at": 1795487061.0, "values": dict(pages["before"]["values"])}
+        counted = {"before": 0.0, "seeded": asked[role] if role == "holder" else 0.0, "after": asked[role]}
+        for when, tokens in counted.items():
+            pages[when]["values"]["vllm:prompt_tokens_total"] = 2154.0 + tokens
+    return document
+
+
 def not_announced(document: dict) -> dict:
     for trial in document["probe"]["trials"]:
         trial["visible"] = {"how": "key_count", "reached": False, "waited_s": 5.0, "limit_s": 5.0}

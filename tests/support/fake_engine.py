@@ -98,6 +98,7 @@ class FakeEngine(Server):
         self.chunks = set()
         self.served = 0
         self.hits = 0
+        self.prompt_tokens = 0
         self.lose = 0  # lookups that run into the time-out
         self.lose_s = 0.8
         self.cached_details = True
@@ -122,6 +123,7 @@ class FakeEngine(Server):
             200,
             "# TYPE vllm:request_success_total counter\n"
             f'vllm:request_success_total{{model_name="fake"}} {self.served}\n'
+            f'vllm:prompt_tokens_total{{model_name="fake"}} {self.prompt_tokens}\n'
             f'vllm:external_prefix_cache_hits_total{{model_name="fake"}} {self.hits}\n'
             'vllm:num_requests_kv_fetch_by_stage{stage="waiting"} 0\n',
             "text/plain",
@@ -154,6 +156,7 @@ class FakeEngine(Server):
             hit = 0
         self.served += 1
         self.hits += hit
+        self.prompt_tokens += len(ids)
         identity = "cmpl-" + handler.headers["X-Request-Id"]
         if self.log:
             with open(self.log, "a", encoding="utf-8") as log:

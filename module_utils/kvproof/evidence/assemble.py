@@ -29,13 +29,15 @@ def pair_evidence(
     others: list[tuple],
     *,
     limits: dict | None = None,
+    source: str | None = None,
 ) -> dict:
     """``kvproof.evidence/1`` of one pair.
 
     nodes: "holder" and "receiver" → the registered result of the node task (``node`` or ``log`` in it, or
     ``unreachable``), an empty dict where it did not run.  others: (a key of OTHERS, inventory name, registered result)
     of the cluster's hosts that are no engines.
-    limits: "min_speedup" and "max_ttft_ms" that the operator set, None where not.
+    limits: "min_speedup" and "max_ttft_ms" that the operator set, None where not.  source: "p2p" or "any", from where
+    KV may come; None is "p2p".
     """
     return {
         "schema": "kvproof.evidence/1",
@@ -45,6 +47,7 @@ def pair_evidence(
         "architecture": (probe or {}).get("architecture"),
         "pair": {"holder": pair["holder"], "receiver": pair["receiver"]},
         "limits": limits,
+        "source": source,
         "probe": probe,
         "nodes": {role: node_of(nodes[role]) for role in ("holder", "receiver")},
         **{

@@ -125,6 +125,7 @@ class Metrics(TypedDict, total=False):
 
 class MetricsPages(TypedDict, total=False):
     before: Metrics | None
+    seeded: Metrics | None
     after: Metrics | None
 
 
@@ -564,6 +565,7 @@ class Evidence(TypedDict, total=False):
     architecture: str | None
     pair: Required[PairNames | None]
     limits: Limits | None
+    source: Literal["p2p", "any"] | None
     probe: Required[Probe | None]
     nodes: Required[Nodes | None]
     controllers: Required[list[Controller] | None]

@@ -44,6 +44,7 @@ class Attempt:
     lost_answer: bool = False
     disturbed: bool = False  # a request of this run ran into the time-out: a plain miss beside it proves nothing
     transfer_witness: str | None = None  # who saw the transfer, where the chain's own words do not fit
+    way: str | None = None  # set where KV may come from anywhere and is proven to be another engine's (apart.py)
     control_hits: dict[str, int | None] = field(default_factory=dict)
 
     @property
@@ -92,6 +93,8 @@ class Attempt:
             return "masked"
         if self.loaded is None:
             return "timed-out" if self.timed_out else "unknown"
+        if self.loaded > 0 and self.way:
+            return "proven"
         if self.loaded > 0:
             return {True: "proven", False: "local", None: "unattributed"}[self.from_peer]
         if self.timed_out or self.lost_answer:

@@ -32,6 +32,7 @@ class Case:
         for side in self.sides:
             side.servers_elsewhere = [server for server in evidence.get("cache_servers") or [] if server]
         self.architecture = evidence.get("architecture") or "inprocess_p2p"
+        self.source = evidence.get("source") or "p2p"  # from where KV may come: "p2p" or "any"
         self.trouble: list[str] = []  # checks that could not be made, one sentence each
 
     @property

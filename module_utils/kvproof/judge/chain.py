@@ -8,6 +8,7 @@ upstream; the witnesses of 8 and 9 locate a break and never create one.
 
 from __future__ import annotations
 
+from .apart import why_not_counted
 from .attempt import Attempt
 from .case import Case
 from .dialects import dialect_of
@@ -26,23 +27,40 @@ def build(case: Case, attempts: list[Attempt], broken_links: dict[int, str], inv
     """
     dialect = dialect_of(case)
     proven = [a for a in attempts if a.outcome == "proven"]
-    example = proven[0] if proven else next((a for a in attempts if a.outcome not in ("error", "unsent")), None)
+    by_peer = [a for a in proven if not a.way]
+    example = (
+        (by_peer or proven)[0] if proven else next((a for a in attempts if a.outcome not in ("error", "unsent")), None)
+    )
     links = [
         _reachable(case),
         _engine(case),
-        dialect.cache_layer(case, proven),
+        dialect.cache_layer(case, by_peer),
         dialect.alike(case, proven),
-        dialect.registered(case, proven),
+        dialect.registered(case, by_peer),
         _valid(case, attempts, invalid),
     ]
     nothing = [Link(n, UNKNOWN, "nothing was sent") for n in range(7, 12)]
     links += _outcomes(case, example, attempts) if example else nothing
     links += [_right(case, attempts), _worth(case, attempts)]
-    return _with_breaks(links, broken_links, proven)
+    if proven and not by_peer:
+        _by_any_way(case, links, proven[0])
+    return _with_breaks(links, broken_links, by_peer)
+
+
+def _by_any_way(case: Case, links: list[Link], attempt: Attempt) -> None:
+    """What KV of the holder at the receiver tells where nobody saw it come from the peer."""
+    for link in links:
+        if link.number == 7 and link.state != HOLDS:
+            link.state, link.text = INFERRED, f"{case.receiver} loaded what {case.holder} alone had computed"
+        elif link.number in (3, 5, 8, 9) and link.state != HOLDS:
+            link.state, link.text = NOT_NEEDED, "KV may come from anywhere (kv_reuse_source: any)"
+        elif link.number == 10 and link.state != HOLDS:
+            link.state, link.text = INFERRED, f"it reached {case.receiver}: {attempt.way}"
 
 
 def _with_breaks(links: list[Link], broken: dict[int, str], proven: list) -> list[Link]:
-    """Marks what the findings broke, infers upstream from a proven reuse, and drops what was never reached."""
+    """Marks what the findings broke, infers upstream from a reuse proven to be the peer's, and drops what was never
+    reached."""
     for link in links:
         if link.number in broken:
             link.state, link.text = BROKEN, broken[link.number]
@@ -95,7 +113,11 @@ def _valid(case: Case, attempts: list[Attempt], invalid: str | None) -> Link:
     parts = [f"{missed} knock-outs"] * bool(missed) + ["the never-seen control"] * (never == 0)
     common = case.trials[0].get("prefix_tokens")
     shorter = f" ({case.prompt['shortened']})" if case.prompt.get("shortened") else ""
-    return Link(6, HOLDS, f"{' and '.join(parts)} show no hit; {tokens(common)} in common{shorter}, new to both")
+    text = f"{' and '.join(parts)} show no hit; {tokens(common)} in common{shorter}, new to both"
+    if any(a.way for a in attempts):
+        witness = "the receiver's log" if why_not_counted(case) else "prompt tokens counted"
+        text += f"; the seeds went to {case.holder} alone by {witness}"
+    return Link(6, HOLDS, text)
 
 
 def _outcomes(case: Case, attempt: Attempt, attempts: list[Attempt]) -> list[Link]:

@@ -15,6 +15,7 @@ EXTERNAL_HITS = "vllm:external_prefix_cache_hits_total"  # tokens found by a con
 EXTERNAL_QUERIES = "vllm:external_prefix_cache_queries_total"
 UNFINISHED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 FINISHED = "vllm:request_success_total"
+STARTED = "process_start_time_seconds"  # not on pages of several processes (PROMETHEUS_MULTIPROC_DIR)
 #: Shown to the reader under these names; no counter decides a link.
 KNOWN_TO_OPERATORS = {
     "num_hit_tokens": "lmcache:num_hit_tokens_total",
@@ -36,13 +37,25 @@ def operator_counters(case: Case) -> dict[str, dict]:
 
 def counter_delta(side: Side, name: str) -> float | None:
     """Rise of a counter over the probe; None when a page lacks it, or it fell (the engine was restarted)."""
-    pages = side.engine.get("metrics") or {}
-    before, after = (pages.get(when) or {} for when in ("before", "after"))
-    first, last = ((page.get("values") or {}).get(name) for page in (before, after))
-    if last is None or (first is None and before.get("state") != "ok"):
+    return page_rise(side, name, "before", "after")
+
+
+def page_rise(side: Side, name: str, earlier: str, later: str) -> float | None:
+    """Rise of a counter from one metrics page to another, as counter_delta()."""
+    first, last = page_value(side, earlier, name), page_value(side, later, name)
+    if last is None or (first is None and _page(side, earlier).get("state") != "ok"):
         return None
     rise = last - (first or 0.0)
     return rise if rise >= 0 else None
+
+
+def page_value(side: Side, when: str, name: str) -> float | None:
+    """A series of the page "before", "seeded" or "after"; None where it has none."""
+    return (_page(side, when).get("values") or {}).get(name)
+
+
+def _page(side: Side, when: str) -> dict:
+    return (side.engine.get("metrics") or {}).get(when) or {}
 
 
 def foreign_requests(case: Case, side: Side) -> float | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..evidence import document as evidence
 from ..stack.architectures import ARCHITECTURES
-from . import chain, counters
+from . import apart, chain, counters
 from .attempt import REUSED, Attempt
 from .case import Case
 from .dialects import dialect_of
@@ -54,7 +54,9 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     if case.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         case.trouble.append(f"kvproof cannot judge the architecture {case.architecture!r}; it knows {known}")
-    attempts = dialect_of(case).observe(case)
+    dialect = dialect_of(case)
+    attempts = dialect.observe(case)
+    apart.credit(case, attempts, [dialect.unseen_by_receiver(case, trial) for trial in case.trials])
     occurrences = _look(case, attempts)
     outcomes = {a.outcome for a in attempts}
     if any(item.finding.slug in ("engine-unreachable", "engine-errors") for item in occurrences):
@@ -64,6 +66,8 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
     enough = _proven_enough(attempts)
     for item in occurrences:
         item.role = _role(item, outcomes, attempts, enough)
+        if item.finding.slug in apart.OF_P2P and apart.bypasses_p2p(case):
+            item.role = "note"
     shown = _uncovered(occurrences)
     verdict = _verdict(shown, enough)
     broken: dict[int, str] = {}

@@ -166,6 +166,23 @@ class Experiment:
             since=self.ended if since is None else since,
         )
 
+    def settle(self) -> None:
+        """Gives a store that nobody sees its full time after a seed."""
+        time.sleep(max(0.0, min(self.ended + self.settings.wait_s - time.monotonic(), self.deadline.left())))
+
+    def seeded(self) -> None:
+        """Reads the metrics that tell what the seeds alone made each engine compute; twice, since behind a router each
+        page may be another engine's."""
+        self.settle()
+        for _ in range(2):
+            before = [engine.document["metrics"].get("seeded") for engine in (self.holder, self.receiver)]
+            side_by_side(*self._scrapes("seeded"))
+        for engine, first in zip((self.holder, self.receiver), before):
+            page = engine.document["metrics"]["seeded"]
+            if first and first["values"] != page["values"]:
+                text = "two pages in a row do not agree: others use the engine, or a router answers"
+                page.update(state="error", values={}, error={"kind": "stream", "status": None, "text": text})
+
     def gave_up(self) -> bool:
         """After a request that hung or found nobody, or two failed trials in a row, nothing more can be learned."""
         trials = self.probe["trials"][-2:]

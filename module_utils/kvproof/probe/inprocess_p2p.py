@@ -77,13 +77,18 @@ class InProcessP2P(Experiment):
     def trials(self) -> None:
         """The trials; one that looks lost to a lookup time-out is made again with a fresh prompt."""
         ahead = []
-        if not self.watch.sees:  # no witness: all seeds first, so that one wait serves them all
+        anywhere = self.settings.source == "any"
+        if anywhere or not self.watch.sees:  # no witness: all seeds first, so that one wait serves them all
             ahead = [self._seed(index, 0) for index in range(self.settings.trials)]
+        if anywhere:
+            self.seeded()
         for index in range(self.settings.trials):
             for attempt in range(self.settings.extra_attempts + 1):
                 if self.deadline.passed():
                     raise self.holder.http.deadline_error()
                 begun = ahead[index] if ahead and attempt == 0 else self._seed(index, attempt)
+                if anywhere and attempt:
+                    self.settle()
                 trial = self._trial(begun)
                 if self.gave_up():
                     return
@@ -110,6 +115,7 @@ class InProcessP2P(Experiment):
         name = str(index) if attempt == 0 else f"{index}.{attempt}"
         tokens = self.settings.max_tokens if (index, attempt) == (0, 0) else FEW_TOKENS
         seed = self.ask("holder", "seed", pair.seed, f"{name}-seed", max_tokens=tokens)
+        anywhere = self.settings.source == "any" and self.watch.sees and not seed["error"]
         return {
             "index": index,
             "attempt": attempt,
@@ -119,6 +125,7 @@ class InProcessP2P(Experiment):
             "seed": seed,
             "max_tokens": tokens,
             "ended": self.ended,
+            "visible": self.wait_for(mark, seed, pair) if anywhere else None,
         }
 
     def _trial(self, begun: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +138,7 @@ class InProcessP2P(Experiment):
         self.probe["trials"].append(trial)
         if seed["error"]:
             return trial
-        trial["visible"] = self.wait_for(begun["mark"], seed, pair, begun["ended"])
+        trial["visible"] = begun["visible"] or self.wait_for(begun["mark"], seed, pair, begun["ended"])
         if knockout_first:
             self._knock(trial, begun)
         self._reuse(trial, begun)

@@ -26,6 +26,7 @@ except ImportError as exc:  # reported by the module with missing_required_lib
 
 # Without _total: vLLM and LMCache expose counters with it, some exporters between do not.
 WANTED = (
+    "process_start_time_seconds",
     "vllm:external_prefix_cache_queries",
     "vllm:external_prefix_cache_hits",
     "vllm:prefix_cache_queries",

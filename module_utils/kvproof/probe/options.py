@@ -54,6 +54,7 @@ class Settings:
     shares: int = _option("int", 1, least=1, role=False)  # pairs of the run that share an engine
     lengths: tuple[int, ...] = _option("list", [], elements="int")
     wait_for_flush: bool = _option("bool", False)
+    source: str = _option("str", "p2p", choices=["p2p", "any"])
     controller_ssh: Any = None  # ssh_route.SshSettings: reach the controller through this host
     coordinator_url: str | None = None  # the multiprocess mode's
     coordinator_ssh: Any = None

@@ -16,6 +16,7 @@ from documents import (
     ROLES,
     WORDS,
     add_head,
+    anywhere,
     controller,
     count,
     dial,
@@ -180,6 +181,13 @@ def stray_server(document: dict) -> dict:
     options = {"kv-transfer-config": {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}}
     put(document, "nodes.holder.engine.options", options)
     return put(document, "nodes.holder.cache_server", {"wanted": None, "process": {"running": True, "pid": 77}})
+
+
+def started(document: dict, *times: float) -> dict:
+    """When the processes of both engines started, by their metrics."""
+    for role, at in zip(ROLES, times):
+        document["probe"]["engines"][role]["metrics"]["after"]["values"]["process_start_time_seconds"] = at
+    return document
 
 
 def hung(role: str) -> dict:
@@ -743,6 +751,12 @@ CASES = [
     validity("reused-locally-not-p2p", lambda: pair(*("local",) * 3)),
     validity("reuse-unattributed", lambda: no_log(pair()), "no log of either"),
     validity("reuse-unattributed", lambda: no_nodes(pair()), "seed mode without logs"),
+    validity("other-engine-unproven", lambda: put(no_nodes(pair()), "source", "any"), "nothing was counted"),
+    validity(
+        "same-engine-answers",
+        lambda: started(no_nodes(anywhere(pair())), 1795480000.25, 1795480000.25),
+        "one process behind both URLs",
+    ),
     validity("control-hit", lambda: put(pair(), "nodes.receiver.log.events[6].hit", HIT), "a knock-out that hit"),
     validity(
         "control-hit",

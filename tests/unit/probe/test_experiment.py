@@ -95,6 +95,34 @@ def test_the_window_of_the_metrics_holds_the_trials_and_controls_and_not_the_war
         assert served[1] - served[0] == requests
 
 
+def test_with_any_source_all_seeds_are_made_and_counted_before_anything_is_reused(cluster):
+    probe = run(cluster, settings={"source": "any", "wait_s": 0.3})
+    ends = [trial["seed"]["sent_at"] + trial["seed"]["total_s"] for trial in probe["trials"]]
+    pages = {side: probe["engines"][side]["metrics"] for side in ("holder", "receiver")}
+    assert max(ends) + 0.25 < pages["holder"]["seeded"]["at"] < min(t["reuse"]["sent_at"] for t in probe["trials"])
+    counted = {
+        side: [read[when]["values"]["vllm:prompt_tokens_total"] for when in ("before", "seeded", "after")]
+        for side, read in pages.items()
+    }
+    seeds = sum(trial["seed"]["prompt_tokens"] for trial in probe["trials"])
+    assert counted["holder"][1] - counted["holder"][0] == seeds
+    assert counted["holder"][2] == counted["holder"][1]
+    assert counted["receiver"][1] == counted["receiver"][0] < counted["receiver"][2]
+    assert [trial["visible"]["how"] for trial in probe["trials"]] == ["key_count"] * 3
+    assert "seeded" not in run(cluster)["engines"]["holder"]["metrics"]
+
+
+def test_metrics_that_are_another_engines_each_time_are_none(cluster):
+    def page(handler, _payload):
+        cluster.decode.prompt_tokens += 1
+        cluster.decode.metrics(handler, None)
+
+    cluster.decode.on["/metrics"] = page
+    probe = run(cluster, settings={"source": "any", "wait_s": 0.0})
+    assert probe["engines"]["receiver"]["metrics"]["seeded"]["state"] == "error"
+    assert probe["engines"]["holder"]["metrics"]["seeded"]["state"] == "ok"
+
+
 def test_plain_misses_are_not_tried_again(cluster):
     cluster.p2p = False
     probe = run(cluster)

@@ -34,6 +34,8 @@ class Dialect:
     cache_layer, alike, registered: links 3 to 5 from the case and its proven attempts.
     announced, found: links 8 and 9 from the case and the attempt that the chain shows.
     stored: link 7 likewise, where it is not the log of the holder's engine that shows it.
+    unseen_by_receiver: whether the receiver's log shows a trial's reuse and that its seed never got there; where KV may
+        come from anywhere (apart.py).
     transfers: how long storing, moving and loading KV took (the verdict's timing.moved); None where not measured.
     """
 
@@ -45,6 +47,7 @@ class Dialect:
     announced: Callable[[Case, Attempt], Link]
     found: Callable[[Case, Attempt], Link]
     stored: Callable[[Case, Attempt], Link] = _stored
+    unseen_by_receiver: Callable[[Case, dict], bool] = lambda case, trial: False
     transfers: Callable[[Case, list[Attempt]], dict | None] = lambda case, attempts: None
 
 

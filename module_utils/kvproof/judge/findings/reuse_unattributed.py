@@ -16,7 +16,8 @@ FINDING = Finding(
     ),
     evidence="cached_tokens or external hits without the logs of holder or receiver.",
     remedy=(
-        "Let kvproof read the engines' logs: kv_reuse_log, PREFILL_LOG_FILE and DECODE_LOG_FILE, or kv_reuse_become."
+        "Let kvproof read the engines' logs: kv_reuse_log, PREFILL_LOG_FILE and DECODE_LOG_FILE, or kv_reuse_become. "
+        "Where any way is right as long as another engine made the KV, set kv_reuse_source: any."
     ),
     source="kvproof",
     covers=("reuse-absent",),

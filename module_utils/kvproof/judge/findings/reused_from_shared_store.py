@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ...stack.mp import P2P_ADAPTER
+from ..apart import shared_store
 from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
@@ -20,7 +20,7 @@ FINDING = Finding(
         "remote or disk store in the configuration."
     ),
     remedy=(
-        "If the shared store is what you want, P2P need not be proven; to test P2P, probe a "
+        "If the shared store is what you want, set kv_reuse_source: any; to test P2P, probe a "
         "cluster (or an hour) without remote_url and shared disk."
     ),
     source="LMCache 0.5.6, order of backends",
@@ -38,15 +38,3 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             f"{local[0].loaded} tokens loaded, {store} configured, {case.holder} was not asked",
             "the shared store answered first",
         )
-
-
-def shared_store(side):
-    """Name of a store that other nodes may fill: "remote_url", "local_disk", a cache server's L2 adapter; or None."""
-    adapters = [kind for kind in side.server.get("l2_adapters") or [] if kind and kind != P2P_ADAPTER]
-    if adapters:
-        return adapters[0]
-    for key in ("remote_url", "local_disk"):
-        setting = side.setting(key)
-        if setting and setting.value:
-            return key
-    return None

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..apart import one_process
 from . import Attempt, Case, Finding, Sighting, Sightings
 
 FINDING = Finding(
@@ -14,13 +15,17 @@ FINDING = Finding(
         "The seed was sent to the holder and served by the receiver: a router stands before the engines, or both "
         "URLs lead to one engine. What was reused had never been on another engine."
     ),
-    evidence="The seed's request id in the receiver's log, and not in the holder's, which was read.",
+    evidence=(
+        "The seed's request id in the receiver's log, and not in the holder's, which was read; or one process behind "
+        "both URLs, by its start, its id, or the seeds' tokens on both metrics pages."
+    ),
     remedy="Give kv_reuse_url of each engine its own address, past any router or load balancer.",
     source="kvproof",
     voids=True,
     covers=(
         "reuse-absent",
         "reuse-unattributed",
+        "other-engine-unproven",
         "reused-locally-not-p2p",
         "nothing-stored",
         "not-announced",
@@ -31,7 +36,10 @@ FINDING = Finding(
 
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
-    if not case.holder.log_readable:
+    one = None if any(a.outcome == "proven" for a in attempts) else one_process(case)
+    if one:
+        yield Sighting(case.holder.name, f"another engine than {case.receiver}", one, "both URLs lead to one engine")
+    if one or not case.holder.log_readable:
         return  # both engines may write to the one log that was read
     seeds = [case.ids(trial.get("seed")) for trial in case.trials]
     astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]

@@ -13,5 +13,6 @@ DIALECT = Dialect(
     registered=conditions.registered,
     announced=conditions.announced,
     found=conditions.found,
+    unseen_by_receiver=observe.unseen_by_receiver,
     transfers=transfers.measured,
 )

@@ -45,6 +45,20 @@ def never_seen_hit(case: Case) -> int | None:
     return _control_hit(case, case.probe.get("never_seen"))
 
 
+def unseen_by_receiver(case: Case, trial: dict) -> bool:
+    """The holder's log has the seed and the receiver's has the reuse, both are whole, and no lookup there can be the
+    seed's: none has its id, and no other client's prompt is as long."""
+    seed, reuse = trial.get("seed") or {}, trial.get("reuse") or {}
+    holder, receiver, run = case.holder, case.receiver, case.probe.get("run_id")
+    whole = all(side.log_readable and side.log.get("truncated") is False for side in case.sides)
+    if not whole or not run or seed.get("prompt_tokens") is None:
+        return False
+    here = holder.events_of(case.ids(seed), "stored", *LOOKUP) and receiver.events_of(case.ids(reuse), *LOOKUP)
+    astray = receiver.events_of(case.ids(seed)) or holder.events_of(case.ids(reuse), "stored", *LOOKUP)
+    others = [e for e in receiver.events if e.get("kind") in LOOKUP and run not in (e.get("id") or "")]
+    return bool(here) and not astray and all(e.get("total") not in (None, seed["prompt_tokens"]) for e in others)
+
+
 def _attempt(scene: _Scene, trial: dict) -> Attempt:
     case = scene.case
     seed, reuse = trial.get("seed") or {}, trial.get("reuse")
