@@ -34,11 +34,8 @@ def shared_store(side: Side) -> str | None:
     """A store that other nodes may fill: one of STORES, or a cache server's L2 adapter.  None without one, or where the
     configuration was not seen."""
     adapters = [kind for kind in side.server.get("l2_adapters") or [] if kind and kind != P2P_ADAPTER]
-    return (
-        adapters[0]
-        if adapters
-        else next((key for key in STORES if (setting := side.setting(key)) and setting.value), None)
-    )
+    keys = (key for key in STORES if (setting := side.setting(key)) and setting.value)
+    return next(iter((*adapters, *keys)), None)
 
 
 def bypasses_p2p(case: Case) -> bool:
