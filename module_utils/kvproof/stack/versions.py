@@ -33,7 +33,7 @@ TABLE = (
         """
         looked_up stored retrieved responded layout peer_connected transfer_finished memory_pressure none_hash
         hash_algorithm config config_file config_key_unknown registering worker_failed initialized p2p_listening
-        pd_p2p_conflict unsupported_channel config_refused
+        pd_p2p_conflict unsupported_channel
         """,
     ),
     Row(
@@ -44,10 +44,17 @@ TABLE = (
         """
         below_min_retrieve peer_asked peer_error peer_get_failed peer_socket_error retry_exhausted ensure_peer_failed
         handler_crashed receiver_unknown lookup_timed_out controller_lookup_failed unhealthy lookup_server_error
-        backend_created register_failed controller_timed_out init_failed degraded
+        backend_created register_failed controller_timed_out init_failed degraded server_stored
         """,
     ),
-    Row("line", LMCACHE, "0.4.7", None, "prefetched"),
+    Row(
+        "line",
+        LMCACHE,
+        "0.4.7",
+        None,
+        "config_refused prefetched coordinator_lost coordinator_met server_back server_lost",
+    ),
+    Row("line", LMCACHE, "0.5.0", None, "mp_adapter"),
     Row("line", VLLM, None, None, "engine_started agent_mismatch"),
     Row(
         "series",
@@ -58,6 +65,7 @@ TABLE = (
         vllm:external_prefix_cache_queries vllm:external_prefix_cache_hits vllm:prefix_cache_queries
         vllm:prefix_cache_hits vllm:prompt_tokens vllm:prompt_tokens_by_source vllm:prompt_tokens_cached
         vllm:request_success vllm:nixl_xfer_time_seconds vllm:nixl_num_failed_transfers vllm:nixl_num_kv_expired_reqs
+        vllm:nixl_bytes_transferred vllm:nixl_num_failed_notifications vllm:request_prefill_kv_computed_tokens
         vllm:num_requests_running vllm:num_requests_waiting vllm:time_to_first_token_seconds
         """,
     ),
@@ -94,6 +102,8 @@ TABLE = (
         """
         lmcache_mp_lookup_requested_tokens=lmcache_mp.lookup_requested
         lmcache_mp_l2_load_completed_requests=lmcache_mp.l2_load_completed
+        lmcache_mp_l1_write_chunks=lmcache_mp.l1_write lmcache_mp_l1_read_chunks=lmcache_mp.l1_read
+        lmcache_mp_l1_evicted_chunks=lmcache_mp.l1_evicted
         """,
     ),
     Row(
@@ -103,11 +113,11 @@ TABLE = (
         None,
         """
         vllm:lmcache_mp_lookup_duration_seconds lmcache_mp_lookup_hit_l1_tokens=lmcache_mp.lookup_hit_l1
-        lmcache_mp_lookup_hit_l2_tokens=lmcache_mp.lookup_hit_l2
+        lmcache_mp_lookup_hit_l2_tokens=lmcache_mp.lookup_hit_l2 lmcache_mp_lookups_requests=lmcache_mp.lookups
         """,
     ),
     # of the engine's internal API, the in-process controller, the multiprocess server and its coordinator
-    Row("endpoint", LMCACHE, None, None, "/conf /meta /lmc_version /lookup"),
+    Row("endpoint", LMCACHE, None, None, "/conf /meta /lmc_version /version /lookup"),
     Row("endpoint", LMCACHE, "0.3.15", None, "/backends /controller/workers"),
     Row("endpoint", LMCACHE, "0.4.7", None, "/healthcheck /status /instances /healthz"),
     Row("endpoint", LMCACHE, "0.5.6", None, "/config /config/adapters /directory/lookup /directory/stats"),

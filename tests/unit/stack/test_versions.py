@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kvproof.stack import versions
+from kvproof.stack import mp, versions
 from kvproof.stack.settings import DEFAULTS
 from kvproof.stack.versions import FORMER_DEFAULTS, LMCACHE, READ, TABLE, VLLM
 
@@ -71,6 +71,13 @@ def test_release_numbers(text, numbers):
 )
 def test_releases_beyond_those_that_were_read(product, version, answer):
     assert versions.unread(product, version) == answer
+
+
+def test_where_the_multiprocess_server_is_looked_for_is_its_default():
+    defaults = {option: values[-1] for option, values in RECORD["defaults"].items()}
+    assert defaults["--http-port"] == mp.SERVER_HTTP_PORT
+    assert defaults["--port"] == mp.SERVER_PORT
+    assert defaults["--http-host"] == mp.SERVER_HTTP_HOST
 
 
 def test_since():
