@@ -12,11 +12,12 @@ import json
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import plan, ssh, supervise
+from . import lmcache_pd, plan, ssh, supervise
 from .fault import Fault, filled_in, variables
 from .lab import Lab
 
@@ -121,6 +122,17 @@ class Cluster:
     def restart_edited(self) -> None:
         self.restart(edited=True)
 
+    def hand_over_and_restart(self) -> None:
+        """Once a prompt went from LMCache's sender to its receiver, so that the one has met the other."""
+        for node, words in zip(self.lab.nodes, ({"kv_transfer_params": lmcache_pd.spec(self.lab, self.fault)}, {})):
+            body = {"model": self.lab.model_name, "prompt": list(range(300, 340)), "max_tokens": 1, **words}
+            headers = {"Content-Type": "application/json"}
+            url = f"http://{node.address}:{node.port}/v1/completions"
+            request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as reply:
+                reply.read()
+        self.restart()
+
     def edit_config(self) -> None:
         """On disk: no running engine reads it again."""
         edited = self.lab.named(self.fault["edit"]["role"])
@@ -155,6 +167,7 @@ AFTER_START: dict[str, Callable[[Cluster], None]] = {
     "stop": Cluster.stop_members,
     "restart": Cluster.restart,
     "restart_edited": Cluster.restart_edited,
+    "hand_over_and_restart": Cluster.hand_over_and_restart,
     "edit_config": Cluster.edit_config,
     "traffic": Cluster.traffic,
     "cut_log": Cluster.cut_log,

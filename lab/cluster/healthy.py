@@ -12,7 +12,7 @@ from .lab import Controller, Node
 
 INIT_PORT, LOOKUP_PORT = 8200, 8201  # of the first rank
 PORTS_BETWEEN_RANKS = 10
-PD_INIT_PORT, PD_ALLOC_PORT, PD_PROXY_PORT = 7300, 7400, 7500
+PD_INIT_PORT, PD_PROXY_PORT = 7300, 7500
 PD_BUFFER = 256 << 20  # bytes
 
 
@@ -62,7 +62,8 @@ def pd_settings(node: Node, proxy: str, *, chunk_size: int = 256) -> dict[str, A
         role["pd_skip_proxy_notification"] = True
     else:
         role = {"pd_role": "receiver", "pd_peer_host": node.address}
-        role |= {"pd_peer_init_port": PD_INIT_PORT, "pd_peer_alloc_port": PD_ALLOC_PORT}
+        # the alloc port binds every address
+        role |= {"pd_peer_init_port": PD_INIT_PORT, "pd_peer_alloc_port": node.lmcache_worker_port}
     return {
         "chunk_size": chunk_size,
         "local_cpu": False,

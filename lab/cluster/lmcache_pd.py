@@ -21,11 +21,26 @@ def processes(lab: Lab, fault: Fault, edited: bool) -> list[dict[str, Any]]:
     return [_engine(lab, fault, node, edited) for node in lab.nodes]
 
 
+def spec(lab: Lab, fault: Fault) -> dict[str, Any]:
+    """kv_transfer_params by which the prefill engine hands a prompt to the decode engine."""
+    node = next(node for node in lab.nodes if node.role == "decode")
+    own = engine.settings(healthy.pd_settings(node, lab.controller.address), fault, node, False)
+    return {
+        "ret_first_tok": True,
+        "disagg_spec": {
+            "req_id": "lab",
+            "receiver_host": own["pd_peer_host"],
+            "receiver_init_port": [own["pd_peer_init_port"]],
+            "receiver_alloc_port": [own["pd_peer_alloc_port"]],
+        },
+    }
+
+
 def _engine(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
     own = CONNECTORS[node.role]
     ports = healthy.internal_ports(node)
     if node.role == "decode":
-        ports += [f"{node.address}:{healthy.PD_INIT_PORT}", f"{node.address}:{healthy.PD_ALLOC_PORT}"]
+        ports += [f"{node.address}:{healthy.PD_INIT_PORT}", f"0.0.0.0:{node.lmcache_worker_port}"]
     usual = healthy.pd_settings(node, lab.controller.address, chunk_size=lab.chunk_size)
     return engine.spec(
         lab,

@@ -108,7 +108,7 @@ class CacheRank:
     async def _start_pd(self) -> None:
         """The PD backend is the only one."""
         log = self._log
-        cause = PDBackend.trouble(self.config, self.chunk_bytes)
+        cause = PDBackend.trouble(self.config, self.rank, self.chunk_bytes)
         if cause is None:
             log.say("pd_pool", layers=self.shape.layers, chunk_size=self.config["chunk_size"], heads=self.heads,
                     head_size=self.shape.head_size, dtype=f"torch.{self.options.kv_dtype}",

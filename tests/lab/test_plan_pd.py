@@ -57,14 +57,14 @@ def test_a_sender_and_a_receiver_are_started_so():
     both = {"enable_pd": True, "enable_async_loading": False, "local_cpu": False, "pd_buffer_size": 268435456}
     assert sender.items() >= {**both, "pd_role": "sender", "pd_proxy_host": "127.0.0.5"}.items()
     assert receiver.items() >= {**both, "pd_role": "receiver", "pd_peer_host": "127.0.0.97"}.items()
-    assert (receiver["pd_peer_init_port"], receiver["pd_peer_alloc_port"]) == (7300, 7400)
+    assert (receiver["pd_peer_init_port"], receiver["pd_peer_alloc_port"]) == (7300, 8501)
     assert connector(made["prefill-1"]) == {
         "kv_connector": "LMCacheConnectorV1",
         "kv_role": "kv_producer",
         "kv_connector_extra_config": {"discard_partial_chunks": False, "lmcache_rpc_port": "producer1"},
         "kv_connector_module_path": "kvproof_lab.connector",
     }
-    assert made["decode-1"]["ports"][-2:] == ["127.0.0.97:7300", "127.0.0.97:7400"]
+    assert made["decode-1"]["ports"][-2:] == ["127.0.0.97:7300", "0.0.0.0:8501"]
 
 
 def test_a_fault_changes_the_connector_the_settings_and_the_environment():
@@ -72,6 +72,6 @@ def test_a_fault_changes_the_connector_the_settings_and_the_environment():
     assert "VLLM_NIXL_SIDE_CHANNEL_HOST" not in made["prefill-1"]["env"]
     assert "--kv-transfer-config" not in made["decode-1"]["argv"]
     fault = {"edit": {"role": "decode", "key": "pd_peer_alloc_port", "value": 7500}}
-    for edited, port in ((False, 7400), (True, 7500)):
+    for edited, port in ((False, 8501), (True, 7500)):
         made = specs("lmcache_pd", fault, edited=edited)
         assert yaml.safe_load(made["decode-1"]["files"][0]["content"])["pd_peer_alloc_port"] == port

@@ -191,7 +191,7 @@ def pd(slots, tmp_path):
 
 def spec(cluster, **changed) -> dict:
     usual = {"req_id": "r", "receiver_host": cluster.addresses["decode"], "receiver_init_port": [7300],
-             "receiver_alloc_port": [7400]}  # fmt: skip
+             "receiver_alloc_port": [cluster.lab.nodes[1].lmcache_worker_port]}  # fmt: skip
     return {"ret_first_tok": True, "disagg_spec": {**usual, **changed}}
 
 
@@ -236,9 +236,9 @@ def test_a_receiver_dies_of_half_a_disagg_spec_and_of_no_other_request(pd):
 
 
 def test_a_wrong_alloc_port_poisons_the_sender_for_that_receiver(pd):
-    for port in (7999, 7400):
+    for changed in ({"receiver_alloc_port": [7999]}, {}):
         tokens = prompt()
-        sent(pd, tokens, receiver_alloc_port=[port])
+        sent(pd, tokens, **changed)
         assert cached(ask(pd, "decode", tokens)) == 0
     assert len(re.findall(r"Stored 738 out of total 738", pd.log("prefill").read_text())) == 2
 
@@ -250,9 +250,25 @@ def test_a_wrong_init_port_wedges_the_sender(pd):
     assert requests.get(f"http://{pd.addresses['prefill']}:8000/health", timeout=5).status_code == 200
 
 
+RESTARTED = {"after_start": "restart", "who": "decode"}
+
+
+def test_a_receiver_that_was_restarted_is_lost_to_a_sender_that_had_met_it(slots, tmp_path):
+    with slots.take() as slot, Cluster(slot.lab(tmp_path / "lab", "lmcache_pd")) as cluster:
+        sent(cluster, prompt())
+        cluster.fault = RESTARTED
+        cluster.restart()
+        tokens = prompt()
+        sent(cluster, tokens)
+        assert cached(ask(cluster, "decode", tokens)) == 0
+        log = cluster.log("prefill").read_text()
+        for said in ("Async transfer task failed: NIXL_ERR_REMOTE_DISCONNECT", "[ABORT] req=r _abort_request starting"):
+            assert said in log
+
+
 def test_a_buffer_that_is_too_small_and_a_backend_that_is_not_made(slots, tmp_path):
     fault = {"decode": {"lmcache": {"pd_buffer_size": 5 << 20}}, "prefill": {"lmcache": {
-        "pd_skip_proxy_notification": False, "pd_proxy_host": None}}}  # fmt: skip
+        "pd_proxy_host": None}}}  # fmt: skip
     with slots.take() as slot, Cluster(slot.lab(tmp_path / "small", "lmcache_pd"), {"decode": fault["decode"]}) as one:
         tokens = prompt()
         sent(one, tokens)

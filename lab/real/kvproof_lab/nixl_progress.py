@@ -2,7 +2,7 @@
 # Copyright: the kvproof authors
 """NIXL's UCX progress thread spins one core per engine, which starves two engines on two cores.
 
-poll   the agent is made without that thread; a Python thread drives progress every 2 ms
+poll   the agent is made without that thread; a Python thread drives progress every millisecond
 idle   the thread stays, at the lowest scheduling class
 stock  nothing is changed
 """
@@ -13,7 +13,7 @@ import os
 import threading
 import time
 
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.001
 
 
 def install(mode: str) -> None:

@@ -45,14 +45,16 @@ class PDBackend:
         self.kind = "PDBackendAsync" if config["pd_backend_mode"] == "async" else "PDBackend"
         self._total = config["pd_buffer_size"] // chunk_bytes
         self._name = f"sender-pid{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._allocators: dict[str, Client] = {}  # of the receivers that were met, by host and init port
+        self._agent = str(uuid.uuid4())
+        # of the receivers that were met, by host and init port, with their agents of that time
+        self._allocators: dict[str, tuple[Client, str]] = {}
         self._connecting = asyncio.Lock()
         self._sending: set[asyncio.Task] = set()
         self._chunks: dict[str, array] = {}
         self._servers = [Server(self._serve_init), Server(self._serve_alloc)] if self.role == "receiver" else []
 
     @staticmethod
-    def trouble(config: LMCacheConfig, chunk_bytes: int) -> str | None:
+    def trouble(config: LMCacheConfig, rank: int, chunk_bytes: int) -> str | None:
         """Why the backend cannot be made: the last line of the traceback."""
         role = config["pd_role"]
         if role not in ("sender", "receiver", "both"):
@@ -62,10 +64,12 @@ class PDBackend:
                     f"({chunk_bytes}), resulting in an aligned buffer of size 0. Please increase pd_buffer_size to be "
                     f"at least {chunk_bytes}.")  # fmt: skip
         wanted = ["pd_peer_host", "pd_peer_init_port", "pd_peer_alloc_port"]
-        if role == "sender":
-            wanted = [] if config["pd_skip_proxy_notification"] else ["pd_proxy_host", "pd_proxy_port"]
+        if role == "sender":  # also where it notifies no proxy
+            wanted = ["pd_proxy_host", "pd_proxy_port"]
         if any(config[key] is None for key in wanted):
             return "AssertionError"
+        if role == "receiver" and rank >= min(len(config["pd_peer_init_port"]), len(config["pd_peer_alloc_port"])):
+            return "IndexError: list index out of range"
         return "ValueError: Invalid PD role." if role == "both" else None
 
     async def start(self) -> None:
@@ -88,7 +92,7 @@ class PDBackend:
     async def close(self) -> None:
         for task in self._sending:
             task.cancel()
-        for client in self._allocators.values():
+        for client, _agent in self._allocators.values():
             client.close()
         for server in self._servers:
             await server.close()
@@ -109,10 +113,12 @@ class PDBackend:
     async def _serve_init(self, message: dict[str, Any], _blob: bytes) -> Message:
         what, line = INIT_STEPS[message["kind"]]
         self._log.say("init_request", what=what, line=line)
-        return {}, b""
+        return {"agent": self._agent}, b""
 
     async def _serve_alloc(self, message: dict[str, Any], blob: bytes) -> Message:
         keys = message["keys"]
+        if message["agent"] != self._agent:
+            return {"gone": True}, b""
         if len(keys) > self._total:
             size = self._total * self._chunk_bytes
             error = TOO_SMALL.format(id=message["req_id"], chunks=len(keys), total=self._total, size=size)
@@ -120,10 +126,13 @@ class PDBackend:
             return {"failed": True}, b""
         while len(self._chunks) + len(keys) > self._total:  # pd_allocation_timeout_sec is infinite
             await asyncio.sleep(0.05)
+        # handed out from now on, whatever has arrived by then
+        self._chunks |= {text: array("Q", bytes(KV_BYTES * length)) for text, length in zip(keys, message["lengths"])}
         await self._pace.take(self._pace.transfer(len(keys) * self._chunk_bytes))
         at = 0
         for text, length in zip(keys, message["lengths"]):
-            self._chunks[text] = array("Q", blob[at : at + length * KV_BYTES])
+            if text in self._chunks:
+                self._chunks[text] = array("Q", blob[at : at + length * KV_BYTES])
             at += length * KV_BYTES
         return {"failed": False}, b""
 
@@ -143,29 +152,36 @@ class PDBackend:
             self._log.say("pd_put_failed", error=error)
             raise PutFailed(f"AttributeError: {error}")
         init, alloc = spec["receiver_init_port"][self._rank], spec["receiver_alloc_port"][self._rank]
-        allocator = await asyncio.wait_for(self._connected(spec["receiver_host"], init, alloc), EXECUTE_LIMIT_S)
-        task = asyncio.create_task(self._send(allocator, chunks, spec["req_id"]))
+        receiver = await asyncio.wait_for(self._connected(spec["receiver_host"], init, alloc), EXECUTE_LIMIT_S)
+        task = asyncio.create_task(self._send(*receiver, chunks, spec["req_id"]))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _connected(self, host: str, init_port: int, alloc_port: int) -> Client:
+    async def _connected(self, host: str, init_port: int, alloc_port: int) -> tuple[Client, str]:
+        """A receiver's allocator and its agent: those of the first time, whatever became of it since."""
         async with self._connecting:
             receiver = f"{host}{init_port}"
             if receiver not in self._allocators:
                 client = Client(f"{host}:{init_port}")
                 try:
                     for kind in INIT_STEPS:
-                        await client.ask({"kind": kind, "local_id": self._name})
+                        answer, _ = await client.ask({"kind": kind, "local_id": self._name})
                 finally:
                     client.close()
                 await self._pace.take(self._pace.of.handshake_s)
-                self._allocators[receiver] = Client(f"{host}:{alloc_port}")
+                self._allocators[receiver] = Client(f"{host}:{alloc_port}"), answer["agent"]
             return self._allocators[receiver]
 
-    async def _send(self, allocator: Client, chunks: Sequence[tuple[Key, array]], request_id: str) -> None:
+    async def _send(self, allocator: Client, agent: str, chunks: Sequence[tuple[Key, array]],
+                    request_id: str) -> None:  # fmt: skip
         keys = [key.text for key, _chunk in chunks]
         message = {"keys": keys, "lengths": [len(chunk) for _key, chunk in chunks], "req_id": request_id,
-                   "sender": self._name}  # fmt: skip
+                   "sender": self._name, "agent": agent}  # fmt: skip
         answer, _ = await allocator.ask(message, b"".join(chunk.tobytes() for _key, chunk in chunks))
-        if answer["failed"]:
+        if answer.get("gone"):
+            self._log.say("pd_transfer_failed")
+        elif answer["failed"]:
             self._log.say("pd_remote_allocation_failed", key=keys[0])
+        else:
+            return
+        self._log.say("pd_abort", id=request_id)

@@ -153,6 +153,8 @@ class NixlConnector(KVConnector):
         return {"engine_id": self.engine_id, "hash": self._hash, "agent": place, "block_size": self._block}, b""
 
     async def _serve_read(self, message: dict[str, Any], _blob: bytes) -> Message:
+        if self._leases:
+            self._step()  # an engine that has blocks to keep is never idle
         blocks = [self._contents.get(block, array("Q")) for block in message["blocks"]]
         whole = [block + array("Q", bytes(KV_BYTES * (self._block - len(block)))) for block in blocks]
         await self._host.pace.take(self._host.pace.transfer(len(whole) * self._block_bytes))
