@@ -14,7 +14,8 @@ import requests
 IDS = list(range(300, 330))  # words in either vocabulary
 COMPLETIONS = "/v1/completions"
 #: objects whose keys are data, not shape
-OPEN = {"top_logprobs", "prompt_logprobs", "layout_info", "error_codes", "env"}
+OPEN = {"top_logprobs", "prompt_logprobs", "layout_info", "error_codes", "env",
+        "non_cuda_context_meta", "l1_keys_by_instance"}  # fmt: skip
 
 
 @dataclass
