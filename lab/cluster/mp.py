@@ -2,7 +2,8 @@
 # Copyright: the kvproof authors
 """LMCache's multiprocess (MP) mode: a coordinator, a cache server on each node, and engines that leave their KV to it.
 
-What binds an address binds its node's own, so all nodes use LMCache's usual ports.
+Each process is a unit of its own: a server that is started with other options leaves the engines up.  Its engine has to
+notice that it was away, or it would not register again, and hang.  What binds an address binds its node's own, so all nodes use LMCache's usual ports.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from .fault import Fault, applied, changes
 from .lab import BASE_ENVIRONMENT, Lab, Node
 
 SERVER_PORT, HTTP_PORT, PROMETHEUS_PORT, P2P_PORT = 5555, 8080, 9090, 8200
-HEARTBEAT_S = 2
+HEARTBEAT_S = 2  # of a server
+ENGINE_HEARTBEAT_S = 5.0
+AWAY_S = 2 * ENGINE_HEARTBEAT_S + 1.0  # an engine has noticed, and peers have forgotten, a server that was away so long
+ENGINE_REGISTERED = "Registered non-GPU context for instance"
 REGISTERED = "Registered with coordinator as"
 PEER_ADDED = "Added L2 adapter"  # logged by a server for each peer that it has found
 
@@ -50,12 +54,13 @@ def _environment(lab: Lab, home: Any) -> dict[str, str]:
 def _member(lab: Lab, node: str, name: str, argv: list[str], **more: Any) -> dict[str, Any]:
     """Spec of a process of LMCache, with a home of its own on this node."""
     home = lab.home(node) / f"{name}-home"
-    usual = {"cwd": str(home), "user": lab.engine_user or None, "log_mode": lab.log_mode, "fresh_dirs": [str(home)]}
+    usual = {"unit": name, "cwd": str(home), "user": lab.engine_user or None, "log_mode": lab.log_mode, "fresh_dirs": [str(home)]}
     return lab.process(name, argv, **{**usual, "env": _environment(lab, home), **more})
 
 
 def _coordinator(lab: Lab, fault: Fault, name: str, port: int) -> dict[str, Any]:
-    host = lab.controller.address
+    host, url = lab.controller.address, f"http://{lab.controller.address}:{port}"
+    registered = [f"Registered instance {instance} " for instance in _registering(lab, fault, url)]
     options = {"host": host, "port": port, "chunk-size": lab.chunk_size, **(fault.get("coordinator") or {})}
     return _member(
         lab,
@@ -63,10 +68,17 @@ def _coordinator(lab: Lab, fault: Fault, name: str, port: int) -> dict[str, Any]
         name,
         [*lab.stack.lmcache, "coordinator", *healthy.words(options)],
         ports=[f"{host}:{port}"],
-        ready_urls=[f"http://{host}:{port}/healthz"],
-        restarted_log=f"Registered instance {lab.nodes[-1].name} ",
+        ready_urls=[f"{url}/healthz"],
+        ready_log=registered,
+        restarted_log=registered,
         watch=lab.stack.sources,
     )
+
+
+def _registering(lab: Lab, fault: Fault, url: str) -> list[str]:
+    """Instance ids of the servers that register at a coordinator."""
+    options = [server_options(lab, fault, node) for node in lab.nodes]
+    return [its["instance-id"] for its in options if its.get("coordinator-url") == url]
 
 
 def server_options(lab: Lab, fault: Fault, node: Node) -> dict[str, Any]:
@@ -98,8 +110,10 @@ def _server(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
         options = applied(options, {edit["key"]: edit["value"]})
     held = (fault.get("listen") or {}).get("silent", [])  # by an obstacle
     ports = [f"{node.address}:{options['port']}", f"{node.address}:{options['http-port']}"]
-    said = REGISTERED if options.get("coordinator-url") and not fault.get("no_controller") else ""
-    said = PEER_ADDED if _peers(lab, fault) else said
+    meets = options.get("coordinator-url") and not fault.get("no_controller")
+    said = [PEER_ADDED] if _peers(lab, fault) else [REGISTERED] if meets else []
+    if changes(fault, node.role)["connector"] == {}:
+        said.append(ENGINE_REGISTERED)
     return _member(
         lab,
         node.name,
@@ -108,7 +122,7 @@ def _server(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
         ports=[port for port in ports if port not in held],
         ready_urls=[f"http://{node.address}:{options['http-port']}/healthcheck"],
         ready_log=said,
-        restarted_log=PEER_ADDED if options.get("p2p-advertise-url") else "",
+        pause=AWAY_S,
         watch=lab.stack.sources,
     )
 
@@ -124,6 +138,7 @@ def _peers(lab: Lab, fault: Fault) -> bool:
 
 def _engine(lab: Lab, fault: Fault, node: Node) -> dict[str, Any]:
     server = {"lmcache.mp.host": f"tcp://{node.address}", "lmcache.mp.port": SERVER_PORT}
+    server["lmcache.mp.heartbeat_interval"] = ENGINE_HEARTBEAT_S
     return engine.spec(
         lab,
         fault,
@@ -133,4 +148,6 @@ def _engine(lab: Lab, fault: Fault, node: Node) -> dict[str, Any]:
         environment={"LMCACHE_CONFIG_FILE": None, "PROMETHEUS_MULTIPROC_DIR": None},
         arguments=["--disable-hybrid-kv-cache-manager"],
         ports=[],
+        unit=node.name,
+        chunk_size=server_options(lab, fault, node)["chunk-size"],  # which it asks for once, when it starts
     )

@@ -14,7 +14,8 @@ A process is described by a spec, a dict:
     ports                       "address:port" that have to be free before it starts
     first       optional; those after it are started once it is ready
     ready_urls                  all answer 200 when it is ready; "tcp://address:port": accepts a connection
-    ready_log   optional; a text that its log has when it is ready
+    ready_log   optional; a text that its log has when it is ready, or several
+    pause       optional; seconds for which it stays away before it is started again: others have to notice
     restarted_log       optional; the same where it alone was started anew, for whoever does that
     watch                       more files the process depends on
 
@@ -243,7 +244,8 @@ def up(specs: list[dict], seconds: float) -> dict:
     units = {spec["unit"] for spec in differ}
     anew = [spec for spec in specs if spec["unit"] in units]
     if anew:
-        stop([Path(spec["record"]) for spec in anew])
+        stopped = stop([Path(spec["record"]) for spec in anew])
+        time.sleep(max((spec.get("pause", 0) for spec in anew if spec["name"] in stopped), default=0))
     for spec in anew:
         demand_free(spec)
     written = [write_files(spec) for spec in specs]
@@ -283,8 +285,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_ready(spec: dict) -> bool:
-    ready_line = spec.get("ready_log", "")
-    return ready_line in Path(spec["log"]).read_text(errors="replace") and all(map(answers, spec["ready_urls"]))
+    wanted = spec.get("ready_log", "")
+    log = Path(spec["log"]).read_text(errors="replace")
+    logged = all(text in log for text in ([wanted] if isinstance(wanted, str) else wanted))
+    return logged and all(map(answers, spec["ready_urls"]))
 
 
 def wait(specs: list[dict], seconds: float, *, until_exit: bool = False) -> None:
