@@ -113,9 +113,13 @@ class Cluster:
         supervise.stop([self.lab.dir / "run" / f"{name}.pid" for name in self._named()])
 
     def restart(self, *, edited: bool = False) -> None:
-        """Those alone, although their unit is one: a controller keeps what a restarted engine had registered before."""
+        """Those alone, although their unit is one: a controller keeps what a restarted engine had registered before.
+
+        Who starts the cluster next starts them once more: they are not as from a start of all.
+        """
         self.stop_members()
-        specs = [spec for spec in self._planned(edited=edited) if spec["name"] in self._named()]
+        planned = [spec for spec in self._planned(edited=edited) if spec["name"] in self._named()]
+        specs = [{**spec, "restarted": True} for spec in planned]
         supervise.up(specs, self.lab.start_timeout)
         supervise.wait([{**spec, "ready_log": spec.get("restarted_log", "")} for spec in specs], self.lab.start_timeout)
 

@@ -3,7 +3,8 @@
 """LMCache's multiprocess (MP) mode: a coordinator, a cache server on each node, and engines that leave their KV to it.
 
 Each process is a unit of its own: a server that is started with other options leaves the engines up.  Its engine has to
-notice that it was away, or it would not register again, and hang.  What binds an address binds its node's own, so all nodes use LMCache's usual ports.
+notice that it was away, or it would not register again, and hang.  What binds an address binds its node's own, so all
+nodes use LMCache's usual ports.
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ def _environment(lab: Lab, home: Any) -> dict[str, str]:
 def _member(lab: Lab, node: str, name: str, argv: list[str], **more: Any) -> dict[str, Any]:
     """Spec of a process of LMCache, with a home of its own on this node."""
     home = lab.home(node) / f"{name}-home"
-    usual = {"unit": name, "cwd": str(home), "user": lab.engine_user or None, "log_mode": lab.log_mode, "fresh_dirs": [str(home)]}
+    usual = {
+        "unit": name,
+        "cwd": str(home),
+        "user": lab.engine_user or None,
+        "log_mode": lab.log_mode,
+        "fresh_dirs": [str(home)],
+    }
     return lab.process(name, argv, **{**usual, "env": _environment(lab, home), **more})
 
 

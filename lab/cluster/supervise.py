@@ -17,6 +17,7 @@ A process is described by a spec, a dict:
     ready_log   optional; a text that its log has when it is ready, or several
     pause       optional; seconds for which it stays away before it is started again: others have to notice
     restarted_log       optional; the same where it alone was started anew, for whoever does that
+    others      not read here, and part of what a process was started from
     watch                       more files the process depends on
 
 When one of a unit is not running, or was started from another spec, `up` stops and starts the whole unit. For a

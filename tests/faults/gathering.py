@@ -7,14 +7,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvproof.evidence import assemble
-from kvproof.node import controller, engine
+from kvproof.node import controller, engine, multiprocess
+from kvproof.probe import choice
 from kvproof.probe.engine import EngineSettings
 from kvproof.probe.inprocess_p2p import InProcessP2P
-from kvproof.probe.options import Settings, new_run_id
+from kvproof.probe.options import RECOGNISED, Settings, new_run_id
+from kvproof.stack import architectures
+from kvproof.stack.architectures import MP
 
 from lab.cluster.fault import variables
 
@@ -44,6 +49,8 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     told = cluster.fault.get("validate") or {}
     settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
     run, url = new_run_id(), cluster.controller_url
+    if cluster.lab.architecture == MP:
+        return _evidence_of_mp(cluster, Settings(run_id=run, coordinator_url=url, **settings))
     engines = [_engine(cluster, role) for role in ROLES]
     probe = InProcessP2P(Settings(run_id=run, **settings), *engines, url).run()
     nodes: dict[str, Any] = {role: {} for role in ROLES}
@@ -52,6 +59,27 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     others = [("controller", "controller-1", {"controller": controller.gather(url=url)})]
     pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
     document = assemble.pair_evidence(pair, "inventory", probe, nodes, others, source=settings.get("source"))
+    return json.loads(json.dumps(document, default=str))
+
+
+def _evidence_of_mp(cluster: Cluster, settings: Settings) -> dict[str, Any]:
+    """In multiprocess mode nodes are looked at before anything is sent, and the coordinator stands for a controller."""
+    run, url = settings.run_id, cluster.controller_url
+    before = {role: _node(cluster, role, run, {"started_at": time.time()}) for role in ROLES}
+    sides = [
+        replace(
+            _engine(cluster, role),
+            mp_url=f"http://{cluster.addresses[name]}:8080",
+            mp_instances=architectures.mp_instances(before[role]),
+            recognised=dict(zip(RECOGNISED, architectures.of_node(before[role]))),
+        )
+        for role, name in ROLES.items()
+    ]
+    probe = choice.run(settings, *sides, None)
+    nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
+    others = [("coordinator", "coordinator-1", {"coordinator": multiprocess.coordinator(url=url)})]
+    pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
+    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others)
     return json.loads(json.dumps(document, default=str))
 
 
@@ -68,10 +96,10 @@ def _node(cluster: Cluster, role: str, run: str, probe: dict[str, Any]) -> dict[
         "port": 8000,
         "host": cluster.addresses[name],
         "log": variables(cluster.fault, name).get("kv_reuse_log", {"file": str(cluster.log(name))}),
-        "ids": assemble.wanted_ids(probe, role),
+        "ids": assemble.wanted_ids(probe, role) if "trials" in probe else [],
         "run_marker": f"kvp-{run}",
         "since": probe["started_at"],
-        "peers": assemble.peers_listed(probe),
+        "peers": assemble.peers_listed(probe) if "trials" in probe else [],
         "controller_url": cluster.controller_url,
     }
     return _as_another_user(arguments) if "ssh_user" in cluster.fault else engine.gather(**arguments)

@@ -32,7 +32,8 @@ from kvproof.judge.verdict import judge
 
 from lab.cluster.cluster import Cluster
 from lab.cluster.fault import FAULTS, load
-from lab.cluster.slots import Slots
+from lab.cluster.lab import Lab
+from lab.cluster.slots import Slot, Slots
 
 WIDTH = 46  # of the longest name
 ASIDE = ("note", "warning")
@@ -60,7 +61,7 @@ def run(slots: Slots, name: str, fault: dict[str, Any], folder: Path) -> Row:
     """Starts the cluster, breaks it, judges it and takes it down."""
     began = time.monotonic()
     try:
-        with slots.take() as slot, Cluster(slot.lab(folder / name), fault) as cluster:
+        with slots.take() as slot, Cluster(_lab(slot, folder / name, fault), fault) as cluster:
             document = evidence(cluster)
         (folder / name / "evidence.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         judged = judge(document)
@@ -68,6 +69,10 @@ def run(slots: Slots, name: str, fault: dict[str, Any], folder: Path) -> Row:
         return Row(name, "-", [], time.monotonic() - began, f"{type(exc).__name__}: {exc}")
     findings = [(one["role"], one["slug"]) for one in judged["findings"]]
     return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, fault["expect"]))
+
+
+def _lab(slot: Slot, folder: Path, fault: dict[str, Any]) -> Lab:
+    return slot.lab(folder, fault.get("architecture", Lab.architecture))
 
 
 def wrong(judged: dict[str, Any], expect: dict[str, Any]) -> str | None:

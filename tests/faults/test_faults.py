@@ -16,7 +16,8 @@ import matrix
 from lab.cluster.slots import Slots
 
 FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "same-engine-answers--router",
-          "async-loading-off--and-local-cpu-off", "p2p-settings-incomplete--worker-ports"]  # fmt: skip
+          "async-loading-off--and-local-cpu-off", "p2p-settings-incomplete--worker-ports",
+          "p2p-disabled--mp-server", "coordinator-came-back"]  # fmt: skip
 JOBS = 2
 
 

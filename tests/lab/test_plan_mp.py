@@ -49,7 +49,7 @@ def test_a_coordinator_and_a_server_are_started_so():
     assert coordinator["ready_urls"] == ["http://127.0.0.5:9300/healthz"]
     assert server["argv"] == SERVER.replace("REAL", f"{SOURCE}/real").split()
     assert server["ready_urls"] == ["http://127.0.0.13:8080/healthcheck"]
-    assert server["ready_log"] == "Added L2 adapter"
+    assert server["ready_log"] == ["Added L2 adapter", "Registered non-GPU context for instance"]
 
 
 def test_an_engine_leaves_its_kv_to_the_server_of_its_node():
@@ -57,7 +57,11 @@ def test_an_engine_leaves_its_kv_to_the_server_of_its_node():
     assert connector(engine) == {
         "kv_connector": "LMCacheMPConnector",
         "kv_role": "kv_both",
-        "kv_connector_extra_config": {"lmcache.mp.host": "tcp://127.0.0.97", "lmcache.mp.port": 5555},
+        "kv_connector_extra_config": {
+            "lmcache.mp.host": "tcp://127.0.0.97",
+            "lmcache.mp.port": 5555,
+            "lmcache.mp.heartbeat_interval": 5.0,
+        },
     }
     assert "--disable-hybrid-kv-cache-manager" in engine["argv"]
     assert not {"LMCACHE_CONFIG_FILE", "PROMETHEUS_MULTIPROC_DIR"} & set(engine["env"])
@@ -77,8 +81,8 @@ def test_a_fault_changes_a_servers_options(fault, changed):
 
 def test_servers_that_meet_nobody_are_not_waited_for():
     alone = {"prefill": {"server": {"p2p-advertise-url": None}}}
-    assert specs(alone)["decode-1-server"]["ready_log"] == "Registered with coordinator as"
-    assert specs({"no_controller": True})["decode-1-server"]["ready_log"] == ""
+    assert specs(alone)["decode-1-server"]["ready_log"][0] == "Registered with coordinator as"
+    assert specs({"no_controller": True})["decode-1-server"]["ready_log"] == ["Registered non-GPU context for instance"]
 
 
 def test_another_coordinator_has_the_next_port():
@@ -95,3 +99,14 @@ def test_a_server_is_started_again_with_an_edited_option():
     fault = {"edit": {"role": "decode", "key": "chunk-size", "value": 128}}
     assert "--chunk-size 128" in " ".join(specs(fault, edited=True)["decode-1-server"]["argv"])
     assert specs(fault)["decode-1-server"] == specs()["decode-1-server"]
+
+
+def test_other_options_start_the_server_alone_and_another_chunk_size_its_engine_too():
+    usual = specs()
+
+    def changed(options: dict) -> list[str]:
+        return [name for name, spec in specs({"decode": {"server": options}}).items() if spec != usual[name]]
+
+    assert changed({"l1-size-gb": 2}) == ["decode-1-server"]
+    assert changed({"chunk-size": 128}) == ["decode-1-server", "decode-1"]
+    assert len({spec["unit"] for name, spec in usual.items() if not name.startswith("sshd-")}) == 5

@@ -90,11 +90,18 @@ def started_with(document: dict, role: str, option: str, value: str) -> dict:
     return put(document, f"nodes.{role}.cache_server.options.{option}", value)
 
 
-def advertised(document: dict, host: str, ours: bool) -> dict:
+def advertised(document: dict, host: str, ours: bool | None) -> dict:
     """The holder's server advertises this host."""
     value = f"{host}:8200"
     facts(document, "holder", p2p_advertise_url=value)
     return put(document, "nodes.holder.cache_server.advertised", {"value": value, "host": host, "ours": ours})
+
+
+def unresolved(document: dict) -> dict:
+    """The holder's server advertises a name that its peer does not know."""
+    document = advertised(document, "kv-node.invalid", None)
+    dial = {"to": "kv-node.invalid:8200", "why": "peer-init", "state": "error", "ms": 0.5}
+    return put(document, "nodes.receiver.dials", [dial])
 
 
 def _forget(document: dict, *kinds: str) -> None:

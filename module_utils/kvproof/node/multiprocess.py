@@ -44,7 +44,7 @@ def beside(engine: dict, options: dict, proc: str, listening: sockets.Listening,
     """
     transfer = _connector(engine["options"].get("kv-transfer-config"))
     if transfer is None:
-        process, wanted = _by_command_line(proc), None
+        process, wanted = _by_command_line(proc, engine["options"].get("host")), None
         if process is None and not options["mp_url"]:
             return None
     else:
@@ -165,10 +165,13 @@ def _process(process, proc):
     }
 
 
-def _by_command_line(proc):
-    """The Process of the only cache server of this host, None where there is none or are several."""
+def _by_command_line(proc, host=None):
+    """The Process of the only cache server of this host, else of the only one at an engine's address; None where there
+    is none or are several."""
     found = {pid: commands.cache_server(processes.cmdline(proc, pid)) for pid in processes.pids(proc)}
     pids = processes.topmost(proc, [pid for pid, command in found.items() if command is not None])
+    if len(pids) > 1 and host:
+        pids = [pid for pid in pids if host in (found[pid].options.get(name) for name in ("host", "http-host"))]
     return processes.Process(pids[0], "cmdline", found[pids[0]], None, True, [], []) if len(pids) == 1 else None
 
 

@@ -50,6 +50,7 @@ from mp_documents import (
     server_gone,
     started_with,
     unread_log,
+    unresolved,
 )
 from pd_documents import in_doubt, pd_pair, pushes_lost, too_small
 
@@ -864,6 +865,7 @@ CASES = [
     note("coordinator-restarted", lambda: facts(mp_pair(), "holder", started_at=1.0), host="prefill-1"),
     cause("p2p-advertise-not-ours", lambda: advertised(missed(), "10.9.9.9", False), host="prefill-1"),
     cause("p2p-advertise-not-ours", lambda: advertised(missed(), "localhost", True), "localhost", "prefill-1"),
+    cause("p2p-advertise-not-ours", lambda: unresolved(missed()), "unresolved", "prefill-1"),
     warned("p2p-advertise-not-ours", lambda: advertised(mp_pair(), "10.9.9.9", False)),
     cause("p2p-port-unreachable", lambda: shut(missed()), "mp", "prefill-1"),
     cause("cache-pool-too-small", lambda: dropping(missed()), host="prefill-1"),

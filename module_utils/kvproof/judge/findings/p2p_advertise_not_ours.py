@@ -39,6 +39,8 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             inside = (side.node.get("engine") or {}).get("other_namespace")
             known = HINT if inside else CERTAIN if dials else LIKELY
             yield _sighting(side, value, "the address belongs to another machine, or to none", known)
+        elif dials and all(d.get("state") == "error" for d in dials):
+            yield _sighting(side, value, f"{peer} finds no way to that address", LIKELY)
 
 
 def _sighting(side: Side, value: str | None, reason: str, strength: str) -> Sighting:
