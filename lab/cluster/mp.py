@@ -118,9 +118,9 @@ def _server(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
     held = (fault.get("listen") or {}).get("silent", [])  # by an obstacle
     ports = [f"{node.address}:{options['port']}", f"{node.address}:{options['http-port']}"]
     meets = options.get("coordinator-url") and not fault.get("no_controller")
-    said = [PEER_ADDED] if _peers(lab, fault) else [REGISTERED] if meets else []
+    ready = [PEER_ADDED] if _peers(lab, fault) else [REGISTERED] if meets else []
     if changes(fault, node.role)["connector"] == {}:
-        said.append(ENGINE_REGISTERED)
+        ready.append(ENGINE_REGISTERED)
     return _member(
         lab,
         node.name,
@@ -128,7 +128,7 @@ def _server(lab: Lab, fault: Fault, node: Node, edited: bool) -> dict[str, Any]:
         [*lab.stack.lmcache, "server", *healthy.words(options)],
         ports=[port for port in ports if port not in held],
         ready_urls=[f"http://{node.address}:{options['http-port']}/healthcheck"],
-        ready_log=said,
+        ready_log=ready,
         pause=AWAY_S,
         watch=lab.stack.sources,
     )
