@@ -16,6 +16,7 @@ FINDING = Finding(
     evidence="key_count in /controller/workers before and after the seed.",
     remedy="Check enable_controller and local_cpu on the holder, and the controller's log.",
     source="LMCache 0.5.6",
+    architectures=("inprocess_p2p",),
     explains=frozenset(["missed"]),
 )
 
