@@ -181,6 +181,7 @@ molecule: install-dev
 
 test-real: install-dev install-lab
 	$(VENV)/bin/molecule test -s real
+	REAL_INVENTORY=inventory/demo_mp $(VENV)/bin/molecule test -s real
 
 release: install-dev
 	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist

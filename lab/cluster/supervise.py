@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 STOP_SECONDS = 15.0
+TICK_SECONDS = 0.02  # two processes that start in one tick of the kernel's clock would be taken for one
 
 
 class Failure(Exception):
@@ -252,6 +253,7 @@ def up(specs: list[dict], seconds: float) -> dict:
     written = [write_files(spec) for spec in specs]
     for spec in anew:
         start(spec)
+        time.sleep(TICK_SECONDS)
         if spec.get("first"):
             wait([spec], seconds)
     return {"changed": bool(differ) or any(written), "differ": [spec["name"] for spec in differ]}
