@@ -136,11 +136,17 @@ def why_not_counted(case: Case) -> str | None:
 def _early(case: Case, trial: dict) -> bool:
     """Whether a trial's seed was sent before the page of metrics that stands between seeds and reuses."""
     sent = (trial.get("seed") or {}).get("sent_at")
-    at = [((side.engine.get("metrics") or {}).get("seeded") or {}).get("at") for side in case.sides]
-    return sent is not None and None not in at and sent < min(at)
+    pages = [(side.engine.get("metrics") or {}).get("seeded") or {} for side in case.sides]
+    at = [page["at"] for page in pages if page.get("at") is not None]
+    return sent is not None and len(at) == len(pages) and sent < min(at)
 
 
 def _tokens(requests) -> int | None:
     """Prompt tokens of all of them; None where one has none: it failed, or its answer did not say."""
-    counts = [(request or {}).get("prompt_tokens") for request in requests]
-    return None if None in counts else sum(counts)
+    total = 0
+    for request in requests:
+        tokens = (request or {}).get("prompt_tokens")
+        if tokens is None:
+            return None
+        total += tokens
+    return total
