@@ -24,7 +24,7 @@ LMCACHE = [
     ("pd_refused", "Failed to process alloc request", r"request from .{0,200}?: (?P<text>.*)"),
     ("pd_alloc_failed", "Receiver allocation failed for key", r"(?P<text>Receiver allocation failed)"),
     ("pd_transfer_failed", "Async transfer task failed", r"failed: (?P<text>.*?)(?:\n|$)"),
-    ("pd_aborted", "_abort_request starting", r"req=(?P<id>\S+) _abort_request"),
+    ("pd_aborted", "_abort_request starting", r"req=(?P<id>[^\s=]+) _abort_request"),
     ("pd_put_failed", "batched_submit_put_task failed", r"rolled back: (?P<text>.*)"),
 ]
 STARTUP = ["pd_admission", "pd_listening", "init_received"]
