@@ -150,9 +150,9 @@ ACTIONS = {path.stem for path in (ROOT / "action_plugins").glob("*.py")}
 
 def arguments(name: str) -> dict:
     """Ansible's argument spec of a module, or of the action of its name, which then counts."""
-    if name == "kv_reuse_probe":  # the action checks one of them, the module the others
+    if name == "kv_reuse_probe":  # the action checks these, the module the others
         spec = options.argument_spec()
-        return {**spec, "plan": {"type": "json"}, "recognised": {"type": "str"}}
+        return {**spec, "plan": {"type": "json"}, "recognised": {"type": "str"}, "reached": {"type": "str"}}
     if name not in ACTIONS:
         return answers.MODULES[name][0]
     return importlib.import_module(f"action_plugins.{name}").ActionModule.SPEC

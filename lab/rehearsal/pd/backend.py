@@ -122,7 +122,7 @@ class PDBackend:
         if len(keys) > self._total:
             size = self._total * self._chunk_bytes
             error = TOO_SMALL.format(id=message["req_id"], chunks=len(keys), total=self._total, size=size)
-            self._log.say("pd_alloc_failed", sender=message["sender"].encode(), error=error)
+            self._log.say("pd_refused", sender=message["sender"].encode(), error=error)
             return {"failed": True}, b""
         while len(self._chunks) + len(keys) > self._total:  # pd_allocation_timeout_sec is infinite
             await asyncio.sleep(0.05)

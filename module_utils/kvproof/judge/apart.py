@@ -87,9 +87,11 @@ def one_process(case: Case) -> str | None:
         return f"both metrics pages are of a process that started at {starts[0]:.2f}"
     processes = [side.node.get("engine") or {} for side in case.sides]
     marks = [
-        (side.node.get("hostname"), one.get("pid"), one.get("started_at")) for side, one in zip(case.sides, processes)
+        (side.node.get("hostname"), process.get("pid"), process.get("started_at"))
+        for side, process in zip(case.sides, processes)
     ]
-    if None not in marks[0] and marks[0] == marks[1]:
+    engines = all(process.get("options") for process in processes)  # a proxy has none of vLLM's, and several behind it
+    if engines and None not in marks[0] and marks[0] == marks[1]:
         return f"both nodes show process {marks[0][1]} of {marks[0][0]}"
     seeds = _tokens(trial.get("seed") for trial in case.trials if _early(case, trial))
     rises = [page_rise(side, PROMPTS, "before", "seeded") for side in case.sides]

@@ -126,6 +126,14 @@ def test_one_process_on_one_host():
     assert told(document) == SAME
 
 
+def test_one_process_that_is_no_engine_stands_before_several():
+    document = anywhere(no_log(pair()))
+    document["nodes"]["receiver"].update(hostname="host-prefill-1")
+    for node in document["nodes"].values():
+        node["engine"]["options"] = {}
+    assert "same-engine-answers" not in told(document)[1]
+
+
 @pytest.mark.parametrize("where", ["nodes", "two URLs"])
 def test_a_mirror_that_warms_the_receiver(where):
     """Each seed goes to the receiver as well, under its id, while the seeds are sent or later."""
