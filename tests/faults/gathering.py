@@ -19,7 +19,7 @@ from kvproof.probe.engine import EngineSettings
 from kvproof.probe.inprocess_p2p import InProcessP2P
 from kvproof.probe.options import RECOGNISED, Settings, new_run_id
 from kvproof.stack import architectures
-from kvproof.stack.architectures import MP
+from kvproof.stack.architectures import MP, NIXL_PD
 
 from lab.cluster.fault import variables
 
@@ -49,8 +49,8 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     told = cluster.fault.get("validate") or {}
     settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
     run, url = new_run_id(), cluster.controller_url
-    if cluster.lab.architecture == MP:
-        return _evidence_of_mp(cluster, Settings(run_id=run, coordinator_url=url, **settings))
+    if cluster.lab.architecture in (MP, NIXL_PD):
+        return _evidence_after_a_look(cluster, Settings(run_id=run, coordinator_url=url, **settings))
     engines = [_engine(cluster, role) for role in ROLES]
     probe = InProcessP2P(Settings(run_id=run, **settings), *engines, url).run()
     nodes: dict[str, Any] = {role: {} for role in ROLES}
@@ -62,14 +62,14 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     return json.loads(json.dumps(document, default=str))
 
 
-def _evidence_of_mp(cluster: Cluster, settings: Settings) -> dict[str, Any]:
-    """In multiprocess mode nodes are looked at before anything is sent, and the coordinator stands for a controller."""
-    run, url = settings.run_id, cluster.controller_url
+def _evidence_after_a_look(cluster: Cluster, settings: Settings) -> dict[str, Any]:
+    """Where nodes have to be looked at before anything is sent.  In MP mode a coordinator stands for the controller."""
+    run, url, is_mp = settings.run_id, cluster.controller_url, cluster.lab.architecture == MP
     before = {role: _node(cluster, role, run, {"started_at": time.time()}) for role in ROLES}
     sides = [
         replace(
             _engine(cluster, role),
-            mp_url=f"http://{cluster.addresses[name]}:8080",
+            mp_url=f"http://{cluster.addresses[name]}:8080" if is_mp else None,
             mp_instances=architectures.mp_instances(before[role]),
             recognised=dict(zip(RECOGNISED, architectures.of_node(before[role]))),
         )
@@ -77,7 +77,7 @@ def _evidence_of_mp(cluster: Cluster, settings: Settings) -> dict[str, Any]:
     ]
     probe = choice.run(settings, *sides, None)
     nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
-    others = [("coordinator", "coordinator-1", {"coordinator": multiprocess.coordinator(url=url)})]
+    others = [("coordinator", "coordinator-1", {"coordinator": multiprocess.coordinator(url=url)})] if is_mp else []
     pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
     document = assemble.pair_evidence(pair, "inventory", probe, nodes, others)
     return json.loads(json.dumps(document, default=str))

@@ -147,7 +147,8 @@ def _loaded(attempt: Attempt, attempts: list[Attempt]) -> Link:
     amount = f"{attempt.loaded} of {tokens(attempt.expected)}"
     if not attempt.loaded:
         return Link(11, UNKNOWN, f"{amount}; {share}")
-    by = "of this request" if attempt.logged else "by the response's cached_tokens"
+    by = "by the response's cached_tokens" if attempt.cached is not None else "by its counters around this request"
+    by = "of this request" if attempt.logged else by
     return Link(11, HOLDS, f"{amount} loaded, {by}; {share}")
 
 

@@ -11,16 +11,27 @@ from __future__ import annotations
 from typing import Any
 
 from ..stack import disagg
-from ..stack.architectures import IN_WORDS, INPROCESS_P2P, KILLERS, LMCACHE_PD, MP, NO_CONNECTOR, PD_ROLES, of_metrics
+from ..stack.architectures import (
+    IN_WORDS,
+    INPROCESS_P2P,
+    KILLERS,
+    LMCACHE_PD,
+    MP,
+    NIXL_PD,
+    NO_CONNECTOR,
+    PD_ROLES,
+    of_metrics,
+)
 from . import lmcache_pd
 from .engine import Engine, EngineSettings
 from .experiment import Experiment
 from .inprocess_p2p import InProcessP2P
 from .mp import Multiprocess
+from .nixl_pd import NixlPd
 from .options import Settings
 
 #: Architecture → the experiment that probes it.
-EXPERIMENTS = {INPROCESS_P2P: InProcessP2P, MP: Multiprocess, LMCACHE_PD: lmcache_pd.LmcachePd}
+EXPERIMENTS = {INPROCESS_P2P: InProcessP2P, MP: Multiprocess, LMCACHE_PD: lmcache_pd.LmcachePd, NIXL_PD: NixlPd}
 SAY = "kv_reuse_architecture can say what it is"
 
 

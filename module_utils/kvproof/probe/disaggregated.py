@@ -58,9 +58,13 @@ class Disaggregated(Experiment):
 
     def measured(self, role: str, prompt: Any, label: str, tokens: int, extra: dict[str, Any] | None = None) -> tuple:
         """A request to the receiver and the rises of its counters around it."""
-        window = Window(self.receiver)
+        window = self.window()
         request = self.ask("receiver", role, prompt, label, max_tokens=tokens, extra=extra)
         return request, window.close()
+
+    def window(self) -> Window:
+        """On the receiver's counters, from now on."""
+        return Window(self.receiver)
 
     def knock(self, role: str, label: str) -> tuple:
         """The last reuse's prompt without what the holder answered, and the rises around it."""

@@ -52,6 +52,7 @@ from mp_documents import (
     unread_log,
     unresolved,
 )
+from nixl_documents import nixl_pair, read_late, sent_home, told_by_the_log
 from pd_documents import in_doubt, pd_pair, pushes_lost, too_small
 
 MISSED, LOST = ("missed",) * 3, ("timed-out",) * 3
@@ -821,6 +822,15 @@ CASES = [
     cause("pd-receiver-restarted", lambda: pushes_lost("NIXL_ERR_REMOTE_DISCONNECT"), host=HOLDER),
     cause("pd-transfer-failed", lambda: pushes_lost("Failed to send objects to remote peer"), host=HOLDER),
     cause("pd-buffer-small", too_small, host=RECEIVER),
+    # vLLM's NixlConnector
+    failure("kv-not-offered", lambda: nixl_pair(*("unoffered",) * 3), host=HOLDER),
+    failure("pd-recomputed", lambda: nixl_pair(*MISSED), host=RECEIVER),
+    cause("nixl-transfer-failed", lambda: nixl_pair(*("failed",) * 3), host=RECEIVER),
+    cause("nixl-transfer-failed", lambda: nixl_pair(*("refused",) * 3), "HTTP 500", RECEIVER),
+    cause("nixl-transfer-failed", lambda: told_by_the_log(nixl_pair(*MISSED)), "by the log alone", RECEIVER),
+    cause("side-channel-host", lambda: sent_home(nixl_pair(*("failed",) * 3)), host=HOLDER),
+    warned("side-channel-host", lambda: sent_home(nixl_pair())),
+    failure("kv-expired", lambda: read_late(nixl_pair()), host=HOLDER),
     # link 12 and 13
     failure("output-differs", lambda: damaged(0.9, 0.8, 0.7), host=RECEIVER),
     failure("output-differs", lambda: without_logprobs(OTHER_WORDS), "by the answers, without log-probabilities"),
@@ -953,6 +963,7 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "pd-receiver-restarted",
         "pd-transfer-failed",
         "pd-buffer-small",
+        "nixl-transfer-failed",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause" and f.look}

@@ -15,9 +15,9 @@ from collections import namedtuple
 from collections.abc import Iterable
 
 from .. import numbers, redact, settings
-from . import inprocess_p2p, lmcache_pd, mp, vllm
+from . import inprocess_p2p, lmcache_pd, mp, nixl_pd, vllm
 
-WORDINGS = (vllm, inprocess_p2p, lmcache_pd, mp)
+WORDINGS = (vllm, inprocess_p2p, lmcache_pd, mp, nixl_pd)
 
 _CONTINUATION_LINES = 200  # a traceback is followed this far for its last line, the cause
 
