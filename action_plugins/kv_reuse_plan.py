@@ -154,14 +154,20 @@ def _unknown(plan: dict, options: dict[str, dict]) -> list[str]:
 
 
 def _nodes(plan: dict, others: dict[str, dict[str, list[str]]], options: dict[str, dict]) -> dict[str, list[str]]:
-    """Host → what is to be looked at there, of the hosts where something is (lmcache_node_info's parts)."""
+    """Host → what is to be looked at, of the hosts where something is (lmcache_node_info's parts).
+
+    A log that is read on the controller needs no host.
+    """
     engines = {pair[role] for pair in plan["pairs"] for role in ("holder", "receiver")}
     at = {role: {host for hosts in of_clusters.values() for host in hosts} for role, of_clusters in others.items()}
     nodes = {}
     for host, its in options.items():
-        has_log = any(its["kv_reuse_log"].values())
-        parts = ["engine"] if plan["mode"] == "inventory" else ["log"] * has_log
-        looked_at = parts * (host in engines) + [role for role, hosts in at.items() if host in hosts]
-        if looked_at and its["kv_reuse_nodes"]:
+        log, of_others = its["kv_reuse_log"], [role for role, hosts in at.items() if host in hosts]
+        if its["kv_reuse_nodes"]:
+            parts = ["engine"] if plan["mode"] == "inventory" else ["log"] * any(log.values())
+        else:
+            parts, of_others = ["log"] * bool(log.get("on_controller")), []
+        looked_at = parts * (host in engines) + of_others
+        if looked_at:
             nodes[host] = looked_at
     return nodes

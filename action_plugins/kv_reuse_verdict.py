@@ -127,6 +127,8 @@ class ActionModule(ControllerAction):
         variables = self._hostvars.raw_get(host)  # not templated: results hold no templates
         looks = [variables.get(name) or {} for name in self._registered if name]
         last = next((look for look in looks if look and not look.get("skipped")), {})
+        if last is looks[0] and looks[-1].get("unreachable"):  # then its log alone was read, on the controller
+            return {**seen(last), "unreachable": True, "msg": looks[-1].get("msg")}
         return seen(last) if last is looks[0] or last.get("unreachable") else {}
 
     def _secrets(self, pairs: list[dict]) -> list[str]:

@@ -6,21 +6,26 @@ for all hosts, so that they are read side by side.
 
 What these modules do is piped into the node's Python as one program (plugin_utils/node_program): one connection and no
 file on the node, also where pipelining is off, and half the CPU there.  Where that cannot be, Ansible runs the modules.
+A log that is on no node is read here by the same code, before the host is asked, which gets what was seen of it.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed
-from kvproof.node.arguments import NODE
+from kvproof.node import log as logs
+from kvproof.node import modules
+from kvproof.node.arguments import LOG_ON_CONTROLLER, NODE
 
 from plugin_utils import bounds, node_program
 from plugin_utils.base import Action, Refused
@@ -37,11 +42,19 @@ PARTS = {
 SEEN = ("node", "log", "controller", "coordinator", "cache_server")
 #: Of a run, as the action kv_reuse_probe returns them for a host.
 REQUESTS = ("ids", "since", "peers")
+#: What tells which lines of a log are wanted.
+OF_A_RUN = ("run_marker", "ids", "since")
+MOST_OF_A_LOG = 256 << 20  # bytes: its end, a stretch around the run and rotated files, of log_budget each at most
+GRACE_S = 5.0  # for ending a command
 
 
 class ActionModule(Action):
     SPEC: ClassVar = {
         **NODE,
+        "log": {
+            "type": "dict",
+            "options": {**NODE["log"]["options"], "on_controller": {"type": "dict", "options": LOG_ON_CONTROLLER}},
+        },
         "port": {"type": "int"},
         "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": ["engine"]},
         "url": {"type": "str"},
@@ -53,6 +66,9 @@ class ActionModule(Action):
 
     def arguments(self) -> dict[str, Any]:
         args = super().arguments()
+        args["log_here"] = (args["log"] or {}).pop("on_controller", None)
+        if args["log_here"] is not None and any(args["log"].values()):
+            raise Refused("log: give exactly one of file, unit, command and on_controller")
         for source in ("log", "mp_log"):
             if not any((args[source] or {}).values()):
                 args[source] = None
@@ -60,16 +76,32 @@ class ActionModule(Action):
         return {name: value for name, value in args.items() if value not in (None, "")}
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        asked = questions(args)
         if args["timeout"] <= 0:
             raise Refused(f"timeout: give a number of seconds above zero, not {args['timeout']:g}")
+        began, here, lost = time.monotonic(), {}, {}
+        if "log_here" in args and {"engine", "log"} & {*args["parts"]}:
+            here["log"] = args["log_seen"] = log_on_controller(args)
+        asked = questions(args)
         try:
-            with bounds.bounded(args["timeout"]):
-                answer = self._by_program(asked, args["timeout"], task_vars) or self._by_modules(asked, task_vars)
-        except bounds.Exceeded as exc:
-            answer = {"said": {}, "problems": [f"reading this host {exc}"]}
-        result = {"seen": packed(answer["said"])} if args["as_text"] else dict(answer["said"])
+            answer = self._ask(asked, round(args["timeout"] - (time.monotonic() - began), 1), task_vars)
+        except AnsibleConnectionFailure as exc:
+            if not here:
+                raise
+            answer, lost = {"said": {}, "problems": []}, {"unreachable": True, "msg": str(exc)}
+        if "node" not in answer["said"]:
+            answer["said"].update(here)
+        result = {**({"seen": packed(answer["said"])} if args["as_text"] else answer["said"]), **lost}
         return {**result, "failed": True, "msg": "; ".join(answer["problems"])} if answer["problems"] else result
+
+    def _ask(self, asked: dict[str, dict], seconds: float, task_vars: dict) -> dict:
+        """What modules.answer_all() returns on the host, which is not touched where nothing is asked."""
+        if not asked:
+            return {"said": {}, "problems": []}
+        try:
+            with bounds.bounded(seconds):
+                return self._by_program(asked, seconds, task_vars) or self._by_modules(asked, task_vars)
+        except bounds.Exceeded as exc:
+            return {"said": {}, "problems": [f"reading this host {exc}"]}
 
     def _by_program(self, asked: dict[str, dict], timeout: float, task_vars: dict) -> dict | None:
         """What modules.answer_all() returns on the host; None where the program cannot be run there."""
@@ -131,6 +163,26 @@ class ActionModule(Action):
         return ".".join([*self._task.action.split(".")[:-1], module])
 
 
+def log_on_controller(args: dict[str, Any]) -> dict[str, Any]:
+    """NODE.log of a log that is read on this machine, in half of the time that the host has at most."""
+    source, seconds = args["log_here"], min(args["log_timeout"], args["timeout"] / 2)
+    if len([value for value in source.values() if value]) != 1:
+        raise Refused("log.on_controller: give one of file and command, for example {command: [kubectl, logs, vllm-0]}")
+    bounded_by = {"timeout": seconds, "budget": args["log_budget"], "head": args["log_head"]}
+    asked = {"log": source, **bounded_by, "max_events": args["max_events"]}
+    asked.update({name: args[name] for name in OF_A_RUN if name in args})
+    try:
+        with bounds.bounded(seconds + GRACE_S, MOST_OF_A_LOG):
+            told = modules.answer_all({PARTS["log"]: asked})
+    except bounds.Exceeded as exc:
+        log = logs.document(source, state="failed", detail=f"reading it {exc}", ids=args["ids"])
+    else:
+        if told["problems"]:
+            raise Refused(told["problems"][0].replace("log", "log.on_controller", 1))
+        log = told["said"]["log"]
+    return {**log, "found_by": "on_controller", "detail": log["detail"] and f"on the controller: {log['detail']}"}
+
+
 def questions(args: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Module → its arguments, for the parts that are asked for."""
     asked = {}
@@ -138,8 +190,8 @@ def questions(args: dict[str, Any]) -> dict[str, dict[str, Any]]:
         url = urlsplit(args.get("url", ""))
         place = {"host": url.hostname, "port": url.port or (443 if url.scheme == "https" else 80)} if url.netloc else {}
         asked[PARTS["engine"]] = {**place, **{name: args[name] for name in NODE if name in args}}
-    elif "log" in args["parts"]:
-        asked[PARTS["log"]] = {name: args[name] for name in ("log", "run_marker", "ids", "since") if name in args}
+    elif "log" in args["parts"] and "log_seen" not in args:
+        asked[PARTS["log"]] = {name: args[name] for name in ("log", *OF_A_RUN) if name in args}
     if "controller" in args["parts"]:
         asked[PARTS["controller"]] = {"url": args["controller_url"]} if "controller_url" in args else {}
     of_mp = {}
@@ -147,6 +199,6 @@ def questions(args: dict[str, Any]) -> dict[str, dict[str, Any]]:
         of_mp["coordinator"] = {"url": args["coordinator_url"]} if "coordinator_url" in args else {}
     if "cache_server" in args["parts"]:
         given = {"url": args.get("mp_url"), "log": args.get("mp_log")}
-        given.update({name: args[name] for name in ("run_marker", "ids", "since") if name in args})
+        given.update({name: args[name] for name in OF_A_RUN if name in args})
         of_mp["cache_server"] = {name: value for name, value in given.items() if value is not None}
     return {**asked, PARTS["coordinator"]: of_mp} if of_mp else asked

@@ -71,6 +71,25 @@ options:
           - C({since}) in a word becomes O(since) in epoch seconds, C({since_time}) the same as RFC 3339.
         type: list
         elements: str
+      on_controller:
+        description:
+          - A log that is not on the node. It is read on the machine that runs the playbook, by its user, before the
+            node, in the same way and within the same bounds, and in half of O(timeout) at most.
+          - Exactly one of the suboptions.
+        type: dict
+        suboptions:
+          file:
+            description: Path of the log file there, such as one on a shared file system.
+            type: str
+          command:
+            description: Command, as a list of words, that prints the log there, such as C(kubectl logs).
+            type: list
+            elements: str
+  log_seen:
+    description:
+      - What M(kvproof.cluster.lmcache_log_info) returned of the engine's log as C(log), where it
+        was read elsewhere. O(log) with C(on_controller) sets it.
+    type: dict
   config_file:
     description:
       - Path of LMCache's configuration file.

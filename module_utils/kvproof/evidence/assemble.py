@@ -74,10 +74,11 @@ def node_of(result: dict) -> dict | None:
     """NODE of a registered result; a host where the task could not run becomes a NODE that says so."""
     if isinstance(result.get("node"), dict):
         return dict(result["node"])
-    if isinstance(result.get("log"), dict):
-        return {"schema": "kvproof.node/1", "ssh": "not-used", "log": dict(result["log"])}
     lost = _lost(result)
-    return {"schema": "kvproof.node/1", "ssh": lost, "ssh_reason": _sentence(result.get("msg"))} if lost else None
+    reached = {"ssh": lost, "ssh_reason": _sentence(result.get("msg"))} if lost else {"ssh": "not-used"}
+    if isinstance(result.get("log"), dict):  # alone, or read on the controller while its host was lost
+        return {"schema": "kvproof.node/1", **reached, "log": dict(result["log"])}
+    return {"schema": "kvproof.node/1", **reached} if lost else None
 
 
 def other_of(role: str, name: str, result: dict) -> dict | None:

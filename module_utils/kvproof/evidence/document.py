@@ -406,7 +406,7 @@ class Event(TypedDict, total=False):
 class Log(TypedDict, total=False):
     schema: str | None
     source: Settings | None
-    found_by: Literal["variable", "stdout"] | None
+    found_by: Literal["variable", "on_controller", "stdout"] | None
     state: Literal["ok", "empty", "absent", "unreadable", "not-a-file", "failed", "unknown"] | None
     detail: str | None
     size: Count | None

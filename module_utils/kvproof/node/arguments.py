@@ -5,6 +5,7 @@ the defaults."""
 
 from __future__ import annotations
 
+#: A log is one of these.
 _LOG = {
     "file": {"type": "str"},  # expanded on the node
     "unit": {"type": "str"},
@@ -15,11 +16,14 @@ _THIS_RUN = {
     "run_marker": {"type": "str"},
     "since": {"type": "float"},
 }
+#: Where a log is that is read on the controller: the same, without a journal of a unit, which is on the node.
+LOG_ON_CONTROLLER = {name: option for name, option in _LOG.items() if name != "unit"}
 NODE = {
     "only": {"type": "list", "elements": "str", "default": []},
     "port": {"type": "int", "default": 8000},
     "host": {"type": "str"},
     "log": {"type": "dict", "options": _LOG},
+    "log_seen": {"type": "dict"},
     "config_file": {"type": "str"},
     "internal_api_url": {"type": "str"},
     **_THIS_RUN,

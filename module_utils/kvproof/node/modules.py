@@ -34,6 +34,8 @@ def node(params: dict) -> dict:
             raise BadParameter("peers: give host:port, for example 10.0.0.13:8200, not {}".format(peer["to"]))
     _above_zero(params, "api_timeout", "dial_timeout", "log_timeout", "log_budget", "log_head", "max_events")
     _url_of("mp_url", params["mp_url"], "http://127.0.0.1:8080")
+    if params["log_seen"] and not {"head", "events", "bytes_read"} <= set(params["log_seen"]):
+        raise BadParameter("log_seen: give what lmcache_log_info returned, or leave it out")
     config_file = _path(params["config_file"])
     sources = {"log": _source(params["log"]), "mp_log": _source(params["mp_log"])}
     return {"node": engines.gather(**dict(params, config_file=config_file, **sources))}

@@ -13,10 +13,14 @@ FINDING = Finding(
     meaning="The lines that belong to a request are the strongest witnesses; without them some links stay unknown.",
     evidence="What the node answered when the log was opened.",
     remedy=(
-        "Set kv_reuse_log ({file: …}, {unit: …} or {command: […]}) and let the SSH user read it, "
+        "Set kv_reuse_log ({file: …}, {unit: …}, {command: […]} or {on_controller: …}) and let the SSH user read it, "
         "or set kv_reuse_become."
     ),
     source="kvproof",
+)
+
+_ON_CONTROLLER = (
+    "Run what on_controller of kv_reuse_log names as the user that runs the playbook: it has to end in time."
 )
 
 
@@ -29,6 +33,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
                 "a readable log",
                 str(log.get("detail") or log.get("state")),
                 "evidence by request id is missing on this node",
+                _ON_CONTROLLER if log.get("found_by") == "on_controller" else None,
             )
         for log in [reading.get("log") or {} for reading in side.server_readings]:
             if log.get("state") not in (None, "ok"):

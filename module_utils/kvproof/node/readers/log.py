@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's log, from the source given, else from where its process writes."""
+"""The engine's log: as it was seen elsewhere, else from the source given, else from where its process writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..context import Node
 
 def log(node: Node) -> dict:
     """NODE.log."""
-    options, engine = node.options, node["engine"]
+    options = node.options
+    if options["log_seen"]:
+        return options["log_seen"]
+    engine = node["engine"]
     want = node.want(engine["started_at"])
     if options["log"]:
         opened = _inside(node, node.pid) if node.pid and engine["other_namespace"] else None
