@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed
 from kvproof.judge import waivers
+from kvproof.plan import shard as shards
 from kvproof.plan import topology
 from kvproof.report import files
 
@@ -38,6 +39,7 @@ class ActionModule(ControllerAction):
         "mode": {"type": "str", "default": "cover"},
         "max_pairs": {"type": "int", "default": 0},
         "parallel_pairs": {"type": "int", "default": 1},
+        "shard": {"type": "str", "default": ""},
         "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "waive": {"type": "raw"},
         "reports_dir": {"type": "str", "default": "reports"},
@@ -58,9 +60,16 @@ class ActionModule(ControllerAction):
         parallel = args["parallel_pairs"] or 1
         if parallel < 1:
             raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")
+        wanted = _shard(args["shard"], args["seed_mode"])
         roles = _roles(task_vars["groups"])
         options, refused, misspelt = self._options([host for host in in_play if host in roles], task_vars)
         hosts = _hosts(roles, options, set(in_play), task_vars["hostvars"])
+        shard = None
+        if wanted:
+            hosts, shard = shards.cut(hosts, *wanted)
+            mine = {host["name"] for host in hosts}
+            options = {host: its for host, its in options.items() if host in mine}
+            refused = {host: problem for host, problem in refused.items() if host in mine}
         plan = topology.plan(hosts, args["mode"], args["max_pairs"] or 0)
         for number, pair in enumerate(plan.pairs):
             pair["number"] = number
@@ -70,10 +79,11 @@ class ActionModule(ControllerAction):
             "run_id": secrets.token_hex(4),
             "pairs": plan.pairs,
             "skipped": plan.skipped,
-            "notes": plan.notes + ignored + misspelt,
+            "notes": [shards.note(shard)] * (shard is not None) + plan.notes + ignored + misspelt,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
             "bundle": args["bundle"],
+            **({"shard": shard} if shard else {}),
         }
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),
@@ -88,7 +98,9 @@ class ActionModule(ControllerAction):
             "unknown": _unknown(shown, options),
             **({"warnings": misspelt} if misspelt else {}),
         }
-        return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"} if plan.problem else result
+        if plan.problem and not shards.is_empty(shard):
+            return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"}
+        return result
 
     def _options(
         self, hosts: list[str], task_vars: dict[str, Any]
@@ -101,6 +113,16 @@ class ActionModule(ControllerAction):
             except Refused as problem:
                 refused[host] = str(problem)
         return options, refused, variables.misspelt()
+
+
+def _shard(text: str, seed_mode: bool) -> tuple[int, int] | None:
+    try:
+        wanted = shards.parse(text)
+    except ValueError as problem:
+        raise Refused(str(problem)) from None
+    if wanted and seed_mode:
+        raise Refused("kv_reuse_shard is a part of an inventory, and two URLs have none: leave it out")
+    return wanted
 
 
 def _roles(groups: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed, pair_evidence, seen
 from kvproof.judge import waivers
 from kvproof.judge.verdict import judge
+from kvproof.plan import shard as shards
 from kvproof.plan.pair import key_of, names_of
 from kvproof.report import bundle, document
 from kvproof.report.run import Run
@@ -62,6 +63,7 @@ class ActionModule(ControllerAction):
         if not reporter.reports():
             result["headlines"] = [
                 _SUMMARY.format(**outcome),
+                *([shards.note(doc["shard"])] if "shard" in doc else []),
                 *[line for lines in failing.values() for line in lines][:_MOST_HEADLINES],
                 _UNREPORTED,
             ]

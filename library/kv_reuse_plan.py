@@ -38,6 +38,10 @@ options:
       in common with another.
     type: int
     default: 1
+  shard:
+    description: Which part of the inventory's clusters is judged, V(2/5) being the second of five. Empty is all.
+    type: str
+    default: ""
   inconclusive:
     description: Whether a run that proved nothing fails or warns.
     type: str

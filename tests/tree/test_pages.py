@@ -21,6 +21,7 @@ PAGES = [
     "CHANGELOG.md",
     "lab/README.md",
     "bench/README.md",
+    "examples/README.md",
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 SPECIFICATION = yaml.safe_load((ROOT / "roles/kv_reuse/meta/argument_specs.yml").read_text())["argument_specs"]["main"]

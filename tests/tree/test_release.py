@@ -22,6 +22,7 @@ SHIPPED = {
     "action_plugins",
     "callback_plugins",
     "docs",
+    "examples",
     "library",
     "meta",
     "module_utils",

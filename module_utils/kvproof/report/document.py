@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
+from ..plan import shard as shards
 from ..plan.pair import SkippedPair
 from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Status, Verdict, Word
 
@@ -39,6 +40,7 @@ def document(
     run_id: str | None = None,
     inconclusive: Inconclusive = "fail",
     exit_code: int | None = None,
+    shard: shards.Shard | None = None,
 ) -> Verdict:
     """The whole run.
 
@@ -46,6 +48,7 @@ def document(
     pairs: verdicts as judge() gives them.  not_judged: those that were to be judged and have no verdict.
     skipped: those that this run was not asked to judge.
     problems: sentences about the run that belong to no pair.  exit_code: what Ansible will exit with, if known.
+    shard: the part of an inventory that the run was given; one that nothing falls into fails no run.
     """
     clusters = [
         _cluster(name, [p for p in pairs if p["cluster"] == name], [p for p in not_judged if p["cluster"] == name])
@@ -55,7 +58,8 @@ def document(
     verdicts = [cluster["verdict"] for cluster in clusters] + [INCONCLUSIVE] * bool(problems)
     verdict = worst(verdicts) or INCONCLUSIVE
     unproven = bool(problems or not_judged)
-    return {
+    empty = shards.is_empty(shard) and not clusters
+    doc: Verdict = {
         "schema": SCHEMA,
         "tool": __version__,
         "run_id": run_id,
@@ -65,13 +69,16 @@ def document(
         "finished_at": finished_at,
         "verdict": verdict if complete else None,
         "inconclusive": inconclusive,
-        "run_fails": not complete or unproven or fails(verdict, inconclusive),
+        "run_fails": not complete or unproven or (fails(verdict, inconclusive) and not empty),
         "exit_code": exit_code,
         "clusters": clusters,
         "not_probed": list(skipped),
         "problems": list(problems),
         "notes": list(notes),
     }
+    if shard:
+        doc["shard"] = shard
+    return doc
 
 
 def _cluster(name: str, pairs: list[Pair], not_judged: list[SkippedPair]) -> Cluster:
@@ -103,6 +110,11 @@ def outcome(doc: Verdict) -> dict[str, Any]:
         "failing_clusters": bad[:HOSTS],
         "findings": [{"finding": group.entry["slug"], "hosts": group.hosts[:HOSTS]} for group in against[:FIRST]],
     }
+
+
+def is_empty_shard(doc: Verdict) -> bool:
+    """Whether the run was given a part of an inventory that no cluster falls into: it judged nothing, as it should."""
+    return shards.is_empty(doc.get("shard")) and not doc["clusters"]
 
 
 def worst(verdicts: Iterable[Word]) -> Word | None:
@@ -238,6 +250,8 @@ def exit_meaning(doc: Verdict) -> str:
     """What the exit code of ansible-playbook says about this validation."""
     if doc["exit_code"] == 0 and doc["run_fails"]:
         return "no pass: no task failed, but this run proved less than it should"
+    if doc["exit_code"] == 0 and is_empty_shard(doc):
+        return "no cluster falls into this shard, and nothing was judged: merge it with the others"
     return {
         0: "pairs were judged, and none failed",
         2: "a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..plan import shard as shards
 from ..plan.pair import Key, SkippedPair, key_of, names_of
 from . import document, parts
 from .parts import Inconclusive, Pair, Verdict
@@ -48,6 +49,7 @@ class _Report:
         if self.doc["status"] != "complete":
             return [f"{self.name}: its run had not ended (begun {self.doc['started_at']}): validate again"]
         anything = any(cluster["pairs"] or cluster["not_judged"] for cluster in self.doc["clusters"])
+        anything = anything or document.is_empty_shard(self.doc)
         texts = self.doc["problems"] or ([] if anything else ["its run judged no pair"])
         return [f"{self.name}: {text}" for text in texts]
 
@@ -100,6 +102,7 @@ def merge(
         for name in dict.fromkeys(expected)
         if name not in known
     ]
+    problems += shards.gaps([(report.name, report.doc["shard"]) for report in reports if "shard" in report.doc])
     if not sources:
         problems.append("there is no report to merge: give reports=[folder or verdict.json, …]")
     skipped = {key_of(pair): pair for report in reports for pair in report.doc["not_probed"]}

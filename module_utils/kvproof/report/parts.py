@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from ..evidence.shapes import Count, Errors, ListOf, MapOf, Text, Time, Whole, json_schema, shape_of
 from ..plan.pair import PairNames, SkippedPair
+from ..plan.shard import Shard
 
 SCHEMA: Final = "kvproof.verdict/1"
 
@@ -257,6 +258,7 @@ class Verdict(TypedDict):
     not_probed: Annotated[list[SkippedPair], "Pairs that this run was not asked to judge."]
     problems: Annotated[list[str], "Why the run is no pass, where that belongs to no pair."]
     notes: list[str]
+    shard: NotRequired[Annotated[Shard, "The part of an inventory that the run was given (kv_reuse_shard)."]]
 
 
 def read(document: Any) -> tuple[Verdict | None, str | None]:

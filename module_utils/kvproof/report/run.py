@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plan import shard as shards
 from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
@@ -34,6 +35,7 @@ class Run:
         self._refused: str | None = None
         self._settings: dict[str, Any] = {}
         self._notes: dict[str, None] = {}
+        self._shards: list[shards.Shard] = []
 
     def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
@@ -43,6 +45,7 @@ class Run:
         self._plan.update({key_of(pair): pair for pair in plan.get("pairs") or []})
         self._skipped.update({key_of(pair): pair for pair in plan.get("skipped") or []})
         self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
+        self._shards += [plan["shard"]] if plan.get("shard") else []
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.note(plan.get("notes"))
         if failed:
@@ -89,6 +92,7 @@ class Run:
             problems=self._problems() if finished_at else [],
             notes=list(self._notes),
             exit_code=exit_code,
+            shard=shards.together(self._shards)[0],
             **self._settings,
         )
         return self._compared_with_exit_code(doc)
@@ -103,11 +107,14 @@ class Run:
         return f"its verdict task did not run; {elsewhere}" if elsewhere else "its verdict task did not run"
 
     def _problems(self) -> list[str]:
-        """Why there is nothing to show, when no pair was even planned."""
-        if self._refused:
-            return [self._refused]
+        """Why there is nothing to show, when no pair was even planned, or which part the run was of is not known."""
+        shard, odd = shards.together(self._shards)
+        if self._refused or odd:
+            return [text for text in (self._refused, odd) if text]
         if self._plan or self._verdicts:
             return []
+        if shards.is_empty(shard):
+            return list(self._failures.values())
         return list(self._failures.values()) or ["no pair was judged: no task of the validation ran on any host"]
 
     def _compared_with_exit_code(self, doc: Verdict) -> Verdict:

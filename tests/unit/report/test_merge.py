@@ -16,7 +16,7 @@ import pytest
 import verdicts
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.report import views
+from kvproof.report import document, run, views
 from kvproof.report.merge import Source, merge
 from kvproof.report.views import console
 from verdict_schema import errors
@@ -342,3 +342,53 @@ def test_it_works_in_a_collection(reports):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("PASS  1 of 1 pairs passed") == 1
     assert reports.out["verdict"] == "pass"
+
+
+def shard(number: int, *pairs: dict, of: int = 3, all_clusters: int = 2, hour: int = 0) -> dict:
+    given = {"number": number, "of": of, "clusters": len(pairs), "all_clusters": all_clusters}
+    handed = run.Run("2026-11-01T00:00:00+00:00")
+    handed.plan({"pairs": pairs, "shard": given, "mode": "inventory", "run_id": "k1"})
+    handed.verdicts(list(pairs))
+    return {**handed.document("complete", f"2026-11-01T{hour:02d}:01:00+00:00", 0)}
+
+
+def test_all_shards_are_the_whole_also_one_that_nothing_falls_into():
+    parts = [shard(1, of("tokyo")), shard(2), shard(3, of("osaka"))]
+    assert [(doc["verdict"], doc["run_fails"]) for doc in parts] == [
+        ("pass", False),
+        ("inconclusive", False),
+        ("pass", False),
+    ]
+    assert document.exit_meaning(parts[1]).startswith("no cluster falls into this shard, and nothing was judged")
+    doc = merged(*parts)
+    assert (doc["verdict"], doc["exit_code"], doc["problems"]) == ("pass", 0, [])
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ([1, 3], "shard 2/3 is in none of the reports"),
+        ([1, 2, 3, 2], "shard 2/3 is in several reports (r1.json, r3.json)"),
+    ],
+)
+def test_a_shard_that_is_missing_or_doubled_is_known_from_the_reports(parts, problem):
+    docs = {1: shard(1, of("tokyo")), 2: shard(2), 3: shard(3, of("osaka"))}
+    doc = merged(*(docs[number] for number in parts))
+    assert (doc["verdict"], doc["exit_code"]) == ("inconclusive", 2)
+    assert doc["problems"][0].startswith(problem)
+
+
+def test_shards_of_different_cuts_are_no_whole():
+    doc = merged(shard(1, of("tokyo")), shard(2, of("osaka"), of=2))
+    assert (doc["exit_code"], len(doc["problems"])) == (2, 1)
+    assert "different cuts: 1/3 (r0.json), 2/2 (r1.json)" in doc["problems"][0]
+
+
+def test_a_shard_whose_run_did_not_end_is_missing():
+    doc = merged(shard(1, of("tokyo")), shard(2), run.Run("2026-11-01T00:00:00+00:00").document("incomplete"))
+    assert doc["exit_code"] == 2
+    assert [problem.split(":")[0] for problem in doc["problems"]] == ["r2.json", "shard 3/3 is in none of the reports"]
+
+
+def test_an_empty_inventory_is_no_empty_shard():
+    assert shard(1, all_clusters=0)["run_fails"]
