@@ -79,7 +79,7 @@ class ActionModule(ControllerAction):
             "run_id": secrets.token_hex(4),
             "pairs": plan.pairs,
             "skipped": plan.skipped,
-            "notes": [shards.note(shard)] * (shard is not None) + plan.notes + ignored + misspelt,
+            "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
             "bundle": args["bundle"],
