@@ -181,7 +181,8 @@ molecule: install-dev
 
 test-real: install-dev install-lab
 	$(VENV)/bin/molecule test -s real
-	REAL_INVENTORY=inventory/demo_mp $(VENV)/bin/molecule test -s real
+	@for arch in mp nixl_pd lmcache_pd; do \
+		REAL_INVENTORY=inventory/demo_$$arch $(VENV)/bin/molecule test -s real || exit $$?; done
 
 release: install-dev
 	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist
