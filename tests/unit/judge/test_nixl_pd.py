@@ -62,6 +62,15 @@ def test_an_engine_without_these_series_proves_nothing_and_fails_nothing():
     assert told(document)[0] == "inconclusive"
 
 
+def test_an_engine_that_reads_from_itself_proves_nothing():
+    document = nixl_pair()
+    sent = 2 + 3 * len(document["probe"]["trials"])  # the controls, and each trial's seed, reuse and knock-out
+    for engine in document["probe"]["engines"].values():
+        engine["metrics"]["before"]["values"][PROMPTS] = 10.0
+        engine["metrics"]["after"]["values"][PROMPTS] = 10.0 + sent * PROMPT
+    assert told(document) == ("inconclusive", ["same-engine-answers"])
+
+
 def test_a_read_that_failed_brought_nothing_whatever_was_looked_up():
     document = windows(nixl_pair(), receiver={**rises(PROMPT, read=1), FAILED: 1.0})
     assert told(document) == ("fail", ["nixl-transfer-failed"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .. import counters
+from .. import apart, counters
 from ..attempt import Attempt
 from ..case import Case
 from ..link import HOLDS, INFERRED, NOT_NEEDED, UNKNOWN, Link, tokens
@@ -33,7 +33,8 @@ def observe(case: Case) -> list[Attempt]:
     attempts = [_attempt(case, trial) for trial in case.trials]
     taken = [attempt for attempt in attempts if attempt.loaded]
     reads = counters.counter_delta(case.receiver, READS)
-    if reads is None or reads < len(taken):  # tokens that nobody is seen to have moved
+    # tokens that nobody is seen to have moved, or that an engine may have read from itself
+    if reads is None or reads < len(taken) or apart.one_count(case):
         for attempt in taken:
             attempt.asked = None
     return attempts
