@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile versions test-real lint types unit molecule coverage docs hooks release
+	quick test hostile versions test-real lint types unit molecule coverage docs hooks lock release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -73,6 +73,7 @@ help:
 	@echo '     TESTS=folder      of these tests only'
 	@echo 'make docs              write the pages of the findings and the schemas again'
 	@echo 'make hooks             run the fast linters before each commit in this checkout'
+	@echo 'make lock              requirements.lock again: all that requirements.txt needs, pinned, with hashes'
 	@echo 'make release           the collection as an archive in dist/'
 	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
@@ -183,6 +184,11 @@ test-real: install-dev install-lab
 	$(VENV)/bin/molecule test -s real
 	@for arch in mp nixl_pd lmcache_pd; do \
 		REAL_INVENTORY=inventory/demo_$$arch $(VENV)/bin/molecule test -s real || exit $$?; done
+
+# after a change of requirements.txt: what it needs and what that needs, for pip install --require-hashes
+lock: install-dev
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		requirements.txt -o requirements.lock
 
 release: install-dev
 	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist

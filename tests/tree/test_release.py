@@ -32,6 +32,7 @@ SHIPPED = {
     "plugins",
     "roles",
     "validate.yml",
+    "requirements.lock",
     "requirements.txt",
     "README.md",
     "README.ja.md",
