@@ -7,6 +7,7 @@ Nothing is decided here.  Every view shows what the document says.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ def document(
     """
     clusters = [
         _cluster(name, [p for p in pairs if p["cluster"] == name], [p for p in not_judged if p["cluster"] == name])
-        for name in sorted({p["cluster"] for p in [*pairs, *not_judged]})
+        for name in sorted({p["cluster"] for p in [*pairs, *not_judged]}, key=natural)
     ]
     complete = status == "complete"
     verdicts = [cluster["verdict"] for cluster in clusters] + [INCONCLUSIVE] * bool(problems)
@@ -139,6 +140,12 @@ def all_pairs(doc: Verdict) -> list[Pair]:
 
 def decisive(pair: Pair) -> list[Finding]:
     return [f for f in pair["findings"] if f["role"] in DECISIVE]
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts names with numbers as a person would: c9 before c10."""
+    parts = re.split(r"([0-9]{1,18})", name)
+    return [(True, int(part), "") if at % 2 else (False, 0, part) for at, part in enumerate(parts)]
 
 
 def pair_name(pair: Pair | SkippedPair) -> str:

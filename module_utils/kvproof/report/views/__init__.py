@@ -5,7 +5,7 @@
 To add a file to reports/: a module here with a function from Verdict (report/parts.py) to text, and its line in VIEWS;
 what reads or shows the names follows.  The other modules are no such files: console (lines for a terminal), diagnosis
 (the same of a diagnosis, and its page), figures and remarks (sentences that several views share), clean (makes foreign
-text harmless).
+text harmless), drawings (what the page draws).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import json
 from collections.abc import Iterator
 
 from ..parts import Verdict
-from . import junit, pages, prometheus
+from . import junit, page, pages, prometheus
 from .clean import cleaned
 
 VERDICT = "verdict.json"
 VIEWS = {
     "junit.xml": junit.render,
     "summary.md": pages.summary,
-    "index.html": pages.html,
+    "index.html": page.render,
     "kv_reuse.prom": prometheus.render,
 }
 NAMES = (VERDICT, *VIEWS)

@@ -1,30 +1,47 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""summary.md for a job's summary page, and index.html, self-contained.  Templates lie in templates/."""
+"""summary.md for a job's summary page, and what index.html (page.py) shares: Markdown's escapes, templates/."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import document
-from ..parts import Verdict
+from ..parts import Cluster, Pair, Verdict
 from . import figures, remarks
 from .console import MARKS
 
 TEMPLATES = Path(__file__).parent / "templates"
+Part = TypeVar("Part", Pair, Cluster)
 _MARKDOWN = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")  # an underscore within a word means nothing
 
 
 def summary(doc: Verdict) -> str:
-    return _render("summary.md.j2", doc, autoescape=False)
+    full, brief = document.chosen(doc)
+    clusters, passing = document.chosen_clusters(doc)
+    # A page is read from its top, so what failed comes first there.
+    return (
+        environment(autoescape=False)
+        .get_template("summary.md.j2")
+        .render(
+            doc=doc,
+            clusters=[*_worst_first(clusters), *([passing] if passing else [])],
+            full=full,
+            pairs=[(pair, True) for pair in _worst_first(full)] + [(pair, False) for pair in _worst_first(brief)],
+            groups=document.groups(doc),
+            remarks=remarks.lines(doc),
+        )
+    )
 
 
-def html(doc: Verdict) -> str:
-    return _render("index.html.j2", doc, autoescape=True)
+def _worst_first(parts: list[Part]) -> list[Part]:
+    """Clusters or pairs by verdict, and those of one verdict in the order that they had."""
+    return sorted(parts, key=lambda part: document.ORDER.index(part["verdict"]))
 
 
 def markdown(text: object) -> str:
@@ -33,24 +50,9 @@ def markdown(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", safe)
 
 
-def _render(name: str, doc: Verdict, autoescape: bool) -> str:
-    full, brief = document.chosen(doc)
-    clusters, passing = document.chosen_clusters(doc)
-    template = _environment(autoescape).get_template(name)
-    # A page is read from its top, so what failed comes first there.
-    return template.render(
-        doc=doc,
-        clusters=[*reversed(clusters), *([passing] if passing else [])],
-        full=full[::-1],
-        pairs=[(pair, True) for pair in reversed(full)] + [(pair, False) for pair in reversed(brief)],
-        groups=document.groups(doc),
-        remarks=remarks.lines(doc),
-    )
-
-
 @cache
-def _environment(autoescape: bool) -> Environment:
-    environment = Environment(
+def environment(autoescape: bool) -> Environment:
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -58,8 +60,8 @@ def _environment(autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(md=markdown, ms=figures.milliseconds)
-    environment.globals.update(
+    made.filters.update(md=markdown, ms=figures.milliseconds)
+    made.globals.update(
         MARKS=MARKS,
         WORDS=document.WORDS,
         several=document.several,
@@ -71,4 +73,4 @@ def _environment(autoescape: bool) -> Environment:
         reason=document.reason,
         where=document.where,
     )
-    return environment
+    return made

@@ -11,14 +11,17 @@ from . import figures
 SKIPPED = 8  # pairs that were not asked for are named up to here
 
 
-def lines(doc: Verdict) -> list[str]:
-    """Notes over all hosts, pairs not probed, remarks on the evidence, and what the counters can prove."""
+def lines(doc: Verdict, skipped: bool = True) -> list[str]:
+    """Notes over all hosts, remarks on the evidence, and what the counters can prove.
+
+    skipped: with the pairs that were not probed, for a view that has no place of its own for them.
+    """
     groups = document.groups(doc)
-    skipped = doc["not_probed"]
+    left = doc["not_probed"] if skipped else []
     sentences = [note(group) for group in groups if group.kind == "note"]
-    sentences += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in skipped[:SKIPPED]]
-    if len(skipped) > SKIPPED:
-        sentences.append(f"not probed: {len(skipped) - SKIPPED} more pairs, see verdict.json")
+    sentences += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in left[:SKIPPED]]
+    if len(left) > SKIPPED:
+        sentences.append(f"not probed: {len(left) - SKIPPED} more pairs, see verdict.json")
     sentences += doc["notes"]
     observed = {place.observed for group in groups for place in group.places}
     for pair in document.all_pairs(doc):
