@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile versions test-real lint types unit molecule coverage docs hooks lock release
+	quick test hostile browser versions test-real lint types unit molecule coverage docs hooks lock release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -64,6 +64,7 @@ help:
 	@echo '     JOBS=3            so many clusters at a time (default 8)'
 	@echo 'make quick             linters that are fast and the tests that need no cluster, in a minute'
 	@echo 'make test              all linters, all tests, molecule on the rehearsal cluster and without one'
+	@echo 'make browser          index.html in Chromium (apt install chromium), and what axe-core (npm) says of it'
 	@echo 'make hostile          servers and nodes that hang, flood and lie, all that there are (10 minutes)'
 	@echo 'make versions          read releases of LMCache and vLLM, and hold the version table to them (0.5 GB, once)'
 	@echo '     WRITE=1           and write down what was read, after the table has changed'
@@ -158,6 +159,10 @@ unit: install-dev
 # servers and nodes that hang, flood and lie: those of make test, and those that take their time
 hostile: install-dev
 	$(PYTEST) tests/hostile
+
+browser: install-dev
+	npm install --silent --no-save --prefix .cache/axe axe-core@4.14.1
+	$(PYTEST) tests/browser
 
 # which release of LMCache and vLLM has what: read in their sources (0.5 GB to download, once), and the table held to it
 versions: install-dev

@@ -22,11 +22,11 @@ settings.register_profile(
 settings.load_profile("kvproof")
 
 TESTS = Path(__file__).resolve().parent
-SLOW = [TESTS / folder for folder in ("playbooks", "lab", "faults")]
+SLOW = [TESTS / folder for folder in ("playbooks", "lab", "faults", "browser")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folders whose tests start clusters or play playbooks are slow, as are single tests marked so elsewhere."""
+    """Folders whose tests start clusters or browsers or play playbooks are slow, as are single tests marked so."""
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker(pytest.mark.slow)

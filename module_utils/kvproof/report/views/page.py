@@ -25,6 +25,7 @@ from . import drawings, remarks
 from .pages import TEMPLATES, environment
 
 DRAWN = 600  # pairs shown with their chain; of more, those that pass take a line each
+PICTURED = 250  # pairs with pictures of their times; of more, those that pass have the figures only
 NAMED = 200  # pairs that were not tested are named up to here
 SIGNS = {PASS: "✓", FAIL: "✗", INCONCLUSIVE: "?", None: "…"}
 
@@ -55,6 +56,7 @@ def render(doc: Verdict) -> str:
             worst_pair=_worst_pair,
             slugs_of=_slugs_of,
             DRAWN=DRAWN,
+            PICTURED=PICTURED,
             NAMED=NAMED,
             SIGNS=SIGNS,
             LINKS=[name for name, _ in NAMES.values()],
