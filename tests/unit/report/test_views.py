@@ -303,25 +303,56 @@ class TestJunit:
     def suites(self, doc: dict) -> ET.Element:
         return ET.fromstring(rendered(doc)["junit.xml"].encode())
 
-    def test_a_pass_has_a_case_for_the_pair_and_each_link(self):
+    def test_a_pass_is_a_case_with_its_chain(self):
         root = self.suites(verdicts.document(verdicts.verdict("healthy"), exit_code=0))
-        assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("14", "0", "0")
+        assert [root.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["1", "0", "0", "0"]
         assert root.find("testsuite").get("name") == "kv_reuse.healthy"
-        assert root.find(".//testcase[@name='08 announced']/system-out").text.startswith("holds (inferred): ")
-        assert root.find(".//testcase[@name='13 worth it']/skipped").get("message").startswith("unknown: ")
+        chain = root.find(".//testcase[@name='prefill → decode']/system-out").text.splitlines()
+        assert len(chain) == 13
+        assert chain[7].startswith("✓  8 announced: holds (inferred): the receiver loaded")
+        assert chain[12].startswith("? 13 worth it: unknown: ")
 
-    def test_a_failure_is_at_the_pair_and_at_the_broken_link(self):
+    def test_a_failure_is_counted_once(self):
         root = self.suites(verdicts.document(verdicts.verdict("sync_loading"), exit_code=2))
-        failing = {
-            case.get("name"): case.find("failure")
-            for case in root.iter("testcase")
-            if len(case) and case.find("failure") is not None
+        assert [root.get(key) for key in ("tests", "failures", "errors")] == ["1", "1", "0"]
+        case = root.find(".//testcase[@name='prefill → decode']")
+        failure = case.find("failure")
+        assert failure.get("type") == "fail"
+        assert failure.get("message").startswith("at link 4 (configured alike): async-loading-off: ")
+        assert "do: Set enable_async_loading: true" in failure.text
+        assert "✗  4 configured alike: broken: " in case.find("system-out").text
+
+    def test_times_are_those_of_the_requests_and_of_the_run(self):
+        root = self.suites(verdicts.document(verdicts.verdict("healthy")))
+        asked = 2.0629 + 1.8788 + 0.0772 + 0.0521
+        assert float(root.find(".//testcase").get("time")) == pytest.approx(asked, abs=0.001)
+        assert float(root.find("testsuite").get("time")) == pytest.approx(asked, abs=0.001)
+        assert root.get("time") == "12.000"
+
+    def test_a_reader_of_others_reads_it(self):
+        reader = pytest.importorskip("junitparser", reason="junitparser is not installed")
+        skipped = [{"cluster": "demo", "holder": "a", "receiver": "b", "reason": "--limit"}]
+        pairs = [*map(verdicts.verdict, ("healthy", "sync_loading", "local_hit_decode")), verdicts.waived(cluster="w")]
+        read = reader.JUnitXml.fromstring(
+            rendered(verdicts.document(*pairs, missing=1, skipped=skipped))["junit.xml"].encode()
+        )
+        assert (read.tests, read.failures, read.errors, read.skipped) == (6, 1, 2, 2)
+        results = {
+            f"{suite.name} {case.name}": [(type(r).__name__, r.type) for r in case.result]
+            for suite in read
+            for case in suite
         }
-        assert set(failing) == {"prefill → decode", "04 configured alike"}
-        pair = failing["prefill → decode"]
-        assert pair.get("type") == "fail"
-        assert pair.get("message").startswith("at link 4 (configured alike): async-loading-off: ")
-        assert "do: Set enable_async_loading: true" in pair.text
+        assert results == {
+            "kv_reuse.demo p0 → d0": [("Error", "not-judged")],
+            "kv_reuse.healthy prefill → decode": [],
+            "kv_reuse.local_hit_decode prefill → decode": [("Error", "inconclusive")],
+            "kv_reuse.sync_loading prefill → decode": [("Failure", "fail")],
+            "kv_reuse.w prefill → decode": [("Skipped", None)],
+            "kv_reuse.not_probed a → b": [("Skipped", None)],
+        }
+        before = (read.tests, read.failures, read.errors, read.skipped)
+        read.update_statistics()
+        assert (read.tests, read.failures, read.errors, read.skipped) == before
 
     def test_inconclusive_is_an_error(self):
         root = self.suites(verdicts.document(verdicts.verdict("local_hit_decode"), exit_code=2))

@@ -1,6 +1,9 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""junit.xml: a suite per cluster; a case per pair and a case per link of its chain.
+"""junit.xml: a suite per cluster and a case per pair, which has its chain as its output.
+
+A pair that fails is one failure; one that is inconclusive is an error of that type, as the exit code has it.  A case's
+time is that of the requests of its trials as far as they were measured, the whole's that of the run.
 
 The standard library writes it, so that no controller loses the report for want of a package.
 """
@@ -8,11 +11,13 @@ The standard library writes it, so that no controller loses the report for want 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from datetime import datetime
 
 from ...judge.verdict import FAIL, PASS
 from ...plan.pair import SkippedPair
 from .. import document
 from ..parts import Cluster, Finding, Link, Pair, Verdict
+from .console import MARKS
 
 SUITE = "kv_reuse"
 
@@ -21,11 +26,11 @@ def render(doc: Verdict) -> str:
     root = ET.Element("testsuites", name=SUITE)
     for cluster in doc["clusters"]:
         _cluster(root, doc, cluster)
-    _skipped(root, doc["not_probed"])
+    _skipped(root, doc, doc["not_probed"])
     _run(root, doc)
     for suite in root:
         _count(suite)
-    _total(root)
+    _total(root, doc)
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
@@ -34,17 +39,19 @@ def _cluster(root: ET.Element, doc: Verdict, cluster: Cluster) -> None:
     suite = _suite(root, f"{SUITE}.{cluster['name']}", doc)
     for pair in cluster["pairs"]:
         _pair(suite, doc, pair)
-        for link in pair["links"]:
-            _link(suite, doc, pair, link)
     for missing in cluster["not_judged"]:
         case = _case(suite, cluster["name"], document.pair_name(missing))
         _outcome(case, "error", "not-judged", missing["reason"])
 
 
 def _pair(suite: ET.Element, doc: Verdict, pair: Pair) -> None:
-    case = _case(suite, pair["cluster"], document.pair_name(pair))
-    if pair["verdict"] == PASS:
-        return
+    case = _case(suite, pair["cluster"], document.pair_name(pair), _requests_s(pair))
+    if pair["verdict"] != PASS:
+        _no_pass(case, doc, pair)
+    ET.SubElement(case, "system-out").text = "\n".join(_in_a_line(link) for link in pair["links"])
+
+
+def _no_pass(case: ET.Element, doc: Verdict, pair: Pair) -> None:
     reason = document.where(pair).strip() + (": " if pair.get("first_broken") else "") + document.reason(pair)
     if pair["waived"]:
         reasons = "; ".join(dict.fromkeys(f["waived"] for f in document.decisive(pair) if f["waived"]))
@@ -52,28 +59,27 @@ def _pair(suite: ET.Element, doc: Verdict, pair: Pair) -> None:
     elif not document.pair_fails(pair, doc["inconclusive"]):
         _outcome(case, "skipped", None, f"{pair['verdict']}, accepted by kv_reuse_inconclusive: {reason}")
     else:
-        _outcome(case, _kind(pair), pair["verdict"], reason, "\n\n".join(_in_words(f) for f in document.decisive(pair)))
+        kind = "failure" if pair["verdict"] == FAIL else "error"
+        _outcome(case, kind, pair["verdict"], reason, "\n\n".join(_in_words(f) for f in document.decisive(pair)))
 
 
-def _kind(pair: Pair) -> str:
-    return "failure" if pair["verdict"] == FAIL else "error"
+def _requests_s(pair: Pair) -> float:
+    """Seconds that the requests of a pair's trials are known to have taken."""
+    times = [
+        (trial["seed_ttft_s"], trial["visible_s"], trial["reused_ttft_s"], trial["recomputed_ttft_s"])
+        for trial in pair["trials"]
+    ]
+    return sum(seconds for measured in times for seconds in measured if seconds is not None)
 
 
-def _link(suite: ET.Element, doc: Verdict, pair: Pair, link: Link) -> None:
-    """Only a broken link of a pair that fails the run is bad; what could not be seen is skipped, never passed."""
-    case = _case(suite, f"{pair['cluster']}.{document.pair_name(pair)}", f"{link['link']:02d} {link['name']}")
-    if link["state"].startswith("holds"):
-        ET.SubElement(case, "system-out").text = f"{link['state']}: {link['text']}"
-    elif link["state"] == "broken" and document.pair_fails(pair, doc["inconclusive"]):
-        _outcome(case, _kind(pair), pair["verdict"], link["text"])
-    else:
-        _outcome(case, "skipped", None, f"{link['state']}: {link['text']}")
+def _in_a_line(link: Link) -> str:
+    return f"{MARKS[link['state']]} {link['link']:2d} {link['name']}: {link['state']}: {link['text']}"
 
 
-def _skipped(root: ET.Element, pairs: list[SkippedPair]) -> None:
+def _skipped(root: ET.Element, doc: Verdict, pairs: list[SkippedPair]) -> None:
     if not pairs:
         return
-    suite = ET.SubElement(root, "testsuite", name=f"{SUITE}.not_probed")
+    suite = _suite(root, f"{SUITE}.not_probed", doc)
     for pair in pairs:
         _outcome(_case(suite, pair["cluster"], document.pair_name(pair)), "skipped", None, pair["reason"])
 
@@ -99,8 +105,8 @@ def _suite(root: ET.Element, name: str, doc: Verdict) -> ET.Element:
     return ET.SubElement(root, "testsuite", name=name, timestamp=doc["started_at"].partition("+")[0].rstrip("Z"))
 
 
-def _case(suite: ET.Element, classname: str, name: str) -> ET.Element:
-    return ET.SubElement(suite, "testcase", classname=classname, name=name, time="0")
+def _case(suite: ET.Element, classname: str, name: str, seconds: float = 0.0) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=classname, name=name, time=f"{seconds:.3f}")
 
 
 def _outcome(case: ET.Element, kind: str, type_: str | None, message: str, text: str | None = None) -> None:
@@ -112,9 +118,12 @@ def _count(suite: ET.Element) -> None:
     suite.set("tests", str(len(suite.findall("testcase"))))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(len(suite.findall(f"testcase/{tag}"))))
-    suite.set("time", "0")
+    suite.set("time", f"{sum(float(case.get('time', 0)) for case in suite):.3f}")
 
 
-def _total(root: ET.Element) -> None:
-    for attribute in ("tests", "failures", "errors"):
+def _total(root: ET.Element, doc: Verdict) -> None:
+    if doc["finished_at"]:
+        took = datetime.fromisoformat(doc["finished_at"]) - datetime.fromisoformat(doc["started_at"])
+        root.set("time", f"{took.total_seconds():.3f}")
+    for attribute in ("tests", "failures", "errors", "skipped"):
         root.set(attribute, str(sum(int(suite.get(attribute, "0")) for suite in root)))
