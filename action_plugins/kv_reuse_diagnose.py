@@ -70,7 +70,7 @@ class ActionModule(ControllerAction):
             then = f"kvproof {saved.get('tool')} judged {saved.get('verdict')} then"
             how = f"not the run's verdict.json byte for byte: {then}"
         places = [*self._written(folder, lambda: files.write(folder, doc)), f"judged again from {path}: {how}"]
-        screen.show(Display(), lambda width: console.lines(doc, places, width))
+        screen.show(Display(), lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only))
         failing = [pair for pair in document.all_pairs(doc) if document.pair_fails(pair, doc["inconclusive"])]
         failed = doc["run_fails"] or bool(doc["exit_code"])
         reasons = [document.headline(pair) for pair in failing] or doc["problems"]
@@ -86,7 +86,7 @@ class ActionModule(ControllerAction):
         doc = conclude.diagnose(texts)
         pages = {"diagnosis.json": json.dumps(doc, indent=2) + "\n", "diagnosis.md": diagnosis.page(doc)}
         places = self._written(folder, lambda: files.write_texts(folder, pages))
-        screen.show(Display(), lambda width: diagnosis.lines(doc, places, width))
+        screen.show(Display(), lambda width, ascii_only: diagnosis.lines(doc, places, width, ascii_only))
         # what was pasted has no controls: it can name a cause, and never proves that KV is reused
         return {"failed": True, "msg": diagnosis.headline(doc), "kv_reuse_cause_class": doc["class"]}
 

@@ -43,6 +43,7 @@ class ActionModule(ControllerAction):
         "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "waive": {"type": "raw"},
         "reports_dir": {"type": "str", "default": "reports"},
+        "console": {"type": "str", "choices": ["full", "short"], "default": "full"},
         "bundle": {"type": "bool", "default": False},
         "seed_mode": {"type": "bool", "default": False},
     }
@@ -82,6 +83,7 @@ class ActionModule(ControllerAction):
             "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
+            "console": args["console"] or "full",
             "bundle": args["bundle"],
             **({"shard": shard} if shard else {}),
         }

@@ -51,6 +51,7 @@ requirements:
 
 import json
 import os
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -71,6 +72,7 @@ ROLES = ("kv_reuse", "kvproof.cluster.kv_reuse")
 ACTIONS = ("kv_reuse_plan", "kv_reuse_probe", "kv_reuse_verdict", "kv_reuse_merge")
 GROUPS = ("kv_prefill", "kv_decode", "kv_controller")
 DEFAULT_FOLDER = "reports"
+SUMMARY = "summary.md"
 
 
 class CallbackModule(CallbackBase):
@@ -89,7 +91,7 @@ class CallbackModule(CallbackBase):
         self._uses_role = False
         self._progress = progress.Progress()
         self._line = screen.ChangingLine()
-        self._merged: tuple[dict, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
+        self._merged: tuple[dict, str, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
 
     def v2_playbook_on_start(self, playbook):
         self.disabled = not reporter.claim(self)
@@ -135,7 +137,7 @@ class CallbackModule(CallbackBase):
         written = self._write(doc)
         if self._run.bundle:
             written += self._write_bundle(doc)
-        self._show(doc, [f"{self._folder} ({', '.join(written)})"] if written else [])
+        self._show(doc, self._folder, written)
 
     def _take(self, result, failed=False):
         values, role = result._result, getattr(result._task, "_role", None)
@@ -155,7 +157,7 @@ class CallbackModule(CallbackBase):
                 self._take_judged(judged)
         if "kv_reuse_merged" in values:
             written, folder = _plain(values.get("kv_reuse_reports") or []), values.get("kv_reuse_reports_dir")
-            self._merged = _plain(values["kv_reuse_merged"]), [f"{folder} ({', '.join(written)})"] if written else []
+            self._merged = _plain(values["kv_reuse_merged"]), folder, written
         self._tell_progress()
 
     def _take_judged(self, judged: dict):
@@ -208,8 +210,14 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"kv_reuse_report: {problem}")
         return [] if problem else [bundle.NAME]
 
-    def _show(self, doc: dict, places: list[str]):
-        screen.show(self._display, lambda width: console.lines(doc, places, width))
+    def _show(self, doc: dict, folder: Path | str, written: list[str]):
+        places = [f"{folder} ({', '.join(written)})"] if written else []
+        closer = f"less {shlex.quote(str(Path(folder) / SUMMARY))}" if SUMMARY in written else None
+        more = {"how": self._run.console, "closer": closer}
+        screen.show(
+            self._display,
+            lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only, **more),
+        )
 
 
 def _folder_by_inventory(play) -> str | None:

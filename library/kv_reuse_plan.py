@@ -54,6 +54,11 @@ options:
     description: Where the callback C(kv_reuse_report) writes.
     type: str
     default: reports
+  console:
+    description: What the callback prints, as C(kv_reuse_console) has it.
+    type: str
+    choices: [full, short]
+    default: full
   bundle:
     description: Whether the callback writes the evidence, too.
     type: bool

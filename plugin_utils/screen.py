@@ -10,20 +10,22 @@ from collections.abc import Callable
 
 from ansible import constants as C
 from ansible.utils.color import stringc
-from kvproof.report.views import console
+from kvproof.report.views import clean, console
 
 COLORS = {"good": "COLOR_OK", "bad": "COLOR_ERROR", "doubt": "COLOR_WARN", "faint": "COLOR_SKIP"}
 
 
-def show(display, lines: Callable[[int], list[console.Line]]) -> None:
-    """Displays the lines that a view makes for a width."""
+def show(display, lines: Callable[[int, bool], list[console.Line]]) -> None:
+    """Displays the lines that a view makes for a width and, where the terminal shows no other, in ASCII."""
     aside = prints_json()
     stream = sys.stderr if aside else sys.stdout
     width = min(display.columns, 120) if stream.isatty() else console.WIDTH
-    for line in lines(width):
+    ascii_only = os.environ.get("TERM") == "dumb" or not _shows(stream, "".join(console.MARKS.values()))
+    for line in lines(width, ascii_only):
         bare = "".join(text for text, _ in line)
         painted = "".join(stringc(text, getattr(C, COLORS[style])) if style else text for text, style in line)
-        display.display(_printable(painted, stream), stderr=aside, screen_only=True)
+        printable = clean.plain(painted) if ascii_only or not _shows(stream, painted) else painted
+        display.display(printable, stderr=aside, screen_only=True)
         display.display(bare, log_only=True)
 
 
@@ -77,9 +79,9 @@ class ChangingLine:
             self._drawn = False
 
 
-def _printable(text: str, stream) -> str:
+def _shows(stream, text: str) -> bool:
     try:
         text.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return console.plain(text)
-    return text
+        return False
+    return True

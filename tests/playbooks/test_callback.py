@@ -262,3 +262,18 @@ def test_no_bundle_is_written_unasked(project):
     project.inventory(prefill={}, decode=judged("healthy"))
     assert project.run().returncode == 0
     assert not (project.folder / "reports" / "bundle.json.gz").exists()
+
+
+def test_a_failure_ends_with_the_command_to_look_closer(project):
+    project.inventory(prefill={}, decode=judged("sync_loading"))
+    done = project.run()
+    summary = project.folder / "reports" / "summary.md"
+    assert f"\nlook closer  less {summary}\n" in done.stdout
+    assert summary.is_file()
+
+
+def test_a_short_report_has_no_chain(project):
+    project.inventory({"console": "short"}, prefill={}, decode=judged("sync_loading"))
+    done = project.run()
+    assert "4 configured alike" not in done.stdout
+    assert " ✗ async-loading-off" in done.stdout

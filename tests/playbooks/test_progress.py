@@ -23,6 +23,7 @@ from kvproof.report.progress import LINE, LOG, OFF, Progress, way
         ({"RUNNER_OMIT_EVENTS": "False"}, "default", False, OFF),
         ({}, "awx_display", False, OFF),
         ({}, "json", True, LOG),
+        ({"TERM": "dumb"}, "default", True, LOG),
     ],
 )
 def test_where_it_is_shown(environment, callback, terminal, shown):
@@ -86,3 +87,13 @@ def test_it_can_be_switched_off(project, environment):
     text = on_terminal(project, **environment)
     assert "probed, none judged yet" not in text
     assert "1 of 1 pairs passed" in text
+
+
+def test_a_dumb_terminal_gets_ascii_and_no_sequences(project):
+    project.inventory(prefill={}, decode={**judged("healthy"), "said_probed": [PAIR]})
+    text = on_terminal(project, TERM="dumb", ANSIBLE_NOCOLOR="1")
+    report = text[text.index("KV reuse ==") :]
+    assert report.isascii()
+    assert "\x1b" not in text
+    assert "   +  3 cache layer up" in report
+    assert [line for line in report.splitlines() if len(line) > 80 and len(line.split()) > 2] == []

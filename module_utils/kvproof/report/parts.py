@@ -22,6 +22,7 @@ _AGAINST = {"pass": DECISIVE, "inconclusive": ("failure",), "fail": ()}
 Word = Literal["pass", "fail", "inconclusive"]
 Counted = Literal["pass", "fail", "inconclusive", "waived", "not judged"]
 Mode = Literal["inventory", "seed"]
+Console = Literal["full", "short"]  # what is printed of a run: kv_reuse_console
 Status = Literal["incomplete", "complete"]
 Inconclusive = Literal["fail", "warn"]  # what an inconclusive pair means for the exit code
 LinkNumber = Annotated[int, Whole(1, 13)]

@@ -21,11 +21,15 @@ RUNNER = ("RUNNER_OMIT_EVENTS", "RUNNER_ONLY_FAILED_EVENTS")
 
 
 def way(environment: Mapping[str, str], stdout_callback: str, is_terminal: bool) -> str:
-    """How to show progress: not at all where every line becomes an event of AWX or ansible-runner."""
+    """How to show progress: not at all where every line becomes an event of AWX or ansible-runner.
+
+    A terminal that calls itself dumb has no line that could be changed.
+    """
     runner = any(name.startswith("AWX_") or name in RUNNER for name in environment)
     if runner or stdout_callback == "awx_display":
         return OFF
-    return LINE if is_terminal and "json" not in stdout_callback else LOG
+    changes = is_terminal and environment.get("TERM") != "dumb"
+    return LINE if changes and "json" not in stdout_callback else LOG
 
 
 class Progress:

@@ -14,9 +14,12 @@ from ..plan import shard as shards
 from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
-from .parts import Pair, Status, Verdict
+from .parts import Console, Pair, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
+
+
+OF_THIS_MACHINE = ("reports_dir", "console")  # of a plan, what a bundle does not take elsewhere
 
 
 class Run:
@@ -27,6 +30,7 @@ class Run:
         self.said: list[dict[str, Any]] = []  # what was handed in, in order: a bundle replays it
         self.bundle = False
         self.reports_dir: str | None = None
+        self.console: Console = "full"
         self._plan: dict[Key, PlannedPair] = {}
         self._skipped: dict[Key, SkippedPair] = {}
         self._verdicts: dict[Key, Pair] = {}
@@ -40,13 +44,14 @@ class Run:
     def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
         text = _sentence(text)
-        self._say("plan", {key: value for key, value in plan.items() if key != "reports_dir"}, failed, text)
+        self._say("plan", {key: value for key, value in plan.items() if key not in OF_THIS_MACHINE}, failed, text)
         self.bundle = self.bundle or bool(plan.get("bundle"))
         self._plan.update({key_of(pair): pair for pair in plan.get("pairs") or []})
         self._skipped.update({key_of(pair): pair for pair in plan.get("skipped") or []})
         self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
         self._shards += [plan["shard"]] if plan.get("shard") else []
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
+        self.console = plan.get("console") or self.console
         self.note(plan.get("notes"))
         if failed:
             self._refused = text

@@ -9,6 +9,9 @@ from typing import Any
 
 LIMIT = 600  # characters of any one text
 LONGEST = 20 * LIMIT  # of one that is looked at: most of it may be invisible
+PLAIN = str.maketrans(
+    {"✓": "+", "✗": "X", "–": "-", "→": ">", "·": "*", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"}
+)
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
@@ -41,12 +44,17 @@ def short(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def cleaned(value: Any) -> Any:
-    """A copy of a document with every string of it made one harmless line."""
+def cleaned(value: Any, ascii_only: bool = False) -> Any:
+    """A copy of a document with every string of it made one harmless line, of ASCII where it has to be."""
     if isinstance(value, str):
-        return line(value)
+        return plain(line(value)) if ascii_only else line(value)
     if isinstance(value, dict):
-        return {line(str(key)): cleaned(item) for key, item in value.items()}
+        return {cleaned(str(key), ascii_only): cleaned(item, ascii_only) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [cleaned(item) for item in value]
+        return [cleaned(item, ascii_only) for item in value]
     return value
+
+
+def plain(text: str) -> str:
+    """The text for a terminal that has ASCII only."""
+    return text.translate(PLAIN).encode("ascii", "backslashreplace").decode()

@@ -7,42 +7,51 @@ A line is a list of (text, style); styles are "good", "bad", "doubt", "faint" an
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from .. import document
-from ..parts import Pair, Verdict
+from ..parts import Console, Pair, Verdict
 from . import figures, remarks
 from .clean import cleaned
+from .wrap import columns, wrapped
 
 Line = list[tuple[str, str | None]]
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
 STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
 VERDICT_STYLES = {PASS: "good", FAIL: "bad", INCONCLUSIVE: "doubt", None: "bad"}
-PLAIN = str.maketrans({"✓": "+", "✗": "X", "–": "-", "→": ">", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"})
 WIDTH = 100
 
 
-def lines(doc: Verdict, places: Sequence[str] = (), width: int = WIDTH) -> list[Line]:
-    """The whole report.  places: sentences about where the reports are."""
-    doc = cleaned(doc)
-    full, brief = document.chosen(doc)
+def lines(
+    doc: Verdict,
+    places: Sequence[str] = (),
+    width: int = WIDTH,
+    *,
+    how: Console = "full",
+    closer: str | None = None,
+    ascii_only: bool = False,
+) -> list[Line]:
+    """The report.  places: sentences about where the reports are.  closer: the command that shows more of a failure.
+
+    Of a fleet, pairs that pass are in the counts of their clusters alone.  how: "short" leaves out chains, figures and
+    remarks, and all pairs that pass.
+    ascii_only: foreign text as wide as it will be; the caller puts the marks into plain().
+    """
+    doc = cleaned(doc, ascii_only)
+    full, brief = document.chosen(doc) if how == "full" else ([], document.all_pairs(doc))
     rows: list[Line] = [_rule("═", width, " KV reuse ")]
     for pair in brief:
-        rows += _pair_line(pair, width)
+        if pair["verdict"] != PASS:
+            rows += _pair_line(pair, width)
     for pair in full:
         rows += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
     rows += [[], *_clusters(doc, width)]
     rows += _findings(document.groups(doc), width)
-    rows += _remarks(doc, width)
-    rows += _end(doc, places, width)
+    if how == "full":
+        rows += _remarks(doc, width)
+    rows += _end(doc, places, width, closer)
     return rows
-
-
-def plain(text: str) -> str:
-    """The text for a terminal that has ASCII only."""
-    return text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
 
 def _rule(mark: str, width: int, title: str = "") -> Line:
@@ -57,11 +66,10 @@ def _pair_line(pair: Pair, width: int) -> list[Line]:
 
 def _after_word(head: str, word: tuple[str, str], text: str, width: int) -> list[Line]:
     """A head, a verdict and a text that goes on below, indented, when it is long."""
-    used = len(head) + len(word[0])
-    first, *rest = textwrap.wrap(
-        text, width, initial_indent="x" * used, subsequent_indent="     ", break_long_words=False
-    )
-    return [[(head, None), word, (first[used:], None)], *unstyled(rest)]
+    told = text.lstrip()
+    gap = " " * (len(text) - len(told))
+    first, *rest = wrapped(told, width, columns(head + word[0] + gap), " " * 5)
+    return [[(head, None), word, (gap + first, None)], *unstyled(rest)]
 
 
 def unstyled(texts: list[str]) -> list[Line]:
@@ -98,8 +106,7 @@ def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:
     """The lines of a text; all but the first begin with the indent."""
-    text_lines = textwrap.wrap(text, max(40, width - indent), break_long_words=False, break_on_hyphens=False) or [""]
-    return [text_lines[0], *(" " * indent + more for more in text_lines[1:])]
+    return wrapped(text, max(40 + indent, width), indent, " " * indent)
 
 
 def _clusters(doc: Verdict, width: int) -> list[Line]:
@@ -157,7 +164,7 @@ def _remarks(doc: Verdict, width: int) -> list[Line]:
     return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
 
 
-def _end(doc: Verdict, places: Sequence[str], width: int) -> list[Line]:
+def _end(doc: Verdict, places: Sequence[str], width: int, closer: str | None) -> list[Line]:
     rows = [[], _rule("═", width)]
     for text in doc["problems"]:
         rows += _marked("✗", text, width)
@@ -172,6 +179,8 @@ def _end(doc: Verdict, places: Sequence[str], width: int) -> list[Line]:
     rows += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:
         rows += _row("reports", text, width, indent=0)
+    if closer and doc["run_fails"]:
+        rows.append([("look closer  ", "faint"), (closer, None)])  # to be copied, so it is never broken
     if doc["exit_code"] is not None:
         meaning = document.exit_meaning(doc)
         rows += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)

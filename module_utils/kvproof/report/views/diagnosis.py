@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +11,14 @@ from ...diagnose.classes import CLASSES
 from .clean import cleaned
 from .console import WIDTH, Line, unstyled
 from .pages import markdown
+from .wrap import wrapped
 
 _NOTHING = "nothing was recognised in it"
 
 
-def lines(doc: dict[str, Any], places: Sequence[str] = (), width: int = WIDTH) -> list[Line]:
+def lines(doc: dict[str, Any], places: Sequence[str] = (), width: int = WIDTH, ascii_only: bool = False) -> list[Line]:
     """The whole diagnosis.  places: sentences about where it was written."""
-    doc = cleaned(doc)
+    doc = cleaned(doc, ascii_only)
     rows: list[Line] = [[("══ KV reuse, from pasted material ".ljust(width, "═"), "faint")]]
     for title, texts in (("read", read(doc)), ("trouble", doc["problems"]), ("seen", doc["seen"])):
         rows += [row for text in texts for row in _row(title, text, width, 0)]
@@ -95,6 +95,6 @@ def _end(doc: dict[str, Any]) -> Line:
 
 def _row(label: str, text: str, width: int, indent: int, column: int = 9) -> list[Line]:
     hanging = " " * (indent + column)
-    first, *rest = textwrap.wrap(text, max(40, width - len(hanging)), break_on_hyphens=False) or [""]
+    first, *rest = wrapped(text, max(40 + len(hanging), width), len(hanging), hanging)
     row: Line = [(" " * indent + label.ljust(column), "faint"), (first, None)]
-    return [row, *unstyled([hanging + more for more in rest])]
+    return [row, *unstyled(rest)]
