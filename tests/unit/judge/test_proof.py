@@ -195,6 +195,17 @@ def test_every_rank_tells_and_nothing_is_counted_twice():
     assert [(trial["stored"], trial["loaded"]) for trial in verdict["trials"]] == [(HIT, HIT)] * 3
 
 
+@pytest.mark.parametrize(("mla", "verdict"), [(False, "inconclusive"), (True, "pass")])
+def test_a_rank_that_does_not_tell_is_not_taken_for_one_that_loaded(mla, verdict):
+    """Unless one loads for all, as with MLA."""
+    document = pair()
+    for role in ROLES:
+        document["nodes"][role]["meta"].update(world_size=2, use_mla=mla)
+        stored = [e for e in events(document, role) for _ in range(2 if e["kind"] == "stored" else 1)]
+        document["nodes"][role]["log"]["events"] = stored
+    assert told(document)[0] == verdict
+
+
 def test_chunked_prefill_stores_in_steps():
     document = pair()
     for one in events(document, "holder"):

@@ -122,11 +122,14 @@ def _receiver(scene: _Scene, attempt: Attempt, trial: dict, reuse: dict) -> None
 
 
 def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None:
-    """Tokens loaded.  Every rank has a line of its own and needs all of them, so the least counts.
+    """Tokens loaded.  Every rank has a line of its own and needs all of them, so the least counts; unknown where a
+    rank's line is missing.  With MLA one rank may load for all.
 
     Without a line, 0 where the lookup found nothing to load; else unknown: the line may not have been read.
     """
     lines = receiver.events_of(ids, "retrieved") or _unnamed_after(receiver, lookup)
+    if lines and len(lines) < (receiver.meta("world_size") or 1) and not receiver.meta("use_mla"):
+        return None
     if lines:
         tokens = [e["tokens"] for e in lines if e.get("tokens") is not None]
         return min(tokens) if len(tokens) == len(lines) else None
