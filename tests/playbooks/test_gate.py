@@ -96,6 +96,28 @@ def test_without_the_callback_a_task_says_the_verdict_and_no_earlier_report_stay
         assert words in " ".join(stats.split()).replace("[ ", "[").replace(" ]", "]")
 
 
+def test_where_ansible_finds_no_task_to_start_at_the_reports_are_no_pass(pipeline):
+    """Ansible ends with 0 then, and no plugin can change that; an earlier run's pass must not stand."""
+    (pipeline.folder / "reports").mkdir()
+    (pipeline.folder / "reports" / "verdict.json").write_text('{"status": "complete", "verdict": "pass"}')
+    enabled = {"ANSIBLE_CALLBACKS_ENABLED": "kvproof.cluster.kv_reuse_report"}
+    done = pipeline.run(GATE, "--start-at-task", "no such task", **enabled)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no pair was judged" in done.stdout
+    report = pipeline.report()
+    assert (report["verdict"], report["run_fails"], report["clusters"]) == ("inconclusive", True, [])
+
+
+@pytest.mark.parametrize("urls", [{"PREFILL_URL": "http://127.0.92.1:9", "DECODE_URL": "http://127.0.92.2:9"}, {}])
+@pytest.mark.parametrize("words", [["--tags", "no such tag"], ["--skip-tags", "all"]], ids=" ".join)
+def test_tags_leave_no_way_to_judge_nothing_without_an_inventory(pipeline, urls, words):
+    """The tasks that make hosts of two URLs, or refuse that there is none, are never left out."""
+    (pipeline.folder / "hosts.yml").write_text("all: {}")
+    done = pipeline.run(GATE, *words, **urls)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not (pipeline.folder / "opened").exists()
+
+
 def test_with_the_callback_showing_the_result_afterwards_does_nothing(pipeline):
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "kvproof.cluster.kv_reuse_report"}
     done = pipeline.run(own(ignore=True), **enabled)
