@@ -19,7 +19,7 @@ from kvproof.probe.engine import EngineSettings
 from kvproof.probe.inprocess_p2p import InProcessP2P
 from kvproof.probe.options import RECOGNISED, Settings, new_run_id
 from kvproof.stack import architectures
-from kvproof.stack.architectures import MP, NIXL_PD
+from kvproof.stack.architectures import LMCACHE_PD, MP, NIXL_PD
 
 from lab.cluster.fault import variables
 
@@ -49,6 +49,8 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     told = cluster.fault.get("validate") or {}
     settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
     run, url = new_run_id(), cluster.controller_url
+    if cluster.lab.architecture == LMCACHE_PD:
+        raise ValueError("a sender dies of a plain completion, and what kv_reuse_peers finds is not gathered here yet")
     if cluster.lab.architecture in (MP, NIXL_PD):
         return _evidence_after_a_look(cluster, Settings(run_id=run, coordinator_url=url, **settings))
     engines = [_engine(cluster, role) for role in ROLES]
