@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from documents import PROMPT, ROLES, event, failed, pair
-from kvproof.judge.dialects.nixl_pd import COMPUTED, FAILED, FROM_PEER, READS
-from kvproof.judge.findings.kv_expired import LATE
+from kvproof.judge.dialects.nixl_pd import COMPUTED, FAILED, FROM_PEER, LATE, READS
 
 PROMPTS, FINISHED = "vllm:prompt_tokens_total", "vllm:request_success_total"
 KV_ROLES = {"holder": "kv_producer", "receiver": "kv_consumer"}

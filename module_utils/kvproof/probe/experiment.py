@@ -92,9 +92,18 @@ class Experiment:
         """
         raise NotImplementedError
 
-    def trials(self) -> None:
-        """PROBE.trials."""
+    def trial(self, index: int) -> None:
+        """The next of PROBE.trials."""
         raise NotImplementedError
+
+    def trials(self) -> None:
+        """PROBE.trials, one after the other until nothing more can be learned."""
+        for index in range(self.settings.trials):
+            if self.deadline.passed():
+                raise self.holder.http.deadline_error()
+            self.trial(index)
+            if self.gave_up():
+                return
 
     def controls(self) -> None:
         """PROBE.never_seen, recompute and reference."""

@@ -147,15 +147,7 @@ class Multiprocess(Experiment):
 
     # ---- trials
 
-    def trials(self) -> None:
-        for index in range(self.settings.trials):
-            if self.deadline.passed():
-                raise self.holder.http.deadline_error()
-            self._trial(index)
-            if self.gave_up():
-                return
-
-    def _trial(self, index: int) -> None:
+    def trial(self, index: int) -> None:
         pair, mark, tokens = self.build(), self.watch.before(), self.settings.max_tokens if index == 0 else FEW_TOKENS
         seed = self.ask("holder", "seed", pair.seed, f"{index}-seed", max_tokens=tokens, extra=STATS)
         order = "knockout-first" if index % 2 else "reuse-first"

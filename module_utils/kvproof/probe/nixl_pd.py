@@ -45,15 +45,7 @@ class NixlPd(Disaggregated):
             return None
         return {"kv_transfer_params": offered}
 
-    def trials(self) -> None:
-        for index in range(self.settings.trials):
-            if self.deadline.passed():
-                raise self.holder.http.deadline_error()
-            self._trial(index)
-            if self.gave_up():
-                return
-
-    def _trial(self, index: int) -> None:
+    def trial(self, index: int) -> None:
         seed, pair, offered = self.prefill("seed", f"{index}-seed")
         answered = time.monotonic()
         trial = empty_trial(index, 0, "reuse-first", seed=seed, pair=pair, chunk_size=self.bounds.chunk_size)

@@ -10,20 +10,19 @@ counts, and only where no read failed.  Whether the blocks were still this promp
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import apart, counters
 from ..attempt import Attempt
 from ..case import Case
 from ..link import HOLDS, INFERRED, NOT_NEEDED, UNKNOWN, Link, tokens
-from . import inprocess_p2p
+from . import Dialect
 
 BY_SOURCE = "vllm:prompt_tokens_by_source_total"
 FROM_PEER = BY_SOURCE + "{source=external_kv_transfer}"
 COMPUTED = BY_SOURCE + "{source=local_compute}"
 READS = "vllm:nixl_xfer_time_seconds_count"
 FAILED = "vllm:nixl_num_failed_transfers_total"
-SERIES = READS
+#: On the prefill engine: blocks that were read after it had given them up.
+LATE = "vllm:nixl_num_notifications_after_expiry_total"
 #: What both engines say of themselves on their command lines and must have in common.
 SAME = ("dtype", "kv-cache-dtype", "block-size", "tensor-parallel-size")
 
@@ -34,7 +33,7 @@ def observe(case: Case) -> list[Attempt]:
     taken = [attempt for attempt in attempts if attempt.loaded]
     reads = counters.counter_delta(case.receiver, READS)
     # tokens that nobody is seen to have moved, or that an engine may have read from itself
-    if reads is None or reads < len(taken) or apart.one_count(case):
+    if reads is None or reads < len(taken) or apart.one_process(case):
         for attempt in taken:
             attempt.asked = None
     return attempts
@@ -97,8 +96,7 @@ def never_seen_hit(case: Case) -> int | None:
 
 def cache_layer(case: Case, proven: list[Attempt]) -> Link:
     """The connector runs in both engines, by the series that it brings."""
-    pages = [((side.engine.get("metrics") or {}).get("after") or {}).get("values") or {} for side in case.sides]
-    without = [side.name for side, page in zip(case.sides, pages) if SERIES not in page]
+    without = [side.name for side in case.sides if counters.page_value(side, "after", READS) is None]
     if not without:
         return Link(3, HOLDS, "NixlConnector up on both")
     return Link(3, INFERRED if proven else UNKNOWN, f"no NIXL series on the metrics of {' and '.join(without)}")
@@ -107,7 +105,7 @@ def cache_layer(case: Case, proven: list[Attempt]) -> Link:
 def alike(case: Case, proven: list[Attempt]) -> Link:
     """The engines compare themselves at first contact, so what was read shows that they fit."""
     options = [(side.node.get("engine") or {}).get("options") or {} for side in case.sides]
-    both = {key: [of_one.get(key) for of_one in options] for key in SAME}
+    both = {key: [engine.get(key) for engine in options] for key in SAME}
     same = ", ".join(f"{key} {left}" for key, (left, right) in both.items() if left is not None and left == right)
     if proven:
         return Link(4, INFERRED, "they let each other read" + (f"; seen alike: {same}" if same else ""))
@@ -138,8 +136,7 @@ def found(case: Case, attempt: Attempt) -> Link:
     return Link(9, NOT_NEEDED, f"nothing is looked up: {case.receiver} is told")
 
 
-DIALECT = replace(
-    inprocess_p2p.DIALECT,
+DIALECT = Dialect(
     observe=observe,
     never_seen_hit=never_seen_hit,
     cache_layer=cache_layer,
@@ -148,6 +145,4 @@ DIALECT = replace(
     announced=announced,
     found=found,
     stored=stored,
-    unseen_by_receiver=lambda case, trial: False,
-    transfers=lambda case, attempts: None,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import counters
+from ..dialects.nixl_pd import LATE
 from . import Attempt, Case, Finding, Sighting, Sightings
 
-LATE = "vllm:nixl_num_notifications_after_expiry_total"
 FINDING = Finding(
     slug="kv-expired",
     link=10,

@@ -44,7 +44,9 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if not lines and not counted:
         return
     refused = [r["error"] for r in case.requests() if r.get("role") == "reuse" and r.get("error")]
-    then = f"answered HTTP {refused[0].get('status')}" if refused else "the prompt was computed again"
+    status = refused[0].get("status") if refused else None
+    answered = f"the request ended with HTTP {status}" if status else "the request got no answer"
+    then = answered if refused else "the prompt was computed again"
     seen = lines[0]["text"] if lines else f"{counted:.0f} reads failed"
     if any(event.get("kind") == "nixl_incompatible" for event in case.receiver.events):
         seen += ": NIXL compatibility hash mismatch"
