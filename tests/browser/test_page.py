@@ -2,7 +2,6 @@
 
 Skipped where Chromium or Playwright is not installed, and what axe-core says where that is not: make browser installs
 it, or KVPROOF_AXE names its axe.min.js.
-Times are generous: they tell a page that is slow from one that is not, on a busy machine.
 """
 
 from __future__ import annotations
@@ -25,10 +24,6 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 ).split()
 HOSTILE = '"><script>window.owned = 1</script><img src=x onerror="window.owned = 1">'
-FIRST_PAINT_MS = 1000
-PAINTED = """new Promise(done => new PerformanceObserver(list => {
-    for (const one of list.getEntriesByName("first-contentful-paint")) done(one.startTime);
-}).observe({ type: "paint", buffered: true }))"""
 
 
 def grid() -> dict:
@@ -193,12 +188,12 @@ def test_hostile_text_is_inert(opened):
     assert tab.locator("main img").count() == 0
 
 
-def test_a_thousand_nodes_are_painted_within_a_second(opened):
+def test_a_thousand_nodes_fit_a_page(opened):
+    """How soon it is painted, bench/first_paint.py measures."""
     doc = fleet(500)
     assert len(page.render(cleaned(doc)).encode()) < 3e6
-    tab = opened(doc)
-    painted_ms = tab.evaluate(PAINTED)
-    assert 0 < painted_ms < FIRST_PAINT_MS
+    text = opened(doc).locator("main").inner_text()
+    assert all(f"c{number}" in text for number in range(500))
 
 
 def test_in_print_the_controls_are_gone(opened):
