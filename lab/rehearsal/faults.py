@@ -13,6 +13,7 @@ load-fails            what was found cannot be loaded: the lookup reports the hi
 peer-hangs            the holder takes a peer's request and never answers
 keep-half             the holder announces the truth and gives half of it
 keep-nothing          the holder announces the truth and has lost it when a peer asks
+rank-stores-nothing   rank 1 of an engine in multiprocess mode leaves nothing to its cache server
 announce-nothing      what is stored is never announced to the controller
 """
 
@@ -50,7 +51,7 @@ ON_LOAD: dict[str, Callable[[Chunks], Chunks]] = {
 }
 KEPT = {"keep-half": 0.5, "keep-nothing": 0.0}
 NAMES = frozenset(ON_LOAD) | frozenset(KEPT) | {"listen-elsewhere", "lookup-port-shut", "process-closed", "load-fails",
-                                                "peer-hangs", "announce-nothing"}  # fmt: skip
+                                                "peer-hangs", "announce-nothing", "rank-stores-nothing"}  # fmt: skip
 
 
 def loaded(fault: str | None, chunks: Chunks) -> Chunks:

@@ -104,6 +104,19 @@ def unresolved(document: dict) -> dict:
     return put(document, "nodes.receiver.dials", [dial])
 
 
+def on_two_ranks(document: dict, *, written: int, ranks: dict | None = None) -> dict:
+    """Engines of two ranks each; the holder's server wrote so many chunks of a seed, and the directory tells whose."""
+    for role in ("holder", "receiver"):
+        facts(document, role, world_size=2, engines=["1", "2"])
+        head = document["nodes"][role]["log"]["head"]
+        head[:] = [event for event in head if event["kind"] != "mp_adapter"]
+        head += [{"kind": "mp_adapter", "instance": number} for number in ("1", "2")]
+    for trial in document["probe"]["trials"]:
+        trial["window"]["holder_server"][mp.WRITTEN] = float(written)
+        trial["directory"] = ranks and {"chunks": 4, "holders": {}, "ranks": {"prefill_mp": ranks}}
+    return document
+
+
 def _forget(document: dict, *kinds: str) -> None:
     log = document["nodes"]["receiver"]["cache_server"]["log"]
     log["events"] = [event for event in log["events"] if event["kind"] not in kinds]

@@ -5,13 +5,14 @@
 zero-keys-on-load     keys are zeroed while KV is loaded: counted as a hit, fast, and wrong
 listen-elsewhere      the P2P ports listen on LAB_NODE_ADDRESS, whatever `p2p_host` advertises, the way a node
                       behind NAT or a load balancer's address would
+rank-stores-nothing   rank 1 of an engine in multiprocess mode leaves nothing to its cache server
 """
 
 from __future__ import annotations
 
 import os
 
-from kvproof_lab.cpu_kv import CPUConnector
+RANK = 1  # the one that stores nothing
 
 
 def install(fault: str | None) -> None:
@@ -20,7 +21,26 @@ def install(fault: str | None) -> None:
         print("lab: planted", fault, flush=True)
 
 
+def in_vllm() -> None:
+    """vLLM calls it in each of its processes (entry_points.txt): multiprocess mode loads no connector of the lab's."""
+    if os.environ.get("LAB_FAULT") == "rank-stores-nothing":
+        _rank_stores_nothing()
+
+
+def _rank_stores_nothing() -> None:
+    from lmcache.integration.vllm.vllm_multi_process_adapter import LMCacheMPWorkerAdapter as Adapter
+
+    store = Adapter.submit_store_request
+
+    def unless_it_is_this_rank(self, *args, **kwargs):
+        return None if self.parallel_strategy.kv_worker_id == RANK else store(self, *args, **kwargs)
+
+    Adapter.submit_store_request = unless_it_is_this_rank
+
+
 def _zero_keys_on_load() -> None:
+    from kvproof_lab.cpu_kv import CPUConnector
+
     to_gpu = CPUConnector.to_gpu
 
     def zeroed(self, memory_obj, start, end, **kwargs):

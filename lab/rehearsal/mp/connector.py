@@ -158,7 +158,8 @@ class MPConnector(KVConnector):
             return saved
         self._log.say("mp_engine_format")
         message = {"kind": "store", **self._named(request, tokens[: whole * size]), "skip": skip}
-        for rank in range(self._ranks):
+        broken = [1] if self._host.parameters.fault == "rank-stores-nothing" else []
+        for rank in set(range(self._ranks)).difference(broken):
             await self._ask(
                 {**message, "rank": rank, "instance_id": self._instances[rank]},
                 kv[skip * size : whole * size].tobytes(),

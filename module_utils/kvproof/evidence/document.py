@@ -291,6 +291,7 @@ class Coordinator(TypedDict, total=False):
 class Directory(TypedDict, total=False):
     chunks: Count | None
     holders: dict[str, Count | None] | None
+    ranks: dict[str, dict[str, Count | None] | None] | None
     chunk_bytes: Count | None
 
 

@@ -21,6 +21,7 @@ P2P_ADAPTER = "P2PL2Adapter"
 SERVER_HTTP_PORT, SERVER_PORT, COORDINATOR_PORT = 8080, 5555, 9300  # LMCache's defaults
 SERVER_HTTP_HOST = "127.0.0.1"
 MOST = 256  # instances, peers or adapters that are kept
+MOST_KEYS = 8192  # of one prompt: its chunks, times ranks
 
 #: Series of a server's page.  A series is not there before its first increment, which is neither zero nor broken.
 _PREFIX = "lmcache_mp_"
@@ -112,26 +113,42 @@ def keys_of(answer: object) -> dict:
 
 def placed(answer: object) -> dict | None:
     """TRIAL.directory of the decoded answer to LOOKUP: how many chunks were asked for, how many of them each instance
-    has, and what a chunk takes on one rank; None where it is none."""
+    has of every rank and of each, and what a chunk takes on one rank; None where it is none."""
     chunks = whole(_dict(answer).get("chunks"))
     if chunks is None:
         return None
-    holders: dict = {}
-    sizes = []
-    for result in _list(_dict(answer).get("results")):
+    ranks, sizes = 1, []
+    of_rank: dict = {}
+    for number, result in enumerate(_list(_dict(answer).get("results"), MOST_KEYS)):
+        key = _dict(_dict(result).get("key"))
+        size, rank = _rank(key.get("kv_rank"))
+        ranks = max(ranks, size)
         places = [place for place in _list(_dict(result).get("placements")) if isinstance(place, dict)]
         for name in {str(plain(place.get("instance_id"))) for place in places}:
-            holders[name] = holders.get(name, 0) + 1
+            of_rank.setdefault(name, {}).setdefault(rank, set()).add(str(key.get("chunk_hash_hex") or number))
         sizes += [size for size in (whole(place.get("size_bytes"), 1) for place in places) if size]
-    return {"chunks": chunks, "holders": holders, "chunk_bytes": max(sizes, default=None)}
+    told = {name: {str(rank): len(its.get(rank, ())) for rank in range(ranks)} for name, its in of_rank.items()}
+    return {
+        "chunks": chunks,
+        "holders": {name: min(its.values()) for name, its in told.items()},
+        "ranks": told,
+        "chunk_bytes": max(sizes, default=None),
+    }
+
+
+def _rank(packed):
+    """(number of ranks, rank) of a key's kv_rank: a byte each, of world size, rank and their local ones
+    (lmcache/v1/distributed/api.py of 0.5.6)."""
+    size, rank = ((packed >> shift) & 0xFF for shift in (24, 16)) if isinstance(packed, int) else (1, 0)
+    return (size, rank) if 0 <= rank < size else (1, 0)
 
 
 def _dict(value):
     return value if isinstance(value, dict) else {}
 
 
-def _list(value):
-    return value[:MOST] if isinstance(value, list) else []
+def _list(value, most=MOST):
+    return value[:most] if isinstance(value, list) else []
 
 
 def _text(value):

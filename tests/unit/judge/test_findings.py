@@ -47,6 +47,7 @@ from mp_documents import (
     missed,
     mp_pair,
     nothing_sent,
+    on_two_ranks,
     server_gone,
     started_with,
     unread_log,
@@ -87,6 +88,11 @@ def failure(slug: str, build, name: str | None = None, host: str | None = None) 
 
 def validity(slug: str, build, name: str | None = None) -> Case:
     return Case(name or slug, slug, build, "validity", "inconclusive")
+
+
+def beside(slug: str, build, role: str) -> Case:
+    """Another finding is the first of a failure."""
+    return Case(f"{slug}, beside another", slug, build, role, "fail", False)
 
 
 def note(slug: str, build, name: str | None = None, verdict: str = "pass", host: str | None = None) -> Case:
@@ -273,10 +279,22 @@ def cannot_bind(document: dict, role: str = "holder") -> dict:
     return add_head(document, role, "handler_crashed", text="Address already in use (addr='tcp://127.0.0.13:8201')")
 
 
-def on_two_ranks(document: dict) -> dict:
+def in_process_ranks(document: dict, lmcache: str | None = "0.5.6") -> dict:
+    """Engines of two ranks each, of which one alone has written its lines."""
     for role in ROLES:
         put(document, f"nodes.{role}.meta.world_size", 2)
+        put(document, f"nodes.{role}.versions.lmcache", lmcache)
     return document
+
+
+def every_rank_stored(document: dict) -> dict:
+    log = document["nodes"]["holder"]["log"]
+    log["events"] = [e for e in log["events"] for _rank in range(2 if e["kind"] == "stored" else 1)]
+    return document
+
+
+def one_rank_unregistered(document: dict) -> dict:
+    return facts(on_two_ranks(document, written=8), "receiver", engines=["1"])
 
 
 def without_connector(document: dict, role: str = "receiver") -> dict:
@@ -625,7 +643,10 @@ CASES = [
     cause("p2p-settings-incomplete", lambda: incomplete("p2p_host", pair()), host=RECEIVER),
     cause("p2p-settings-incomplete", lambda: incomplete("enable_controller", pair()), "no controller", RECEIVER),
     cause("p2p-settings-incomplete", lambda: refused_by_lmcache(pair()), "the log says what is required", HOLDER),
-    cause("tensor-parallel-p2p", lambda: on_two_ranks(pair(*("peer-error",) * 3)), host=RECEIVER),
+    cause("tensor-parallel-p2p", lambda: in_process_ranks(every_rank_stored(pair(*MISSED))), host=RECEIVER),
+    cause("tensor-parallel-p2p", lambda: in_process_ranks(every_rank_stored(pair(*MISSED)), None), "of any release"),
+    beside("tensor-parallel-p2p", lambda: in_process_ranks(every_rank_stored(pair(*MISSED)), "0.9.1"), "warning"),
+    beside("rank-without-hits", lambda: in_process_ranks(pair(*MISSED)), "cause"),
     cause("pd-excludes-p2p", lambda: both_on(pair()), host=RECEIVER),
     cause(
         "pd-excludes-p2p",
@@ -882,6 +903,11 @@ CASES = [
     warned("cache-pool-too-small", lambda: dropping(mp_pair())),
     cause("nothing-stored", lambda: unwritten(missed()), "mp", "prefill-1"),
     note("log-unreadable", lambda: unread_log(mp_pair()), "mp: the counters stand in for it", host="decode-1"),
+    cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4, ranks={"0": 4, "1": 0}), host="prefill-1"),
+    cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4), "by what was written", "prefill-1"),
+    cause("rank-without-hits", lambda: one_rank_unregistered(missed()), "not registered", "decode-1"),
+    warned("rank-without-hits", lambda: one_rank_unregistered(mp_pair())),
+    failure("reuse-absent", lambda: on_two_ranks(missed(), written=8, ranks={"0": 4, "1": 4}), "all ranks stored"),
     cause("connector-mixed", lambda: stray_server(setting(pair(*MISSED), "holder", "enable_p2p", False)), host=HOLDER),
     warned("connector-mixed", lambda: stray_server(pair())),
     note("not-faster", lambda: put(put(pair("proven"), "probe.trials[0].reuse.ttft_s", 0.4), "cluster", "demo")),
@@ -951,7 +977,6 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "controller-bound-to-localhost",
         "p2p-settings-incomplete",
         "peer-silent",
-        "tensor-parallel-p2p",
         "transfer-hangs",
         "transfer-too-slow",
         "coordinator-down",

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ...stack.versions import LMCACHE, release, unread
+from .. import pasted as texts
 from ..attempt import REUSED
-from ..pasted import HINT, SETTING, Sign
-from . import Attempt, Case, Finding, Sighting, Sightings
+from . import CERTAIN, HINT, LIKELY, Attempt, Case, Finding, Sighting, Sightings
+
+FIRST = (0, 3, 11)  # LMCache's release that brought it
 
 FINDING = Finding(
     slug="tensor-parallel-p2p",
@@ -36,16 +39,24 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             "world_size 1, or LMCache's multiprocess mode",
             f"world_size {sizes[1]} on both nodes",
             "every rank is sent to the peer's rank 0, which holds its own part of the KV only",
+            strength=_affects(case.receiver.version("lmcache")),
         )
+
+
+def _affects(version: str | None) -> str:
+    """How sure it is that this release of LMCache has the fault: one that nobody has read may be cured of it."""
+    if release(version) == (0,):
+        return LIKELY
+    return CERTAIN if release(version) >= FIRST and not unread(LMCACHE, version) else HINT
 
 
 def pasted(material):
     ranks = material.degree("tensor-parallel-size")
     if not (ranks and ranks > 1 and material.is_on("enable_p2p")) or material.peers_found:
         return
-    affected = material.version_within("lmcache", (0, 3, 11), (0, 6))
+    affected = material.version_within("lmcache", FIRST, (0, 6))
     if affected is False or material.values("lookup_url"):
         return
     unknown = affected is None and material.versions.get("lmcache")
     text = f"enable_p2p: true, {ranks} or more ranks"
-    yield Sign(material.nodes[0].role, text, HINT if unknown else SETTING)
+    yield texts.Sign(material.nodes[0].role, text, texts.HINT if unknown else texts.SETTING)

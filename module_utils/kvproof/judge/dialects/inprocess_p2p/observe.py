@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....stack.lines import same_request
-from ... import counters
+from ... import counters, ranks
 from ...attempt import Attempt
 from ...case import Case
 from ...side import Side
@@ -89,7 +89,7 @@ def _stored(holder: Side, ids: tuple[str, ...]) -> int | None:
     stored = [e.get("tokens") or 0 for e in holder.events_of(ids, "stored")]
     if not stored and any(e.get("kind") == "stored" and not e.get("id") for e in holder.events):
         return None  # up to 0.3.15 these lines carry no id
-    return sum(stored) // _ranks(holder)
+    return sum(stored) // min(ranks.count(holder), len(stored) or 1)
 
 
 def _receiver(scene: _Scene, attempt: Attempt, trial: dict, reuse: dict) -> None:
@@ -206,11 +206,6 @@ def _is_holder(case: Case, layout: dict) -> bool:
         return layout.get("instance") == case.holder.instance_id
     host = (layout.get("peer") or "").rpartition(":")[0].strip("[]")
     return host in case.holder.hosts - case.receiver.hosts
-
-
-def _ranks(side: Side) -> int:
-    size = side.meta("world_size")
-    return size if isinstance(size, int) and size > 1 else 1
 
 
 def _control_hit(case: Case, request: dict | None) -> int | None:

@@ -90,7 +90,10 @@ def _reused(case: Case, attempt: Attempt, trial: dict, reuse: dict) -> None:
     window = window_of(trial, "receiver_server", 1)
     if lines:
         keys = sum(event.get("l1") or 0 for event in lines), sum(event.get("l2") or 0 for event in lines)
-        witness = f"{case.receiver}'s server on this id: {keys[1]} keys from a peer (L2), {keys[0]} its own (L1)"
+        asked = sum(event.get("asked") or 0 for event in lines)
+        witness = (
+            f"{case.receiver}'s server on this id: {keys[1]} of {asked} keys from a peer (L2), {keys[0]} its own (L1)"
+        )
     elif window is not None:
         keys = int(window.get(mp.HIT_L1) or 0), int(window.get(mp.HIT_L2) or 0)
         witness = (
