@@ -18,7 +18,7 @@ from kvproof.probe import choice
 from kvproof.probe.engine import EngineSettings
 from kvproof.probe.inprocess_p2p import InProcessP2P
 from kvproof.probe.options import RECOGNISED, Settings, new_run_id
-from kvproof.stack import architectures
+from kvproof.stack import architectures, disagg
 from kvproof.stack.architectures import LMCACHE_PD, MP, NIXL_PD
 
 from lab.cluster.fault import variables
@@ -26,6 +26,7 @@ from lab.cluster.fault import variables
 if TYPE_CHECKING:
     from lab.cluster.cluster import Cluster
 
+PAIR = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
 ROLES = {"holder": "prefill", "receiver": "decode"}
 #: the experiment's settings, which are the playbook's variables without kv_reuse_
 SETTINGS = ("trials", "chunks", "chunk_size", "max_tokens", "lengths", "source")
@@ -49,25 +50,27 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
     told = cluster.fault.get("validate") or {}
     settings = {name: told[f"kv_reuse_{name}"] for name in SETTINGS if f"kv_reuse_{name}" in told}
     run, url = new_run_id(), cluster.controller_url
-    if cluster.lab.architecture == LMCACHE_PD:
-        raise ValueError("a sender dies of a plain completion, and what kv_reuse_peers finds is not gathered here yet")
-    if cluster.lab.architecture in (MP, NIXL_PD):
+    if cluster.lab.architecture in (MP, NIXL_PD, LMCACHE_PD):
         return _evidence_after_a_look(cluster, Settings(run_id=run, coordinator_url=url, **settings))
     engines = [_engine(cluster, role) for role in ROLES]
     probe = InProcessP2P(Settings(run_id=run, **settings), *engines, url).run()
     nodes: dict[str, Any] = {role: {} for role in ROLES}
     if told.get("kv_reuse_nodes", True):
-        nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
+        nodes = _nodes(cluster, run, probe)
     others = [("controller", "controller-1", {"controller": controller.gather(url=url)})]
-    pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others, source=settings.get("source"))
+    document = assemble.pair_evidence(PAIR, "inventory", probe, nodes, others, source=settings.get("source"))
     return json.loads(json.dumps(document, default=str))
 
 
 def _evidence_after_a_look(cluster: Cluster, settings: Settings) -> dict[str, Any]:
     """Where nodes have to be looked at before anything is sent.  In MP mode a coordinator stands for the controller."""
     run, url, is_mp = settings.run_id, cluster.controller_url, cluster.lab.architecture == MP
-    before = {role: _node(cluster, role, run, {"started_at": time.time()}) for role in ROLES}
+    looked = {"ids": [], "since": time.time(), "peers": []}
+    before = {role: _node(cluster, role, run, looked) for role in ROLES}
+    if cluster.lab.architecture == LMCACHE_PD:
+        targets = disagg.targets_of(disagg.spec_of(before["receiver"]))
+        sender = {**before["holder"], **engine.gather(only=["dials"], peers=targets)}
+        settings = replace(settings, disagg=disagg.known(sender, before["receiver"], ("prefill-1", "decode-1")))
     sides = [
         replace(
             _engine(cluster, role),
@@ -78,10 +81,9 @@ def _evidence_after_a_look(cluster: Cluster, settings: Settings) -> dict[str, An
         for role, name in ROLES.items()
     ]
     probe = choice.run(settings, *sides, None)
-    nodes = {role: {"node": _node(cluster, role, run, probe)} for role in ROLES}
+    nodes = _nodes(cluster, run, probe)
     others = [("coordinator", "coordinator-1", {"coordinator": multiprocess.coordinator(url=url)})] if is_mp else []
-    pair = {"cluster": "rehearsal", "holder": "prefill-1", "receiver": "decode-1"}
-    document = assemble.pair_evidence(pair, "inventory", probe, nodes, others)
+    document = assemble.pair_evidence(PAIR, "inventory", probe, nodes, others)
     return json.loads(json.dumps(document, default=str))
 
 
@@ -92,16 +94,20 @@ def _engine(cluster: Cluster, role: str) -> EngineSettings:
     return EngineSettings(role, f"{name}-1", url, told.get("kv_reuse_metrics_url"), told.get("kv_reuse_model"))
 
 
-def _node(cluster: Cluster, role: str, run: str, probe: dict[str, Any]) -> dict[str, Any]:
+def _nodes(cluster: Cluster, run: str, probe: dict[str, Any]) -> dict[str, Any]:
+    wanted = assemble.requests_of([{"pair": PAIR, "probe": probe}])
+    return {role: {"node": _node(cluster, role, run, wanted[PAIR[role]])} for role in ROLES}
+
+
+def _node(cluster: Cluster, role: str, run: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """wanted: ids, since and peers, as lmcache_node_info takes them."""
     name = ROLES[role]
     arguments = {
         "port": 8000,
         "host": cluster.addresses[name],
         "log": variables(cluster.fault, name).get("kv_reuse_log", {"file": str(cluster.log(name))}),
-        "ids": assemble.wanted_ids(probe, role) if "trials" in probe else [],
         "run_marker": f"kvp-{run}",
-        "since": probe["started_at"],
-        "peers": assemble.peers_listed(probe) if "trials" in probe else [],
+        **wanted,
         "controller_url": cluster.controller_url,
     }
     return _as_another_user(arguments) if "ssh_user" in cluster.fault else engine.gather(**arguments)

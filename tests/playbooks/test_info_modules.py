@@ -216,8 +216,11 @@ print(json.dumps([sys.version_info[:2], node["log"]["ids_found"], controllerinfo
 
 
 def old_python() -> str | None:
+    """A Python 3.8 that runs: a version manager has a python3.8 also where none is chosen."""
     versions = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python"))
-    return str(versions[-1]) if versions else shutil.which("python3.8")
+    python = str(versions[-1]) if versions else shutil.which("python3.8")
+    runs = python and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0
+    return python if runs else None
 
 
 def test_the_node_side_runs_on_python_3_8_with_nothing_installed():

@@ -183,7 +183,10 @@ def _to_channel(made: Any, theirs: socket.socket) -> None:
             made.sendall(data)
     except OSError:
         pass
-    made.close()
+    try:
+        made.close()
+    except (OSError, EOFError):
+        pass  # the tunnel is gone, and the channel with it
     theirs.close()
 
 
