@@ -39,7 +39,7 @@ def run(
     settings: Settings, holder: EngineSettings, receiver: EngineSettings, controller_url: str | None
 ) -> dict[str, Any]:
     """PROBE of the experiment that is right for this pair, or of greetings alone; raises as Experiment does."""
-    name = architecture(holder)
+    name = architecture(receiver if is_plain(holder) else holder)  # what a pair is, an engine without connector hides
     experiment = EXPERIMENTS.get(name, Experiment)(settings, holder, receiver, controller_url)
     return {**experiment.run(withheld(holder, receiver, settings), unbearable), "architecture": name}
 
@@ -56,7 +56,10 @@ def withheld(holder: EngineSettings, receiver: EngineSettings, settings: Setting
     if harm:
         return harm
     if names[0] != names[1]:
-        return f"{holder.name} runs {in_words(names[0])}, {receiver.name} runs {in_words(names[1])}"
+        return ", ".join(
+            f"{side.name} has no connector" if is_plain(side) else f"{side.name} runs {in_words(name)}"
+            for side, name in zip((holder, receiver), names)
+        )
     return (
         None if names[0] in EXPERIMENTS else f"both run {in_words(names[0])}, which kvproof has no experiment for yet"
     )
@@ -90,6 +93,12 @@ def architecture(side: EngineSettings) -> str:
     recognised = side.recognised or {}
     connector = recognised.get("connector")
     return recognised.get("architecture") or (connector if connector and connector != NO_CONNECTOR else INPROCESS_P2P)
+
+
+def is_plain(side: EngineSettings) -> bool:
+    """Whether its command line was seen, and neither it nor the operator names a way to share KV."""
+    recognised = side.recognised or {}
+    return recognised.get("connector") == NO_CONNECTOR and not recognised.get("architecture")
 
 
 def in_words(name: str) -> str:

@@ -302,7 +302,14 @@ def without_connector(document: dict, role: str = "receiver") -> dict:
     put(document, f"nodes.{role}.engine.options", {"model": "/opt/kv/model"})
     log = document["nodes"][role]["log"]
     log.update(head=[event("engine_started")], events=[], ids_found=[])
-    return unlisted(document, role)
+    return unlisted(document, role) if document["controllers"] else document
+
+
+def plain_beside(document: dict) -> dict:
+    """The holder has no connector and the receiver has one, so nothing was sent."""
+    without_connector(document, "holder")
+    document["probe"]["engines"]["holder"]["recognised"] = {"architecture": None, "connector": "none"}
+    return nothing_sent(document, "prefill-1 has no connector")
 
 
 def incomplete(key: str, document: dict) -> dict:
@@ -903,6 +910,7 @@ CASES = [
     warned("cache-pool-too-small", lambda: dropping(mp_pair())),
     cause("nothing-stored", lambda: unwritten(missed()), "mp", "prefill-1"),
     note("log-unreadable", lambda: unread_log(mp_pair()), "mp: the counters stand in for it", host="decode-1"),
+    cause("connector-missing", lambda: plain_beside(nixl_pair()), "beside another's", HOLDER),
     cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4, ranks={"0": 4, "1": 0}), host="prefill-1"),
     cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4), "by what was written", "prefill-1"),
     cause("rank-without-hits", lambda: one_rank_unregistered(missed()), "not registered", "decode-1"),

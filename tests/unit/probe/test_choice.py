@@ -33,6 +33,7 @@ MOONCAKE = known(None, connector="MooncakeConnector")
         ),
         (known("inprocess_p2p"), known("lmcache_pd", "kv_producer"), "d runs LMCache's prefill/decode transfer as"),
         (known("inprocess_p2p"), known("nixl_pd"), "p runs LMCache's in-process P2P, d runs vLLM's NixlConnector"),
+        (known(None, connector="none"), known("nixl_pd"), "p has no connector, d runs vLLM's NixlConnector"),
         (known("mp"), known("mp"), None),
         (
             {**known("inprocess_p2p", "kv_producer"), "unsure": "why"},
@@ -62,6 +63,14 @@ def probe(cluster: FakeCluster, holder: dict | None, receiver: dict | None) -> d
 
 def completions(cluster: FakeCluster) -> int:
     return (cluster.prefill.paths() + cluster.decode.paths()).count("/v1/completions")
+
+
+@pytest.mark.parametrize("plain", ["holder", "receiver"])
+def test_a_pair_is_what_its_engine_with_a_connector_is(cluster, plain):
+    sides = {role: known(None, connector="none") if role == plain else known("mp") for role in ("holder", "receiver")}
+    document = probe(cluster, **sides)
+    assert (document["architecture"], completions(cluster)) == ("mp", 0)
+    assert "has no connector" in document["withheld"]
 
 
 def test_engines_that_could_die_are_greeted_and_sent_nothing(cluster):
