@@ -30,7 +30,8 @@ def _cluster(variables: dict[str, Any]) -> Cluster:
     name = variables["fault"]
     fault = load(name, Path(variables["faults_dir"]))
     if "only" in fault and variables["engine"] != fault["only"]:
-        raise FaultError(f"{name} cannot be made with real engines: leave ENGINE=vllm out.")
+        wanted = "leave ENGINE=vllm out" if fault["only"] == "rehearsal" else "ENGINE=vllm makes it"
+        raise FaultError(f"{name} cannot be made with engine {variables['engine']}: {wanted}.")
     lab = Lab.of(variables)
     if fault and fault.get("architecture", lab.architecture) != lab.architecture:
         raise FaultError(f"{name} is made in another architecture: ARCH={fault['architecture']}.")

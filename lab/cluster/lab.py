@@ -13,6 +13,7 @@ from typing import Any
 
 from . import supervise
 
+REDIS = "redis"  # a store that both engines share
 SOURCE = Path(__file__).resolve().parents[1]
 BASE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -148,6 +149,8 @@ class Lab:
 
     def named(self, role: str) -> list[str]:
         """The names of the nodes of a role, of their cache servers (ROLE-server), of the controller or coordinator."""
+        if role == REDIS:
+            return [REDIS]
         if role in ("controller", "coordinator"):
             return [self.controller.name]
         role, _, server = role.partition("-")

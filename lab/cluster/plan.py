@@ -10,16 +10,18 @@ SSH servers.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import inprocess_p2p, lmcache_pd, mp, nixl_pd, ssh
-from .fault import Fault, variables
-from .lab import Lab
+from .fault import Fault, FaultError, variables
+from .lab import REDIS, Lab
 
 DISTURB = Path(__file__).with_name("disturb.py")
+REDIS_PORT = 6379
 LISTENING = "listening"  # said by it once its sockets are there
 ARCHITECTURES: dict[str, Callable[[Lab, Fault, bool], list[dict[str, Any]]]] = {
     "inprocess_p2p": inprocess_p2p.processes,
@@ -35,7 +37,22 @@ def processes(lab: Lab, fault: Fault, *, edited: bool = False) -> list[dict[str,
     edited: whether the fault's ``edit`` of a configuration file has been carried out.
     """
     members = ARCHITECTURES[lab.architecture](lab, fault, edited)
-    return [*_obstacles(lab, fault), *members, *ssh.servers(lab, fault)]
+    return [*_obstacles(lab, fault), *_redis(lab, fault), *members, *ssh.servers(lab, fault)]
+
+
+def _redis(lab: Lab, fault: Fault) -> list[dict[str, Any]]:
+    """A store that both engines share; the rehearsal's engines take a folder for it.  Raises FaultError."""
+    if not fault.get("redis") or lab.engine == "rehearsal":
+        return []
+    program = shutil.which("redis-server")
+    if program is None:
+        raise FaultError(
+            "This fault needs Redis, and redis-server is not installed (Debian: apt-get install redis-server)."
+        )
+    place = f"{lab.controller.address}:{REDIS_PORT}"
+    host, _, port = place.rpartition(":")
+    words = ["--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--maxmemory", "1gb"]
+    return [lab.process(REDIS, [program, *words], first=True, ports=[place], ready_urls=[f"tcp://{place}"])]
 
 
 def _obstacles(lab: Lab, fault: Fault) -> list[dict[str, Any]]:

@@ -110,7 +110,8 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters that are up are taken down
     healthy = options.healthy if options.healthy is not None else int(not options.faults)
-    names = options.faults or sorted(path.stem for path in FAULTS.glob("*.yml"))
+    all_of_them = sorted(path.stem for path in FAULTS.glob("*.yml"))
+    names = options.faults or [name for name in all_of_them if load(name).get("only") != "vllm"]
     todo = faults([name for name in names if name != "none"], healthy)
     console, slots, bad, began = Console(highlight=False), Slots(), 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kvm-") as temporary, ThreadPoolExecutor(options.jobs) as pool:

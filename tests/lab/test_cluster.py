@@ -67,7 +67,7 @@ def test_what_cannot_be_made_is_one_sentence(variables):
     assert "There is no fault nope. There are: " in run("show", {**variables, "fault": "nope"}, code=1)
     only = next(path.stem for path in FAULTS.glob("*.yml") if "\nonly: rehearsal" in path.read_text())
     said = run("up", {**variables, "fault": only, "engine": "vllm"}, code=1)
-    assert said == f"{only} cannot be made with real engines: leave ENGINE=vllm out.\n"
+    assert said == f"{only} cannot be made with engine vllm: leave ENGINE=vllm out.\n"
 
 
 def test_every_after_start_of_the_schema_can_be_done():
