@@ -22,7 +22,7 @@ from .fault import Fault, filled_in, variables
 from .lab import Lab
 
 DISTURBANCE = "disturbance"
-MIRROR_PORT = 8010
+PROXY_PORT = 8010
 
 
 class Cluster:
@@ -157,9 +157,17 @@ class Cluster:
 
     def mirror(self) -> None:
         """A proxy before the prefill engine that sends every prompt to the decode engine first."""
-        place = f"{self.addresses['prefill']}:{MIRROR_PORT}"
+        place = f"{self.addresses['prefill']}:{PROXY_PORT}"
         urls = {node.role: f"http://{node.address}:{node.port}" for node in self.lab.nodes}
         self._disturb("mirror", place, urls["prefill"], urls["decode"], ready_urls=[f"tcp://{place}"])
+
+    def strip(self) -> None:
+        """A proxy before an engine that drops kv_transfer_params."""
+        for node in self.lab.nodes:
+            if node.role == self.fault["who"]:
+                place = f"{node.address}:{PROXY_PORT}"
+                url = f"http://{node.address}:{node.port}"
+                self._disturb("strip", place, url, ready_urls=[f"tcp://{place}"])
 
     def _disturb(self, *words: str, **more: Any) -> None:
         spec = self.lab.process(DISTURBANCE, [sys.executable, str(plan.DISTURB), *words], unit=DISTURBANCE, **more)
@@ -176,6 +184,7 @@ AFTER_START: dict[str, Callable[[Cluster], None]] = {
     "traffic": Cluster.traffic,
     "cut_log": Cluster.cut_log,
     "mirror": Cluster.mirror,
+    "strip": Cluster.strip,
 }
 
 

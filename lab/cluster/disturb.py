@@ -5,6 +5,7 @@
 
     disturb.py traffic URL MODEL    other people's requests, each of them new
     disturb.py mirror HOST:PORT URL OTHER_URL    a proxy of the engine at URL that sends each prompt to OTHER_URL first
+    disturb.py strip HOST:PORT URL  a proxy of the engine at URL that drops kv_transfer_params from what it is asked
     disturb.py listen silent=HOST:PORT full=HOST:PORT ...    sockets in others' way: silent ones take connections and
                                     never answer, full ones do not even take them, as where packets are dropped
     disturb.py cut-log LOG          empties the log once the probe is at its work, as logrotate's copytruncate does
@@ -23,6 +24,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -47,36 +49,57 @@ def traffic(url: str, model: str) -> None:
 
 
 def mirror(place: str, url: str, other: str) -> None:
-    host, _, port = place.rpartition(":")
+    def twice(relay: Relay, body: bytes) -> bytes:
+        relay.ask(other, body).close()
+        return body
+
+    _relay(place, url, twice)
+
+
+def strip(place: str, url: str) -> None:
+    def without(relay: Relay, body: bytes) -> bytes:
+        fields = json.loads(body)
+        fields.pop("kv_transfer_params", None)
+        return json.dumps(fields).encode()
+
+    _relay(place, url, without)
+
+
+class Relay(BaseHTTPRequestHandler):
+    """A request that goes on to ``url``, a prompt as ``change`` makes it."""
+
+    url: str
+    change: Callable[[Relay, bytes], bytes]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    class Mirror(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._relay(None)
+    def do_GET(self) -> None:
+        self._answer(None)
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.path == "/v1/completions":
-                self._ask(other, body).close()
-            self._relay(body)
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(type(self).change(self, body) if self.path == "/v1/completions" else body)
 
-        def _ask(self, base: str, body: bytes | None):
-            kept = {name: self.headers[name] for name in ("Content-Type", "X-Request-Id") if self.headers[name]}
-            try:
-                return opener.open(urllib.request.Request(base + self.path, body, kept), timeout=30)
-            except urllib.error.HTTPError as refusal:
-                return refusal
+    def ask(self, base: str, body: bytes | None):
+        kept = {name: self.headers[name] for name in ("Content-Type", "X-Request-Id") if self.headers[name]}
+        try:
+            return self.opener.open(urllib.request.Request(base + self.path, body, kept), timeout=30)
+        except urllib.error.HTTPError as refusal:
+            return refusal
 
-        def _relay(self, body: bytes | None) -> None:
-            with self._ask(url, body) as answer:
-                text = answer.read()
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.headers["Content-Type"] or "text/plain")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+    def _answer(self, body: bytes | None) -> None:
+        with self.ask(self.url, body) as answer:
+            text = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers["Content-Type"] or "text/plain")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
-    ThreadingHTTPServer((host, int(port)), Mirror).serve_forever()
+
+def _relay(place: str, url: str, change: Callable[[Relay, bytes], bytes]) -> None:
+    host, _, port = place.rpartition(":")
+    handler = type("Handler", (Relay,), {"url": url, "change": staticmethod(change)})
+    ThreadingHTTPServer((host, int(port)), handler).serve_forever()
 
 
 def listen(*places: str) -> None:
@@ -101,7 +124,7 @@ def cut_log(log: str) -> None:
 
 
 def main() -> int:
-    actions = {"traffic": traffic, "cut-log": cut_log, "mirror": mirror, "listen": listen}
+    actions = {"traffic": traffic, "cut-log": cut_log, "mirror": mirror, "strip": strip, "listen": listen}
     if sys.argv[1:2] and sys.argv[1] in actions:
         try:
             actions[sys.argv[1]](*sys.argv[2:])

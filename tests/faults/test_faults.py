@@ -17,7 +17,8 @@ from lab.cluster.slots import Slots
 
 FAULTS = ["hash-seed-differs", "output-differs", "p2p-settings-incomplete", "same-engine-answers--router",
           "async-loading-off--and-local-cpu-off", "p2p-settings-incomplete--worker-ports",
-          "p2p-disabled--mp-server", "coordinator-came-back"]  # fmt: skip
+          "p2p-disabled--mp-server", "coordinator-came-back", "kv-not-offered", "pd-recomputed",
+          "pd-receiver-restarted", "pd-role-wrong", "two-ranks-of-mp"]  # fmt: skip
 JOBS = 2
 
 
