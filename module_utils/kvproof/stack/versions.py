@@ -31,9 +31,9 @@ TABLE = (
         None,
         None,
         """
-        looked_up stored retrieved responded layout peer_connected transfer_finished memory_pressure none_hash
-        hash_algorithm config config_file config_key_unknown registering worker_failed initialized p2p_listening
-        pd_p2p_conflict unsupported_channel
+        looked_up stored retrieved responded layout peer_connected transfer_finished memory_pressure store_lost
+        none_hash hash_algorithm config config_file config_key_unknown registering worker_failed initialized
+        p2p_listening pd_p2p_conflict unsupported_channel
         """,
     ),
     Row(

@@ -35,6 +35,7 @@ from documents import (
     unreachable_engine,
     untold,
 )
+from judging import events
 from kvproof.judge.findings import all_findings
 from kvproof.judge.verdict import judge
 from kvproof.stack import mp
@@ -303,6 +304,13 @@ def without_connector(document: dict, role: str = "receiver") -> dict:
     log = document["nodes"][role]["log"]
     log.update(head=[event("engine_started")], events=[], ids_found=[])
     return unlisted(document, role) if document["controllers"] else document
+
+
+def store_lost(document: dict) -> dict:
+    text = "Remote connection failed in contains: Error 111 connecting to 10.0.0.5:6379. Connection refused."
+    for role in ROLES:
+        events(document, role).append(event("store_lost", text=text))
+    return document
 
 
 def plain_beside(document: dict) -> dict:
@@ -910,6 +918,8 @@ CASES = [
     warned("cache-pool-too-small", lambda: dropping(mp_pair())),
     cause("nothing-stored", lambda: unwritten(missed()), "mp", "prefill-1"),
     note("log-unreadable", lambda: unread_log(mp_pair()), "mp: the counters stand in for it", host="decode-1"),
+    cause("remote-store-down", lambda: store_lost(put(pair(*MISSED), "source", "any")), host=HOLDER),
+    warned("remote-store-down", lambda: store_lost(pair())),
     cause("connector-missing", lambda: plain_beside(nixl_pair()), "beside another's", HOLDER),
     cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4, ranks={"0": 4, "1": 0}), host="prefill-1"),
     cause("rank-without-hits", lambda: on_two_ranks(missed(), written=4), "by what was written", "prefill-1"),

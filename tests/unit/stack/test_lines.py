@@ -239,6 +239,19 @@ def test_what_a_traceback_repeats_is_reported_once():
         ),
         (
             "WARNING",
+            "Remote connection failed in contains: Error 111 connecting to kv:6379. Refused.",
+            "store_lost",
+            {"text": "Remote connection failed in contains: Error 111 connecting to kv:6379. Refused."},
+        ),
+        ("WARNING", "Connection is None in batched_contains, returning 0", "store_lost", {}),
+        (
+            "ERROR",
+            "Put task failed for key m@1@0@ab@half: Error 111 connecting",
+            "store_lost",
+            {"text": "Put task failed", "code": "Error 111 connecting"},
+        ),
+        (
+            "WARNING",
             "Unknown configuration key: enable_ptp (source: file)",
             "config_key_unknown",
             {"key": "enable_ptp"},

@@ -75,6 +75,13 @@ LMCACHE = [
     ("transfer_finished", "P2P transfer finished for request", r"request (?P<n>\d+)"),
     ("unhealthy", "LMCache is unhealthy, skipping", r"skipping (?P<operation>\S+)"),
     ("lookup_server_error", "Error processing request from scheduler", r"scheduler: ?(?P<text>.*)"),
+    # v1/storage_backend/remote_backend.py; name no request
+    ("store_lost", "Remote connection failed in ", r"(?P<text>Remote connection failed in .*)"),
+    ("store_lost", "Connection is None in ", r"(?P<text>Connection is None in \w+)"),
+    ("store_lost", "Error occurred in batched_async_contains", r"(?P<text>Error occurred in batched_async_contains.*)"),
+    ("store_lost", "batched_async_contains timed out", r"(?P<text>batched_async_contains timed out)"),
+    ("store_lost", "Put task failed for key ", r"(?P<text>Put task failed) for key .*?: (?P<code>[^:]*)$"),
+    ("store_lost", "Failed to initialize/re-establish remote connection", r"(?P<text>Failed to initialize.*)"),
     ("memory_pressure", "ocal cpu memory", r"^(?P<text>.*ocal cpu memory (?:is )?under pressure.*)"),
     ("none_hash", "NONE_HASH=", r"NONE_HASH=(?P<value>-?\w+)"),
     ("hash_algorithm", "Using hash algorithm:", r"algorithm: (?P<name>\S+)"),
