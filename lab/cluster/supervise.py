@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 STOP_SECONDS = 15.0
+FREE_SECONDS = 5.0  # for the ports of what has ended
 TICK_SECONDS = 0.02  # two processes that start in one tick of the kernel's clock would be taken for one
 
 
@@ -223,17 +224,28 @@ def digest(spec: dict) -> str:
 
 
 def demand_free(spec: dict) -> None:
+    """A leader that ended is a zombie at once, and its last threads may hold their sockets a moment longer."""
+    deadline = time.monotonic() + FREE_SECONDS
     for port in spec["ports"]:
-        address, _, number = port.rpartition(":")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, int(number)))
-            except OSError as error:
-                raise Failure(
-                    f"{spec['name']} cannot listen on {port}: {error.strerror}. "
-                    "Stop what holds it, or give this lab other addresses or ports"
-                ) from error
+        while (error := _taken(port)) and time.monotonic() < deadline:
+            time.sleep(TICK_SECONDS)
+        if error:
+            raise Failure(
+                f"{spec['name']} cannot listen on {port}: {error.strerror}. "
+                "Stop what holds it, or give this lab other addresses or ports"
+            ) from error
+
+
+def _taken(port: str) -> OSError | None:
+    """Why an address and port cannot be had, None where they can."""
+    address, _, number = port.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, int(number)))
+        except OSError as error:
+            return error
+    return None
 
 
 def up(specs: list[dict], seconds: float) -> dict:

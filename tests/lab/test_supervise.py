@@ -149,7 +149,8 @@ def test_a_stranger_with_the_recorded_pid_is_left_alone(lab, forged):
             os.kill(stranger.pid, signal.SIGKILL)
 
 
-def test_a_taken_port_is_said_before_anything_starts(lab):
+def test_a_taken_port_is_said_before_anything_starts(lab, monkeypatch):
+    monkeypatch.setattr(supervise, "FREE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = f"127.0.0.1:{taken.getsockname()[1]}"
         lab.add("one")
@@ -157,6 +158,29 @@ def test_a_taken_port_is_said_before_anything_starts(lab):
         with pytest.raises(supervise.Failure, match=f"two cannot listen on {port}"):
             lab.up()
     assert lab.records() == []
+
+
+LEADER_ENDS_FIRST = """
+import ctypes, os, socket, sys, threading, time
+held = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+def last():
+    time.sleep(1)
+    os._exit(0)
+threading.Thread(target=last).start()
+print("holding", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_port_is_waited_for_that_the_last_threads_of_an_ended_process_hold(lab):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", LEADER_ENDS_FIRST, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ending:
+        assert ending.stdout.readline() == "holding\n"
+        lab.add("one", LISTEN.format(port), ports=[f"127.0.0.1:{port}"], ready_urls=[f"tcp://127.0.0.1:{port}"])
+        lab.up()
+        lab.wait()
 
 
 def test_wait_for_a_port(lab):
