@@ -77,6 +77,18 @@ def test_every_kind_of_drift_is_a_sentence(captures, drifted):
         assert [drift for drift in found if drift.startswith(start)], f"{start}: not in {found}"
 
 
+def test_when_a_prompt_is_stored_is_no_drift_and_that_it_is_not_is_one(captures, drifted):
+    """The store runs beside the lookup of the same prompt."""
+    told = drifted["story"]["events"]["recompute"]
+    stored = next(event for event in told if event[1] == "stored")
+    told.remove(stored)
+    assert [drift for drift in compare.drifts(captures[0], drifted) if drift.startswith("log of recompute: ")]
+    told.append(stored)
+    assert compare.drifts(captures[0], drifted) == []
+    told.insert(0, told.pop())
+    assert compare.drifts(captures[0], drifted) == []
+
+
 def test_a_missing_capture_is_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path / "none.json")])
     assert compare.main() == 2
