@@ -244,6 +244,7 @@ def test_what_a_traceback_repeats_is_reported_once():
             {"text": "Remote connection failed in contains: Error 111 connecting to kv:6379. Refused."},
         ),
         ("WARNING", "Connection is None in batched_contains, returning 0", "store_lost", {}),
+        ("WARNING", "batched put error: Error 111 connecting to kv:6379.", "store_lost", {}),
         (
             "ERROR",
             "Put task failed for key m@1@0@ab@half: Error 111 connecting",

@@ -81,6 +81,7 @@ LMCACHE = [
     ("store_lost", "Error occurred in batched_async_contains", r"(?P<text>Error occurred in batched_async_contains.*)"),
     ("store_lost", "batched_async_contains timed out", r"(?P<text>batched_async_contains timed out)"),
     ("store_lost", "Put task failed for key ", r"(?P<text>Put task failed) for key .*?: (?P<code>[^:]*)$"),
+    ("store_lost", "batched put error: ", r"(?P<text>batched put error: .*)"),
     ("store_lost", "Failed to initialize/re-establish remote connection", r"(?P<text>Failed to initialize.*)"),
     ("memory_pressure", "ocal cpu memory", r"^(?P<text>.*ocal cpu memory (?:is )?under pressure.*)"),
     ("none_hash", "NONE_HASH=", r"NONE_HASH=(?P<value>-?\w+)"),
