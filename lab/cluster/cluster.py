@@ -22,7 +22,9 @@ from .fault import Fault, filled_in, variables
 from .lab import Lab
 
 DISTURBANCE = "disturbance"
+ROUTER = Path(__file__).with_name("router.py")
 MIRROR_PORT = 8010
+ROUTER_PORT = 8020
 
 
 class Cluster:
@@ -161,8 +163,15 @@ class Cluster:
         urls = {node.role: f"http://{node.address}:{node.port}" for node in self.lab.nodes}
         self._disturb("mirror", place, urls["prefill"], urls["decode"], ready_urls=[f"tcp://{place}"])
 
-    def _disturb(self, *words: str, **more: Any) -> None:
-        spec = self.lab.process(DISTURBANCE, [sys.executable, str(plan.DISTURB), *words], unit=DISTURBANCE, **more)
+    def route(self) -> None:
+        """The cluster's own router at the prefill engine's address, of the kind that ``route`` says (router.py)."""
+        place = f"{self.addresses['prefill']}:{ROUTER_PORT}"
+        urls = [f"http://{node.address}:{node.port}" for node in self.lab.nodes]
+        words = [place, self.fault["route"], *urls]
+        self._disturb(*words, program=ROUTER, ready_urls=[f"tcp://{place}"])
+
+    def _disturb(self, *words: str, program: Path = plan.DISTURB, **more: Any) -> None:
+        spec = self.lab.process(DISTURBANCE, [sys.executable, str(program), *words], unit=DISTURBANCE, **more)
         supervise.up([spec], self.lab.start_timeout)
         supervise.wait([spec], self.lab.start_timeout)
 
@@ -176,6 +185,7 @@ AFTER_START: dict[str, Callable[[Cluster], None]] = {
     "traffic": Cluster.traffic,
     "cut_log": Cluster.cut_log,
     "mirror": Cluster.mirror,
+    "route": Cluster.route,
 }
 
 

@@ -340,6 +340,7 @@ class RoutedEngine(TypedDict, total=False):
 class Routed(TypedDict, total=False):
     request: Request | None
     rendered: Count | None
+    again: bool | None
     engines: dict[str, RoutedEngine | None] | None
 
 

@@ -18,6 +18,7 @@ from .counters import FINISHED, PROMPTS
 from .dialects.nixl_pd import BY_SOURCE, COMPUTED, FROM_PEER
 from .link import tokens
 
+OWN = BY_SOURCE + "{source=local_cache_hit}"
 ENOUGH = 2  # prompts that have to show the same
 #: Errors that say that a way in is closed; others may be the operator's key or model, or a slow engine's.
 CLOSED = frozenset({"connect", "dns", "tls", "stream"})
@@ -31,6 +32,7 @@ class Share:
     prompt: int
     computed: int | None
     brought: int | None  # by its connector
+    had: int | None  # in its own prefix cache
 
     @property
     def computed_all(self) -> bool:
@@ -40,8 +42,8 @@ class Share:
         """In words.  whole: what a count of all the prompt's tokens is called."""
         if self.computed is None:
             return f"{self.name} served {whole}"
-        done = [(verb, count) for verb, count in (("computed", self.computed), ("loaded", self.brought)) if count]
-        parts = [f"{verb} {whole if count == self.prompt else tokens(count)}" for verb, count in done]
+        counts = (("computed", self.computed), ("loaded", self.brought), ("had", self.had))
+        parts = [f"{verb} {whole if count == self.prompt else tokens(count)}" for verb, count in counts if count]
         return f"{self.name} {' and '.join(parts) or 'computed nothing'}"
 
 
@@ -49,6 +51,7 @@ class Share:
 class Routed:
     """One prompt through the router."""
 
+    again: bool  # it has the beginning of the first one
     rendered: int | None  # its tokens, as the probe counted them
     error: dict | None
     doubt: str | None  # why counters tell nothing of it
@@ -80,8 +83,8 @@ def routed(case: Case) -> list[Routed]:
 
 
 def told(case: Case) -> list[Routed]:
-    """Those of which it is known who served them."""
-    return [item for item in routed(case) if item.told]
+    """The fresh ones of which it is known who served them."""
+    return [item for item in routed(case) if item.told and not item.again]
 
 
 def where(case: Case) -> str:
@@ -98,9 +101,11 @@ def closed(case: Case) -> str | None:
 
 def seen(case: Case) -> Iterator[str]:
     """What became of the prompts, in words, each with how many of them."""
-    counted = Counter(map(str, routed(case)))
+    sent = routed(case)
+    counted = Counter(str(item) for item in sent if not item.again)
     for text, count in counted.items():
         yield f"{count} of {counted.total()}: {text}"
+    yield from (f"the first one's beginning again: {item}" for item in sent if item.again)
 
 
 def in_short(case: Case) -> dict | None:
@@ -123,7 +128,9 @@ def _routed(item: dict) -> Routed:
     error = request.get("error") if request.get("sent_at") else request.get("error") or {"text": "it was not sent"}
     doubt = None if error else _doubt(engines)
     shares = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
-    return Routed(item.get("rendered"), error, doubt, tuple(share for share in shares if share))
+    return Routed(
+        bool(item.get("again")), item.get("rendered"), error, doubt, tuple(share for share in shares if share)
+    )
 
 
 def _doubt(engines: dict) -> str | None:
@@ -144,5 +151,5 @@ def _share(name: str, window: dict) -> Share | None:
     if not window[FINISHED] and not window[PROMPTS]:
         return None
     known = any(series.startswith(BY_SOURCE) for series in window)
-    sources = [int(window.get(series) or 0) if known else None for series in (COMPUTED, FROM_PEER)]
+    sources = [int(window.get(series) or 0) if known else None for series in (COMPUTED, FROM_PEER, OWN)]
     return Share(name, int(window[PROMPTS]), *sources)

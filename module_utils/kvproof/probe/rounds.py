@@ -40,7 +40,7 @@ def _probe(params: dict, check_mode: bool) -> dict:
     settings = replace(
         options.settings(params),
         disagg=params.get("disagg", disagg.NOTHING),
-        routed=router.PROMPTS if params["router_url"] else 0,
+        routed=router.MOST_STORED if params["router_url"] else 0,
     )
     holder, receiver = (options.engine(role, params[role]) for role in ("holder", "receiver"))
     url = params["controller_url"]

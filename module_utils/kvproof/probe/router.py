@@ -3,8 +3,9 @@
 """Fresh prompts through a cluster's own proxy or router, and which engines served them: the document ROUTER.
 
 It comes after the experiments of all pairs, whose requests went past the router, and is no part of them.  The prompts
-are plain ones, as a user's.  Who served one, the engines' own counters around it tell: those of every engine of the
-cluster, since a router may choose any.
+are plain ones, as a user's, and have nothing in common; where a plain router stands before engines that share KV, one
+more has the first one's beginning.  Who served one, the engines' own counters around it tell: those of every engine of
+the cluster, since a router may choose any.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .metrics import rises
 from .window import FINISHED, SETTLES_S
 
 PROMPTS = 3
+MOST_STORED = PROMPTS + 1  # with the first one's beginning again
 NEW_TOKENS = 8
 LIMIT_S = 60.0  # of all of them
 REQUEST_S = 30.0
@@ -78,53 +80,75 @@ class RouterProbe:
         self.document = empty_router(router.url)
         self.router = self._engine(router)
         self.engines = {name: self._engine(settings) for name, settings in engines.items()}
-        self.prompt = min((probe["prompt"] for probe in probes), key=lambda prompt: prompt["prefix_tokens"])
         self.model = probes[0]["engines"]["receiver"]["model"]
-        self.served_by = 2 if probes[0]["architecture"] == NIXL_PD else 1
+        self.client = CompletionClient(self.router.http, "router", self.model, REQUEST_S, takes_logprobs=False)
+        self.disaggregates, self.wait_s = probes[0]["architecture"] == NIXL_PD, probes[0]["settings"]["wait_s"]
+        shortest = min((probe["prompt"] for probe in probes), key=lambda prompt: prompt["prefix_tokens"])
+        self.length, self.material = shortest["prefix_tokens"], prompts.Material(shortest["source"])
+        self._learn_material()
 
     def run(self) -> dict[str, Any]:
-        client = CompletionClient(self.router.http, "router", self.model, REQUEST_S, takes_logprobs=False)
         try:
-            material, length = self._material(), self.prompt["prefix_tokens"]
-            for index in range(PROMPTS):
-                routed = self._ask(client, material, length, f"{index}-routed")
-                if material.source != "text" and (routed["request"]["error"] or {}).get("status") in REFUSED:
-                    # as text, which has at most as many tokens as the prompt that fitted
-                    material, length = prompts.Material("text"), length // prompts.MOST_TOKENS
-                    routed = self._ask(client, material, length, f"{index}-routed-text")
-                self.document["requests"].append(routed)
-                if (routed["request"]["error"] or {}).get("kind") in GONE:
+            first = self._fresh("0-routed")
+            for index in range(1, PROMPTS):
+                if (self.document["requests"][-1]["request"]["error"] or {}).get("kind") in GONE:
                     break
+                self._fresh(f"{index}-routed")
+            sent = [routed["request"] for routed in self.document["requests"]]
+            if not self.disaggregates and all(request["error"] is None for request in sent):
+                self._wait_for(sent[0])
+                self.document["requests"].append({**self._ask(first.reuse, "again-routed"), "again": True})
+            return self.document
         finally:
             for engine in (self.router, *self.engines.values()):
                 engine.close()
-        return self.document
+
+    def _fresh(self, label: str) -> prompts.PromptPair:
+        """Sends a fresh prompt; from the first on that is refused as token ids, all are sent as text."""
+        pair = prompts.build(self.material, self.length)
+        routed = self._ask(pair.seed, label)
+        if self.material.source != "text" and (routed["request"]["error"] or {}).get("status") in REFUSED:
+            self._take_text()
+            pair = prompts.build(self.material, self.length)
+            routed = self._ask(pair.seed, f"{label}-text")
+        self.document["requests"].append(routed)
+        return pair
+
+    def _wait_for(self, request: dict[str, Any]) -> None:
+        """Gives a store that nobody watches its time since a request."""
+        ended = request["sent_at"] + request["total_s"]
+        time.sleep(max(0.0, min(ended + self.wait_s - time.time(), self.wait_s, self.deadline.left())))
 
     def _engine(self, settings: EngineSettings) -> Engine:
         return Engine(settings, self.deadline, lambda _where, _error: None)
 
-    def _material(self) -> prompts.Material:
+    def _learn_material(self) -> None:
         """What prompts are made of, as the experiments had it; text where it cannot be had again."""
         engine = next(iter(self.engines.values()))
         try:
-            if self.prompt["source"] == "tokenize":
-                return prompts.tokenize_with_server(engine.http, self.model)
-            if self.prompt["source"] == "transformers":
+            if self.material.source == "tokenize":
+                self.material = prompts.tokenize_with_server(engine.http, self.model)
+            elif self.material.source == "transformers":
                 paths = [its.settings.tokenizer for its in self.engines.values() if its.settings.tokenizer]
-                return prompts.tokenize_with_transformers(paths[0])
+                self.material = prompts.tokenize_with_transformers(paths[0])
         except RequestFailed:
-            self.prompt = {**self.prompt, "prefix_tokens": self.prompt["prefix_tokens"] // prompts.MOST_TOKENS}
-        return prompts.Material("text")
+            self._take_text()
 
-    def _ask(self, client: CompletionClient, material: prompts.Material, length: int, label: str) -> dict[str, Any]:
-        """ROUTED of a fresh prompt."""
-        prompt = prompts.build(material, max(length, prompts.NONCE_WORDS)).reuse
+    def _take_text(self) -> None:
+        """From now on text, so many words that they have no more tokens than the prompts that fitted."""
+        longest = max(map(len, self.material.words), default=0) if self.material.spelled else 0
+        self.length = max(self.length // (longest or prompts.MOST_TOKENS), prompts.NONCE_WORDS)
+        self.material = prompts.Material("text")
+
+    def _ask(self, prompt: list[int] | str, label: str) -> dict[str, Any]:
+        """ROUTED of a prompt."""
         before = self._pages()
-        request = client.ask("routed", prompt, f"kvp-{self.run_id}-{label}", NEW_TOKENS)
+        request = self.client.ask("routed", prompt, f"kvp-{self.run_id}-{label}", NEW_TOKENS)
         return {
             "request": request,
             "rendered": len(prompt) if isinstance(prompt, list) else self._tokens(prompt),
-            "engines": self._served(before, 0 if request["error"] else self.served_by),
+            "again": False,
+            "engines": self._served(before, 0 if request["error"] else 1 + self.disaggregates),
         }
 
     def _tokens(self, text: str) -> int | None:

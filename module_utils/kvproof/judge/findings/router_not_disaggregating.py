@@ -23,7 +23,7 @@ FINDING = Finding(
         "Look at the router's mode and at its list of prefill and decode engines. Where it is meant to keep short "
         "prompts on one engine, raise kv_reuse_chunks beyond its threshold."
     ),
-    source="kvproof",
+    source="llm-d router, docs/disagg_prefill-decode: prompt length and cache hits decide between one node and two",
     architectures=("nixl_pd",),
 )
 
