@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..stack import disagg
-from ..transport.http import REQUESTS_IMPORT_ERROR, check_url
+from ..transport.http import REQUESTS_IMPORT_ERROR, check_engine_url, check_url
 from . import choice, options, router
 from .document import empty_probe, empty_router
 from .metrics import PROMETHEUS_IMPORT_ERROR
@@ -34,14 +34,21 @@ def probe(params: dict, check_mode: bool = False) -> dict:
     return {**document, "router": through_router([params], [document])}
 
 
-def _probe(params: dict, check_mode: bool) -> dict:
-    """As probe(), past the cluster's router."""
-    _need_libraries(params)
-    settings = replace(
+def settings_of(params: dict) -> options.Settings:
+    """The experiment's, as probe() takes them.  Raises ValueError with one sentence for bad input."""
+    if params["router_url"]:
+        check_engine_url(params["router_url"], "router_url")
+    return replace(
         options.settings(params),
         disagg=params.get("disagg", disagg.NOTHING),
         routed=router.MOST_STORED if params["router_url"] else 0,
     )
+
+
+def _probe(params: dict, check_mode: bool) -> dict:
+    """As probe(), past the cluster's router."""
+    _need_libraries(params)
+    settings = settings_of(params)
     holder, receiver = (options.engine(role, params[role]) for role in ("holder", "receiver"))
     url = params["controller_url"]
     controller_url = check_url(url, "controller_url") if url else None
