@@ -220,7 +220,7 @@ def test_nothing_goes_through_where_an_engine_of_the_cluster_takes_no_part(clust
 
 
 def test_a_url_that_is_none_is_told_before_anything_is_sent(cluster):
-    with pytest.raises(ValueError, match="router_url 'router:8080' names no host"):
+    with pytest.raises(ValueError, match="router_url 'router:8080' does not begin with http"):
         rounds.probe(params(cluster, router_url="router:8080"))
     assert completions(cluster.prefill) == []
 
