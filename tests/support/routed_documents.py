@@ -12,22 +12,16 @@ URL = "http://10.0.0.5:8080"
 HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
 
 
-def counted(tokens: int = 0, *, computed: int | None = None, loaded: int = 0, finished: int = 1) -> dict:
-    """ROUTED_ENGINE of an engine that served a prompt of so many tokens, which it computed unless told otherwise; of an
-    idle one without."""
-    window = {
-        FINISHED: finished if tokens else 0,
-        PROMPTS: tokens,
-        COMPUTED: tokens - loaded if computed is None else computed,
-        FROM_PEER: loaded,
-    }
+def counted(tokens: int, *, loaded: int = 0) -> dict:
+    """ROUTED_ENGINE of an engine that served a prompt of so many tokens, and computed what it did not load."""
+    window = {FINISHED: 1, PROMPTS: tokens, COMPUTED: tokens - loaded, FROM_PEER: loaded}
     return {"window": {name: float(value) for name, value in window.items()}, "unfinished": 0.0}
 
 
 def prompt(engines: dict[str, dict], rendered: int | None = PROMPT, error: dict | None = None) -> dict:
     """ROUTED."""
-    everybody = {HOLDER: counted(), RECEIVER: counted(), **engines}
-    return {"request": {"role": "routed", "sent_at": 1.0, "error": error}, "rendered": rendered, "engines": everybody}
+    request = {"role": "routed", "engine": "router", "sent_at": 1.0, "error": error}
+    return {"request": request, "rendered": rendered, "again": False, "engines": engines, "still": 2 - len(engines)}
 
 
 DISAGGREGATED = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT, loaded=PROMPT)}

@@ -342,6 +342,7 @@ class Routed(TypedDict, total=False):
     rendered: Count | None
     again: bool | None
     engines: dict[str, RoutedEngine | None] | None
+    still: Count | None
 
 
 class Router(TypedDict, total=False):

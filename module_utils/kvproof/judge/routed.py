@@ -126,15 +126,15 @@ def in_short(case: Case) -> dict | None:
 def _routed(item: dict) -> Routed:
     request, engines = item.get("request") or {}, item.get("engines") or {}
     error = request.get("error") if request.get("sent_at") else request.get("error") or {"text": "it was not sent"}
-    doubt = None if error else _doubt(engines)
+    doubt = None if error else _doubt(engines, item.get("still") or 0)
     shares = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
     return Routed(
         bool(item.get("again")), item.get("rendered"), error, doubt, tuple(share for share in shares if share)
     )
 
 
-def _doubt(engines: dict) -> str | None:
-    if not engines:
+def _doubt(engines: dict, still: int) -> str | None:
+    if not engines and not still:
         return "no engine's counters were read around it"
     for name, its in engines.items():
         window = (its or {}).get("window") or {}

@@ -33,8 +33,9 @@ POLL_S = 0.2
 SIDE_BY_SIDE = 16  # pages that are read at the same time
 GONE = ("timeout", "deadline", "connect", "dns", "url", "tls", "ssh")  # after these nothing more is sent
 UNFINISHED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+PROMPT_TOKENS = "vllm:prompt_tokens_total"
 #: Beginnings of the names of counters that tell what an engine did with a prompt.
-TELLING = (FINISHED, "vllm:prompt_tokens_total", "vllm:prompt_tokens_by_source_total")
+TELLING = (FINISHED, PROMPT_TOKENS, "vllm:prompt_tokens_by_source_total")
 
 KILLS = (
     f"a router that does not disaggregate sends a plain completion, and a sender of {IN_WORDS[LMCACHE_PD]} ends when "
@@ -148,7 +149,7 @@ class RouterProbe:
             "request": request,
             "rendered": len(prompt) if isinstance(prompt, list) else self._tokens(prompt),
             "again": False,
-            "engines": self._served(before, 0 if request["error"] else 1 + self.disaggregates),
+            **self._served(before, 0 if request["error"] else 1 + self.disaggregates),
         }
 
     def _tokens(self, text: str) -> int | None:
@@ -161,16 +162,18 @@ class RouterProbe:
         tokens = answer.get("tokens") if isinstance(answer, dict) else None
         return len(tokens) if isinstance(tokens, list) else None
 
-    def _served(self, before: dict[str, dict[str, Any]], wanted: int) -> dict[str, dict[str, Any]]:
-        """ROUTED_ENGINE by name, once so many engines in all count a request as finished, or after SETTLES_S."""
+    def _served(self, before: dict[str, dict[str, Any]], wanted: int) -> dict[str, Any]:
+        """``engines`` and ``still`` of ROUTED, once so many engines in all count a request as finished, or after
+        SETTLES_S."""
         end = time.monotonic() + SETTLES_S
         while True:
             after = self._pages()
             served = {name: _between(before[name], page) for name, page in after.items()}
-            finished = sum((its["window"] or {}).get(FINISHED, 0) for its in served.values())
-            quiet = not any(its["unfinished"] for its in served.values())
+            moved = {name: its for name, its in served.items() if not _stood_still(its)}
+            finished = sum((its["window"] or {}).get(FINISHED, 0) for its in moved.values())
+            quiet = not any(its["unfinished"] for its in moved.values())
             if (finished >= wanted and quiet) or time.monotonic() >= end or self.deadline.passed():
-                return served
+                return {"engines": moved, "still": len(served) - len(moved)}
             time.sleep(POLL_S)
 
     def _pages(self) -> dict[str, dict[str, Any]]:
@@ -188,3 +191,9 @@ def _between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         "window": None if gained is None else {name: n for name, n in gained.items() if name.startswith(TELLING)},
         "unfinished": max(sum(values) for values in gauges) if known else None,
     }
+
+
+def _stood_still(its: dict[str, Any]) -> bool:
+    """Whether an engine was idle and had no part in a prompt, as its own counters show."""
+    window = its["window"] or {}
+    return its["unfinished"] == 0 and FINISHED in window and PROMPT_TOKENS in window and not any(window.values())
