@@ -32,6 +32,8 @@ ROLES = {"holder": "prefill", "receiver": "decode"}
 VLLM_ROUTER = os.environ.get("VLLM_ROUTER") or shutil.which("vllm-router")
 wants_it = pytest.mark.skipif(not VLLM_ROUTER, reason="vllm-router is not installed (pip install vllm-router)")
 
+wants_ansible = pytest.mark.skipif(not PLAYBOOK.exists(), reason="no ansible beside this Python")
+
 
 @pytest.fixture(scope="module")
 def slots():
@@ -119,36 +121,40 @@ def test_vllm_router_takes_one_engine_of_an_idle_cluster_unless_told_otherwise(s
     assert len({name for ((name, _computed, _loaded),) in served}) == 1
 
 
-@pytest.mark.skipif(not PLAYBOOK.exists(), reason="no ansible beside this Python")
+def validated(cluster: Cluster, folder: Path) -> tuple[dict, subprocess.CompletedProcess]:
+    """The only pair of verdict.json, and what the playbook printed."""
+    hosts = {
+        f"{role}-1": {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "kv_reuse_url": f"http://{cluster.addresses[role]}:8000",
+            "kv_reuse_log": {"file": str(cluster.log(role))},
+            "kv_reuse_router_url": f"http://{cluster.addresses['prefill']}:8020",
+        }
+        for role in ROLES.values()
+    }
+    groups = {f"kv_{role}": {"hosts": {f"{role}-1": hosts[f"{role}-1"]}} for role in ROLES.values()}
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump(groups), encoding="utf-8")
+    done = subprocess.run(
+        [PLAYBOOK, "-i", inventory, "validate.yml", "-e", f"kv_reuse_reports_dir={folder / 'reports'}"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    doc = json.loads((folder / "reports" / "verdict.json").read_text(encoding="utf-8"))
+    [pair] = doc["clusters"][0]["pairs"]
+    return pair, done
+
+
+@wants_ansible
 @pytest.mark.parametrize(("kind", "verdict"), [("right", "pass"), ("whole", "fail")])
 def test_the_playbook_judges_a_cluster_with_its_router(slots, tmp_path, kind, verdict):
-    with (
-        slots.take() as slot,
-        Cluster(slot.lab(tmp_path / "lab", "nixl_pd"), {"after_start": "route", "route": kind}) as cluster,
-    ):
-        hosts = {
-            f"{role}-1": {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-                "kv_reuse_url": f"http://{cluster.addresses[role]}:8000",
-                "kv_reuse_log": {"file": str(cluster.log(role))},
-                "kv_reuse_router_url": f"http://{cluster.addresses['prefill']}:8020",
-            }
-            for role in ROLES.values()
-        }
-        groups = {f"kv_{role}": {"hosts": {f"{role}-1": hosts[f"{role}-1"]}} for role in ROLES.values()}
-        inventory = tmp_path / "hosts.yml"
-        inventory.write_text(yaml.safe_dump(groups), encoding="utf-8")
-        done = subprocess.run(
-            [PLAYBOOK, "-i", inventory, "validate.yml", "-e", f"kv_reuse_reports_dir={tmp_path / 'reports'}"],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-    doc = json.loads((tmp_path / "reports" / "verdict.json").read_text(encoding="utf-8"))
-    [pair] = doc["clusters"][0]["pairs"]
+    fault = {"after_start": "route", "route": kind}
+    with slots.take() as slot, Cluster(slot.lab(tmp_path / "lab", "nixl_pd"), fault) as cluster:
+        pair, done = validated(cluster, tmp_path)
     assert (pair["verdict"], pair["router"]["answered"], done.returncode) == (verdict, 3, 0 if verdict == "pass" else 2)
     decided = [one["slug"] for one in pair["findings"] if one["role"] in ("failure", "cause", "validity")]
     assert decided == (["router-not-disaggregating"] if verdict == "fail" else [])
@@ -159,3 +165,15 @@ def test_the_playbook_judges_a_cluster_with_its_router(slots, tmp_path, kind, ve
     for name in ("summary.md", "index.html"):
         assert seen in (tmp_path / "reports" / name).read_text(encoding="utf-8")
     assert "through the router" in done.stdout
+
+
+@wants_ansible
+def test_a_sender_of_lmcache_pd_outlives_a_router_that_does_not_disaggregate(slots, tmp_path):
+    fault = {"after_start": "route", "route": "one"}
+    with slots.take() as slot, Cluster(slot.lab(tmp_path / "lab", "lmcache_pd"), fault) as cluster:
+        pair, done = validated(cluster, tmp_path)
+        assert requests.get(f"http://{cluster.addresses['prefill']}:8000/health", timeout=5).ok
+    assert pair["verdict"] != "fail", done.stdout
+    assert pair["router"]["sent"] == 0
+    [note] = [one for one in pair["findings"] if one["slug"] == "router-unproven"]
+    assert "ends when it gets one" in note["reason"]
