@@ -8,6 +8,7 @@
     right     the prompt to the prefill engine for one token, then to the decode engine with the
               kv_transfer_params that came back (NixlConnector)
     whole     never disaggregates: every prompt to the decode engine alone
+    half      as right and as whole in turn
     drops     asks both, and does not hand kv_transfer_params on
     changes   cuts the prompt for the decode engine
     turns     one engine after the other, as a plain router
@@ -39,7 +40,7 @@ KEEP = {
     "remote_host": None,
     "remote_port": None,
 }
-MODES = ("right", "whole", "drops", "changes", "turns", "one", "shortens", "text", "fails")
+MODES = ("right", "whole", "half", "drops", "changes", "turns", "one", "shortens", "text", "fails")
 
 
 class Router(ThreadingHTTPServer):
@@ -60,7 +61,7 @@ class Router(ThreadingHTTPServer):
             return self.prefill, body
         if self.mode in ("turns", "shortens"):
             return next(self.turn), cut if self.mode == "shortens" else body
-        if self.mode == "whole":
+        if self.mode == "whole" or (self.mode == "half" and next(self.turn) == self.prefill):
             return self.decode, body
         first = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
         with self.ask(self.prefill, {**first, "max_tokens": 1, "kv_transfer_params": KEEP}, headers) as answer:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from .case import Case
 from .counters import FINISHED, PROMPTS
@@ -62,6 +61,11 @@ class Routed:
         return not (self.error or self.doubt)
 
     @property
+    def handed_over(self) -> bool:
+        """An engine loaded what another had computed."""
+        return any(share.brought for share in self.shares) and any(share.computed_all for share in self.shares)
+
+    @property
     def alone(self) -> Share | None:
         """The only engine that had a part in it."""
         return self.shares[0] if len(self.shares) == 1 else None
@@ -89,7 +93,8 @@ def told(case: Case) -> list[Routed]:
 
 def where(case: Case) -> str:
     """The router as findings name it."""
-    return "router " + (urlsplit((case.probe.get("router") or {}).get("url") or "").netloc or "of the cluster")
+    url = (case.probe.get("router") or {}).get("url") or ""
+    return f"router {url.partition('://')[2].partition('/')[0] or 'of the cluster'}"
 
 
 def closed(case: Case) -> str | None:

@@ -794,6 +794,7 @@ CASES = [
     ),
     failure("router-unreachable", lambda: refused(pair()), host=ROUTER),
     warned("router-prompt-changed", lambda: through(pair(), {HOLDER: counted(64)}, {RECEIVER: counted(64)})),
+    warned("router-in-part", lambda: through(nixl_pair(), DISAGGREGATED, ALONE, DISAGGREGATED)),
     warned("router-elsewhere", lambda: through(pair(), {}, {}, {})),
     note("router-one-engine", lambda: through(pair(), *[ALONE] * 3), host=ROUTER),
     note("router-unproven", lambda: unsent(pd_pair(), "a sender ends by it"), host=ROUTER),

@@ -82,6 +82,11 @@ def test_what_was_not_shown_of_all_is_no_failure(served):
     assert "failure" not in [role for role, _slug in said]
 
 
+def test_both_ways_are_told_apart_from_one_alone():
+    known = [DISAGGREGATED, TWICE, DISAGGREGATED]
+    assert about_the_router(through(nixl_pair(), *known)) == ("pass", [("warning", "router-in-part")])
+
+
 @pytest.mark.parametrize(
     "doubt",
     [
