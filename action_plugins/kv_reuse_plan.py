@@ -90,6 +90,7 @@ class ActionModule(ControllerAction):
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),
             "others": {role: _hosts_of(role, hosts, options) for role in topology.OTHERS},
+            "beyond": topology.beyond(hosts, plan.pairs),
             "refused": refused,
             "judging": {pair["receiver"]: _judging(options.get(pair["receiver"])) for pair in plan.pairs},
         }

@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed, requests_of
 from kvproof.plan.pair import names_of
 from kvproof.probe.options import (
+    BESIDE,
     RECOGNISED,
     argument_spec,
     controller_options,
@@ -73,8 +74,9 @@ class ActionModule(Action):
         for side in ("holder", "receiver"):
             if isinstance(options.get(side), dict) and options[side].get("ssh"):
                 options[side] = {**options[side], "ssh": login(options[side]["ssh"], *context_of_login)}
-        if options.get("controller_ssh"):
-            options["controller_ssh"] = login(options["controller_ssh"], *context_of_login)
+        for way in (f"{name}_ssh" for name in BESIDE):
+            if options.get(way):
+                options[way] = login(options[way], *context_of_login)
 
 
 class PlannedProbes:
@@ -154,7 +156,8 @@ class PlannedProbes:
         hidden |= secrets(checked._no_log_values)
         if checked.error_messages:
             return None, remove_values("; ".join(checked.error_messages), hidden)
-        return {**checked.validated_parameters, "disagg": self._disagg(pair)}, None
+        beyond = self._plan["beyond"].get(pair["cluster"], [])
+        return {**checked.validated_parameters, "disagg": self._disagg(pair), "beyond": beyond}, None
 
     def _options(self, pair: dict) -> dict:
         of_role = {role: self._variables.of(pair[role]) for role in ("holder", "receiver")}
@@ -163,6 +166,7 @@ class PlannedProbes:
             **experiment_options(of_role["receiver"]),
             **controller_options(self._hosts_of("controller", pair)),
             **controller_options(self._hosts_of("coordinator", pair), "coordinator"),
+            **controller_options({pair[role]: its for role, its in reversed(of_role.items())}, "router"),
             "cluster": pair["cluster"],
             "shares": pair["shares"],
             "run_id": f"{self._plan['run_id']}p{pair['number']}",

@@ -166,6 +166,16 @@ options:
     description: Reach the coordinator through an SSH server.
     type: dict
     suboptions: *ssh
+  router_url:
+    description:
+      - URL of the cluster's own proxy or router. After the experiments, which go past it, three prompts are sent
+        through it, as the receiver's are, and RV(probe.router) says what each engine counted meanwhile.
+      - Nothing is sent through it where a prompt could end an engine, or where an engine did not answer before.
+    type: str
+  router_ssh:
+    description: Reach the router through an SSH server.
+    type: dict
+    suboptions: *ssh
   cluster:
     description: Name of the cluster; goes into RV(probe) as it is.
     type: str
@@ -342,6 +352,10 @@ probe:
       type: list
       elements: dict
       sample: [{asked: 16384, tokens: null, skipped: 16424 tokens exceed max_model_len 8192, trials: []}]
+    router:
+      description: The prompts that went through O(router_url), and what the engines counted around each.
+      type: dict
+      sample: {url: "http://10.0.0.5:8080", withheld: null, requests: [{rendered: 1070, engines: {prefill-1: {}}}]}
     errors:
       description: What went wrong, each with one sentence that says what to do.
       type: list

@@ -23,6 +23,8 @@ from .lab import Lab
 
 DISTURBANCE = "disturbance"
 PROXY_PORT = 8010
+ROUTER = Path(__file__).with_name("router.py")
+ROUTER_PORT = 8020
 
 
 class Cluster:
@@ -169,8 +171,15 @@ class Cluster:
                 url = f"http://{node.address}:{node.port}"
                 self._disturb("strip", place, url, ready_urls=[f"tcp://{place}"])
 
-    def _disturb(self, *words: str, **more: Any) -> None:
-        spec = self.lab.process(DISTURBANCE, [sys.executable, str(plan.DISTURB), *words], unit=DISTURBANCE, **more)
+    def route(self) -> None:
+        """The cluster's own router at the prefill engine's address, of the kind that ``route`` says (router.py)."""
+        place = f"{self.addresses['prefill']}:{ROUTER_PORT}"
+        urls = [f"http://{node.address}:{node.port}" for node in self.lab.nodes]
+        words = [place, self.fault["route"], *urls]
+        self._disturb(*words, program=ROUTER, ready_urls=[f"tcp://{place}"])
+
+    def _disturb(self, *words: str, program: Path = plan.DISTURB, **more: Any) -> None:
+        spec = self.lab.process(DISTURBANCE, [sys.executable, str(program), *words], unit=DISTURBANCE, **more)
         supervise.up([spec], self.lab.start_timeout)
         supervise.wait([spec], self.lab.start_timeout)
 
@@ -185,6 +194,7 @@ AFTER_START: dict[str, Callable[[Cluster], None]] = {
     "cut_log": Cluster.cut_log,
     "mirror": Cluster.mirror,
     "strip": Cluster.strip,
+    "route": Cluster.route,
 }
 
 

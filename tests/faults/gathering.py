@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvproof.evidence import assemble
 from kvproof.node import controller, engine, multiprocess
-from kvproof.probe import choice
+from kvproof.probe import choice, router
+from kvproof.probe.document import empty_router
 from kvproof.probe.engine import EngineSettings
 from kvproof.probe.inprocess_p2p import InProcessP2P
 from kvproof.probe.options import RECOGNISED, Settings, new_run_id
@@ -54,6 +55,7 @@ def evidence(cluster: Cluster) -> dict[str, Any]:
         return _evidence_after_a_look(cluster, Settings(run_id=run, coordinator_url=url, **settings))
     engines = [_engine(cluster, role) for role in ROLES]
     probe = InProcessP2P(Settings(run_id=run, **settings), *engines, url).run()
+    probe["router"] = _through_router(cluster, probe)
     nodes: dict[str, Any] = {role: {} for role in ROLES}
     if told.get("kv_reuse_nodes", True):
         nodes = _nodes(cluster, run, probe)
@@ -81,10 +83,22 @@ def _evidence_after_a_look(cluster: Cluster, settings: Settings) -> dict[str, An
         for role, name in ROLES.items()
     ]
     probe = choice.run(settings, *sides, None)
+    probe["router"] = _through_router(cluster, probe)
     nodes = _nodes(cluster, run, probe)
     others = [("coordinator", "coordinator-1", {"coordinator": multiprocess.coordinator(url=url)})] if is_mp else []
     document = assemble.pair_evidence(PAIR, "inventory", probe, nodes, others)
     return json.loads(json.dumps(document, default=str))
+
+
+def _through_router(cluster: Cluster, probe: dict[str, Any]) -> dict[str, Any] | None:
+    url = (cluster.fault.get("validate") or {}).get("kv_reuse_router_url")
+    if not url:
+        return None
+    why = router.withheld([probe], [])
+    if why:
+        return empty_router(url, why)
+    engines = {engine.name: engine for engine in (_engine(cluster, role) for role in ROLES)}
+    return router.RouterProbe(EngineSettings("router", "router", url), engines, [probe], probe["run_id"]).run()
 
 
 def _engine(cluster: Cluster, role: str) -> EngineSettings:

@@ -63,9 +63,12 @@ Window = dict[str, float | None]  # a counter's name → its rise
 
 class Request(TypedDict, total=False):
     role: (
-        Literal["seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup", "flush"] | None
+        Literal[
+            "seed", "reuse", "knockout", "repeat", "never_seen", "recompute", "reference", "warmup", "flush", "routed"
+        ]
+        | None
     )
-    engine: Literal["holder", "receiver"] | None
+    engine: Literal["holder", "receiver", "router"] | None
     request_id: str | None
     response_id: str | None
     sent_at: float | None
@@ -328,6 +331,29 @@ class DisaggSpec(TypedDict, total=False):
     receiver_alloc_port: list[Count | None] | None
 
 
+class RoutedEngine(TypedDict, total=False):
+    """What the pages of one engine showed around a routed request; ``unfinished``: the most requests on either."""
+
+    window: Window | None
+    unfinished: float | None
+
+
+class Routed(TypedDict, total=False):
+    request: Request | None
+    rendered: Count | None
+    again: bool | None
+    engines: dict[str, RoutedEngine | None] | None
+    still: Count | None
+
+
+class Router(TypedDict, total=False):
+    """The cluster's own way in, which is asked after the experiments of all its pairs."""
+
+    url: str | None
+    withheld: str | None
+    requests: list[Routed] | None
+
+
 class ProbeError(Error, total=False):
     where: str | None
 
@@ -355,6 +381,7 @@ class Probe(TypedDict, total=False):
     flush: Request | None
     window: dict[str, Window | None] | None
     lengths: list[Length] | None
+    router: Router | None
     errors: list[ProbeError] | None
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..evidence import document as evidence
 from ..stack.architectures import ARCHITECTURES
-from . import apart, chain, counters
+from . import apart, chain, counters, routed
 from .attempt import REUSED, Attempt
 from .case import Case
 from .dialects import dialect_of
@@ -93,6 +93,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "answer": _answer(case),
         "counters": counters.operator_counters(case),
         **_tunnels(case),
+        **_router(case),
         "check_errors": errors + case.trouble,
     }
 
@@ -229,3 +230,9 @@ def _tunnels(case: Case) -> dict:
     """The SSH tunnels through which the times were measured; nothing where there was none."""
     tunnels = {side.role: side.engine["tunnel"] for side in case.sides if side.engine.get("tunnel")}
     return {"tunnels": tunnels} if tunnels else {}
+
+
+def _router(case: Case) -> dict:
+    """What the cluster's router made of prompts; nothing where nobody asked for one."""
+    seen = routed.in_short(case)
+    return {"router": seen} if seen else {}

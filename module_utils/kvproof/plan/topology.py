@@ -85,6 +85,16 @@ def rounds(pairs: list[PlannedPair], parallel: int = 1) -> dict[str, list[list[P
     return of_cluster
 
 
+def beyond(hosts: list[Host], pairs: list[PlannedPair]) -> dict[str, list[str]]:
+    """Cluster → its engines that are in none of these pairs, of clusters that have such."""
+    used = {name for pair in pairs for name in _engines(pair)}
+    left: dict[str, list[str]] = {}
+    for host in hosts:
+        if {"prefill", "decode"} & {*host["roles"]} and host["name"] not in used:
+            left.setdefault(host["cluster"], []).append(host["name"])
+    return left
+
+
 def _share_an_engine(some: list[PlannedPair], pair: PlannedPair) -> bool:
     return any(_engines(pair) & _engines(other) for other in some)
 

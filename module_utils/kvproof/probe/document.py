@@ -49,6 +49,7 @@ def empty_probe(
         "flush": None,
         "window": None,
         "lengths": [],
+        "router": None,
         "errors": [],
     }
 
@@ -118,6 +119,11 @@ def empty_trial(
         "window": None,
         "prompt_kv_tokens": seed["prompt_tokens"] or pair.tokens,
     }
+
+
+def empty_router(url: str | None, withheld: str | None = None) -> dict[str, Any]:
+    """ROUTER of which nothing was asked, and why not."""
+    return {"url": url, "withheld": withheld, "requests": []}
 
 
 def not_waited() -> dict[str, Any]:

@@ -204,7 +204,7 @@ class Experiment:
         bounds = self.bounds
         if bounds.kv_bytes_per_token is None or bounds.max_probe_bytes is None:
             return None
-        sent = len(self.probe["trials"]) + 2 + more  # with warm-up and never-seen
+        sent = len(self.probe["trials"]) + 2 + self.settings.routed + more  # with warm-up and never-seen
         return bounds.max_probe_bytes - sent * self.probe["prompt"]["tokens"] * bounds.kv_bytes_per_token
 
     # ---- before the trials

@@ -22,6 +22,8 @@ SHORTEST_SECRET = 4
 _OF_AN_ENGINE = (
     "url metrics_url model api_key ca_cert verify_tls headers proxy internal_api_url mp_url tokenizer".split()
 )
+#: What a cluster has beside its engines that the probe asks, each with options NAME_url and NAME_ssh.
+BESIDE = ("controller", "coordinator", "router")
 #: What is known of an engine before anything is sent to it (stack.architectures.Recognised).
 RECOGNISED = ("architecture", "kv_role", "connector", "unsure")
 
@@ -59,6 +61,7 @@ class Settings:
     coordinator_url: str | None = None  # the multiprocess mode's
     coordinator_ssh: Any = None
     disagg: Known = NOTHING
+    routed: int = 0  # prompts that the cluster's router will be sent besides
 
 
 #: The options of the experiment: name → field of Settings.
@@ -100,10 +103,8 @@ def argument_spec() -> dict:
     return {
         "holder": {"type": "dict", "required": True, "options": _engine_options()},
         "receiver": {"type": "dict", "required": True, "options": _engine_options()},
-        "controller_url": {"type": "str"},
-        "controller_ssh": {"type": "dict", "options": _ssh_options()},
-        "coordinator_url": {"type": "str"},
-        "coordinator_ssh": {"type": "dict", "options": _ssh_options()},
+        **{f"{name}_url": {"type": "str"} for name in BESIDE},
+        **{f"{name}_ssh": {"type": "dict", "options": _ssh_options()} for name in BESIDE},
         "cluster": {"type": "str"},
         "run_id": {"type": "str"},
         **{name: option.metadata["spec"] for name, option in EXPERIMENT.items()},
@@ -128,8 +129,7 @@ def experiment_options(options: dict) -> dict:
 
 
 def controller_options(hosts: dict[str, dict], what: str = "controller") -> dict:
-    """Where the controller or the coordinator answers: by the first host whose variables have its URL, with SSH through
-    that same host."""
+    """Where one of BESIDE answers: by the first host whose variables have its URL, with SSH through that same host."""
     for name, options in hosts.items():
         if options.get(f"kv_reuse_{what}_url"):
             ssh = {"inventory_host": name} if options["kv_reuse_transport"] == "ssh" else None
@@ -202,6 +202,26 @@ def engine(role: str, given: dict) -> EngineSettings:
                 "HTTP does not allow: correct it"
             )
     return EngineSettings(role, **{**given, "headers": headers, "ssh": _ssh(f"{role}.ssh", given["ssh"])})
+
+
+def router(params: dict) -> EngineSettings:
+    """The cluster's way in, which is asked as its receiver is: with its key, header fields and certificates.
+
+    Raises ValueError with one clear sentence.
+    """
+    asked = engine("receiver", params["receiver"])
+    way = _ssh("router_ssh", params["router_ssh"])
+    return EngineSettings(
+        "router",
+        "router",
+        params["router_url"],
+        api_key=asked.api_key,
+        ca_cert=asked.ca_cert,
+        verify_tls=asked.verify_tls,
+        headers=asked.headers,
+        proxy=asked.proxy,
+        ssh=way,
+    )
 
 
 def new_run_id() -> str:

@@ -82,7 +82,7 @@ def bounds(settings: Settings, engines: Iterable[Engine], max_tokens: int) -> tu
         kv_bytes_per_token=max(known["kv"], default=None),
         pool_bytes=min(known["pool"]) * 2**30 if known["pool"] else None,
         max_probe_bytes=most * 2**20 / settings.shares if most is not None else None,
-        prompts=settings.trials + 2,
+        prompts=settings.trials + 2 + settings.routed,
         shares=settings.shares,
     )
     return limits, source

@@ -208,6 +208,15 @@ class Tunnels(TypedDict):
     receiver: NotRequired[Tunnel]
 
 
+class Router(TypedDict):
+    """Prompts through the cluster's own router (kv_reuse_router_url), and which engines served them."""
+
+    url: str
+    sent: Count
+    answered: Count
+    text: Annotated[str, "What became of them, in words; or why nothing was sent."]
+
+
 class Pair(PairNames):
     """holder and receiver are the inventory names of the prefill and of the decode node."""
 
@@ -226,6 +235,7 @@ class Pair(PairNames):
     answer: Answer | None
     counters: EngineCounters
     tunnels: NotRequired[Tunnels]
+    router: NotRequired[Annotated[Router, "Absent where the cluster has none."]]
     check_errors: Annotated[list[str], "Checks that could not be made of this evidence."]
 
 

@@ -56,9 +56,10 @@ from mp_documents import (
 )
 from nixl_documents import nixl_pair, read_late, sent_home, told_by_the_log
 from pd_documents import in_doubt, pd_pair, pushes_lost, too_small
+from routed_documents import ALONE, DISAGGREGATED, TWICE, counted, refused, through, unsent
 
 MISSED, LOST = ("missed",) * 3, ("timed-out",) * 3
-HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
+HOLDER, RECEIVER, ROUTER = ROLES["holder"], ROLES["receiver"], "router 10.0.0.5:8080"
 
 
 @dataclass
@@ -820,6 +821,19 @@ CASES = [
     validity("architecture-differs", lambda: runs_nixl(pair(*MISSED), "receiver"), "another connector"),
     validity("architecture-differs", lambda: runs_nixl(withheld(), "holder", "receiver"), "both another"),
     note("not-idle", lambda: others(pair()), host=RECEIVER),
+    failure("router-not-disaggregating", lambda: through(nixl_pair(), *[ALONE] * 3), host=ROUTER),
+    failure("router-drops-kv", lambda: through(nixl_pair(), *[TWICE] * 3), host=ROUTER),
+    failure(
+        "router-prompt-differs",
+        lambda: through(nixl_pair(), *[{**DISAGGREGATED, RECEIVER: counted(PROMPT - 8, loaded=PROMPT - 8)}] * 3),
+        host=ROUTER,
+    ),
+    failure("router-unreachable", lambda: refused(pair()), host=ROUTER),
+    warned("router-prompt-changed", lambda: through(pair(), {HOLDER: counted(64)}, {RECEIVER: counted(64)})),
+    warned("router-in-part", lambda: through(nixl_pair(), DISAGGREGATED, ALONE, DISAGGREGATED)),
+    warned("router-elsewhere", lambda: through(pair(), {}, {}, {})),
+    note("router-one-engine", lambda: through(pair(), *[ALONE] * 3), host=ROUTER),
+    note("router-unproven", lambda: unsent(pd_pair(), "a sender ends by it"), host=ROUTER),
     # link 7 to 11: outcomes
     cause("nothing-stored", no_seed_stored, host=HOLDER),
     note("log-unreadable", lambda: no_log(pair(), "holder"), host=HOLDER),

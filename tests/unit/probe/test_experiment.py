@@ -58,6 +58,7 @@ def test_a_recorded_probe_of_a_real_pair_has_the_shape_of_today(cluster):
         "window",
         "coordinator",
         "disagg_spec",
+        "router",
     }  # it was recorded before there were any
     assert set(real) == {*fake, "cluster"} - later
     assert set(real["engines"]["holder"]) == set(fake["engines"]["holder"]) - {"recognised", "cache_server"}

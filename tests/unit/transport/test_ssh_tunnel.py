@@ -396,6 +396,13 @@ class TestModule:
         assert probe["controller"]["http"]["state"] == "ok"
         assert "sk-secret" not in output
 
+    def test_the_router_and_the_coordinator_are_reached_through_their_hosts(self, tmp_path, cluster, node):
+        there = {"inventory_host": "decode-1"}
+        ways = {"router_url": cluster.decode.url, "router_ssh": there, "coordinator_ssh": there}
+        result, _output = run_module(tmp_path, node, {**module_args(cluster), **ways})
+        asked = [one["request"] for one in result["probe"]["router"]["requests"]]
+        assert [request["error"] for request in asked] == [None] * 4
+
     def test_host_keys_are_checked_unless_ansible_does_not(self, tmp_path, cluster, node):
         unknown = {"ansible_ssh_common_args": "-F none -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes"}
         result, _output = run_module(tmp_path, node, module_args(cluster), **unknown)

@@ -29,6 +29,7 @@ def lines(pair: Pair) -> list[tuple[str, str]]:
         ("lengths", _lengths(pair)),
         *(("tunnel", text) for text in _tunnels(pair)),
         ("answer", _answer(pair)),
+        ("through the router", _router(pair)),
         *(("counters", text) for text in _counters(pair)),
     ]
     return [(label, text) for label, text in figures if text]
@@ -157,6 +158,11 @@ def _answer(pair: Pair) -> str | None:
     ended = f"finish reason {answer['finish_reason']}" if answer["finish_reason"] else "no finish reason"
     text = f"“{short(answer['text'], ANSWER)}”" if answer["text"] else "no text"
     return f"{text} ({f'{tokens} tokens, ' if tokens is not None else ''}{ended})"
+
+
+def _router(pair: Pair) -> str | None:
+    router = pair.get("router")
+    return f"{router['url']}: {router['text']}" if router else None
 
 
 def _counters(pair: Pair) -> list[str]:

@@ -1,0 +1,45 @@
+# Copyright: the kvproof authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evidence of a pair whose cluster has a router: what its engines counted around each prompt that went through it."""
+
+from __future__ import annotations
+
+from documents import PROMPT, ROLES
+from kvproof.judge.counters import FINISHED, PROMPTS
+from kvproof.judge.dialects.nixl_pd import COMPUTED, FROM_PEER
+
+URL = "http://10.0.0.5:8080"
+HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
+
+
+def counted(tokens: int, *, loaded: int = 0) -> dict:
+    """ROUTED_ENGINE of an engine that served a prompt of so many tokens, and computed what it did not load."""
+    window = {FINISHED: 1, PROMPTS: tokens, COMPUTED: tokens - loaded, FROM_PEER: loaded}
+    return {"window": {name: float(value) for name, value in window.items()}, "unfinished": 0.0}
+
+
+def prompt(engines: dict[str, dict], rendered: int | None = PROMPT, error: dict | None = None) -> dict:
+    """ROUTED."""
+    request = {"role": "routed", "engine": "router", "sent_at": 1.0, "error": error}
+    return {"request": request, "rendered": rendered, "again": False, "engines": engines, "still": 2 - len(engines)}
+
+
+DISAGGREGATED = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT, loaded=PROMPT)}
+ALONE = {RECEIVER: counted(PROMPT)}
+TWICE = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT)}
+
+
+def through(document: dict, *served: dict[str, dict], **of_each) -> dict:
+    """The document of a pair whose cluster's router got prompts that these engines served."""
+    document["probe"]["router"] = {"url": URL, "withheld": None, "requests": [prompt(one, **of_each) for one in served]}
+    return document
+
+
+def unsent(document: dict, why: str) -> dict:
+    document["probe"]["router"] = {"url": URL, "withheld": why, "requests": []}
+    return document
+
+
+def refused(document: dict, kind: str = "connect", status: int | None = None) -> dict:
+    """Nothing came through."""
+    return through(document, *[{}] * 3, error={"kind": kind, "status": status, "text": f"{URL} says no ({kind})"})
