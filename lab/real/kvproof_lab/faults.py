@@ -17,14 +17,8 @@ RANK = 1  # the one that stores nothing
 
 def install(fault: str | None) -> None:
     if fault:
-        {"zero-keys-on-load": _zero_keys_on_load, "listen-elsewhere": _listen_elsewhere}[fault]()
+        PLANT[fault]()
         print("lab: planted", fault, flush=True)
-
-
-def in_vllm() -> None:
-    """vLLM calls it in each of its processes (entry_points.txt): multiprocess mode loads no connector of the lab's."""
-    if os.environ.get("LAB_FAULT") == "rank-stores-nothing":
-        _rank_stores_nothing()
 
 
 def _rank_stores_nothing() -> None:
@@ -63,3 +57,10 @@ def _listen_elsewhere() -> None:
         return connect_or_bind(context, socket_path, protocol, role, bind_or_connect)
 
     rpc.get_zmq_socket = channel.get_zmq_socket = bind_here
+
+
+PLANT = {
+    "zero-keys-on-load": _zero_keys_on_load,
+    "listen-elsewhere": _listen_elsewhere,
+    "rank-stores-nothing": _rank_stores_nothing,
+}

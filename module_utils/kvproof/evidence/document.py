@@ -179,6 +179,7 @@ class ServerFacts(TypedDict, total=False):
     engines: Texts | None
     model_name: str | None
     world_size: Count | None
+    world_sizes: dict[str, Count | None] | None
     started_at: float | None
     l1_used_bytes: Count | None
     l1_total_bytes: Count | None

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..stack import mp
 from ..stack.lines import same_request
 from ..stack.settings import DEFAULTS, LOOPBACK, as_bool, from_environment, typed
 
@@ -73,7 +74,7 @@ class Side:
     def server(self) -> dict:
         """What its cache server says of itself, the probe's first look before a node's later one."""
         facts = [document.get("facts") for document in self.server_readings]
-        return next((known for known in facts if known), {})
+        return mp.of_engine(next((known for known in facts if known), {}), self.registered_as)
 
     @property
     def server_healthy(self) -> bool:

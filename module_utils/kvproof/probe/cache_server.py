@@ -83,7 +83,7 @@ class CacheServer:
             engines = mp.engines_of(self._http.get_json(mp.STATUS, TIMEOUT_S))
         except RequestFailed as exc:
             return self._lost(exc.error["text"], exc.error["status"])
-        if not self._registered(engines) or not set(self.facts["engines"]) <= set(engines):
+        if not engines or not set(self._known_as or self.facts["engines"]) <= set(engines):
             return self._lost("it was restarted, and its engine is not registered with it", None)
         return None
 
@@ -116,7 +116,8 @@ class CacheServer:
             except RequestFailed:
                 return None
 
-        return mp.server_facts(ask)
+        facts = mp.server_facts(ask)
+        return mp.of_engine(facts, self._known_as) if facts else None
 
 
 class Coordinator:

@@ -8,7 +8,7 @@ The node's readers (node.multiprocess) and the probe (probe.cache_server) both a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .numbers import is_plausible, whole
 from .redact import plain
@@ -46,12 +46,13 @@ def server_facts(ask: Callable[[str], object]) -> dict | None:
     mp, storage = _dict(config.get("mp")), _dict(status.get("storage_manager"))
     p2p, l1 = _dict(mp.get("p2p_config")), _dict(storage.get("l1_manager"))
     adapters = [adapter for adapter in _list(storage.get("l2_adapters")) if isinstance(adapter, dict)]
-    contexts = [
-        context
+    contexts = {
+        str(number)[:64]: context
         for name in ("cache_context_meta", "non_cuda_context_meta")
-        for context in _dict(status.get(name)).values()
+        for number, context in list(_dict(status.get(name)).items())[:MOST]
         if isinstance(context, dict)
-    ]
+    }
+    latest = list(contexts.values())[::-1]
     version = ask(VERSION)
     return {
         "instance_id": _text(mp.get("instance_id")),
@@ -65,13 +66,22 @@ def server_facts(ask: Callable[[str], object]) -> dict | None:
         "p2p_advertise_url": _text(p2p.get("advertise_url")),
         "l2_adapters": [str(plain(adapter.get("type"))) for adapter in adapters],
         "engines": engines_of(status),
-        "model_name": next((_text(context.get("model_name")) for context in contexts), None),
-        "world_size": next((whole(context.get("world_size"), 1) for context in contexts), None),
+        "model_name": next((_text(context.get("model_name")) for context in latest), None),
+        "world_size": next((whole(context.get("world_size"), 1) for context in latest), None),
+        "world_sizes": {number: whole(context.get("world_size"), 1) for number, context in contexts.items()},
         "started_at": _seconds(_dict(status.get("kv_events")).get("incarnation")),
         "l1_used_bytes": whole(l1.get("memory_used_bytes")),
         "l1_total_bytes": whole(l1.get("memory_configured_bytes")),
         "version": version[:64] if isinstance(version, str) else None,
     }
+
+
+def of_engine(facts: dict, ids: Iterable[str]) -> dict:
+    """SERVER.facts with the world size of the engine whose ranks are registered as these: a server also keeps what an
+    engine before it had registered, until that was silent for a while."""
+    sizes = facts.get("world_sizes") or {}
+    known = {sizes[number] for number in ids if sizes.get(number)}
+    return {**facts, "world_size": known.pop()} if len(known) == 1 else facts
 
 
 def engines_of(status: object) -> list[str]:

@@ -133,6 +133,22 @@ def test_a_server_that_goes_in_the_middle_is_seen_before_the_next_prompt(cluster
     assert probe["trials"][-1]["knockout"]["error"]["kind"] == "connect"
 
 
+def test_an_engine_before_it_may_be_forgotten_meanwhile(cluster):
+    """A server keeps what a restarted engine had registered before, and forgets it at any time."""
+    server = cluster.prefill.server
+    server.engines = ["9", "11"]
+    complete = cluster.prefill.on[COMPLETIONS]
+
+    def forgets(handler, payload):
+        server.engines = ["11"]
+        complete(handler, payload)
+
+    cluster.prefill.on[COMPLETIONS] = forgets
+    probe = run(cluster)
+    assert (probe["errors"], len(probe["trials"])) == ([], 3)
+    assert probe["engines"]["holder"]["cache_server"].get("down") is None
+
+
 def test_what_it_leaves_behind_is_bounded(cluster):
     tokens_of_a_prompt, prompts = 90, 6
     probe = run(cluster, max_probe_mb=prompts * tokens_of_a_prompt * KEY_BYTES / CHUNK / 2**20)

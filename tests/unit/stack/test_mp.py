@@ -36,3 +36,22 @@ def test_what_is_no_answer_tells_nothing(answer):
 @pytest.mark.parametrize("results", [None, 5, {}, [None, 1, {"placements": 3}, {"key": [], "placements": [7]}]])
 def test_results_of_another_shape_have_no_holder(results):
     assert mp.placed({"chunks": 1, "results": results})["holders"] == {}
+
+
+def facts(contexts: dict) -> dict:
+    answers = {mp.STATUS: {"engine_type": mp.SERVER, "non_cuda_context_meta": contexts}}
+    return mp.server_facts(answers.get)
+
+
+def test_the_world_size_is_that_of_the_engine_and_not_of_one_that_is_gone():
+    known = facts({"1": {"world_size": 1}, "2": {"world_size": 2}, "3": {"world_size": 2}, "4": {"world_size": 4}})
+    assert known["world_size"] == 4, "the last one that registered"
+    assert mp.of_engine(known, {"2", "3"})["world_size"] == 2
+    assert mp.of_engine(known, {"1", "2"})["world_size"] == 4, "no engine has two sizes"
+    assert mp.of_engine(known, set())["world_size"] == 4
+    assert mp.of_engine({}, {"1"}) == {}
+
+
+@pytest.mark.parametrize("contexts", [None, [], {"1": 5}, {"1": {"world_size": "2"}}, {"1": {"world_size": 0}}])
+def test_a_context_of_another_shape_has_no_world_size(contexts):
+    assert mp.of_engine(facts(contexts), {"1"})["world_size"] is None
