@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from documents import PROMPT, ROLES
+from documents import PROMPT, ROLES, WORDS, logprobs
 from kvproof.judge.counters import FINISHED, PROMPTS
 from kvproof.judge.dialects.nixl_pd import COMPUTED, FROM_PEER
 
@@ -43,3 +43,11 @@ def unsent(document: dict, why: str) -> dict:
 def refused(document: dict, kind: str = "connect", status: int | None = None) -> dict:
     """Nothing came through."""
     return through(document, *[{}] * 3, error={"kind": kind, "status": status, "text": f"{URL} says no ({kind})"})
+
+
+def answering(document: dict, *shifts: float) -> dict:
+    """The router's answers have log-probabilities so many nats away from those of the decode engine, asked itself."""
+    for routed, shift in zip(document["probe"]["router"]["requests"], shifts):
+        routed["request"].update(text=WORDS, logprobs=logprobs(WORDS, shift))
+        routed["recompute"] = {"role": "recompute", "text": WORDS, "logprobs": logprobs(WORDS), "error": None}
+    return document

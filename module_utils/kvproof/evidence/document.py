@@ -343,6 +343,7 @@ class Routed(TypedDict, total=False):
     again: bool | None
     engines: dict[str, RoutedEngine | None] | None
     still: Count | None
+    recompute: Request | None
 
 
 class Router(TypedDict, total=False):

@@ -55,6 +55,8 @@ class Routed:
     error: dict | None
     doubt: str | None  # why counters tell nothing of it
     shares: tuple[Share, ...]  # empty also where there is an error or a doubt
+    request: dict
+    recompute: dict | None  # the same prompt, asked of a decode engine itself
 
     @property
     def told(self) -> bool:
@@ -134,7 +136,13 @@ def _routed(item: dict) -> Routed:
     doubt = None if error else _doubt(engines, item.get("still") or 0)
     shares = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
     return Routed(
-        bool(item.get("again")), item.get("rendered"), error, doubt, tuple(share for share in shares if share)
+        again=bool(item.get("again")),
+        rendered=item.get("rendered"),
+        error=error,
+        doubt=doubt,
+        shares=tuple(share for share in shares if share),
+        request=request,
+        recompute=item.get("recompute"),
     )
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from documents import PROMPT, pair
+from documents import PROMPT, WORDS, logprobs, pair
 from kvproof.judge.counters import FINISHED
 from kvproof.judge.verdict import judge
 from mp_documents import mp_pair
@@ -18,6 +18,7 @@ from routed_documents import (
     RECEIVER,
     TWICE,
     URL,
+    answering,
     counted,
     prompt,
     refused,
@@ -110,6 +111,31 @@ def test_engines_that_do_not_tell_what_they_computed_prove_nothing_of_disaggrega
         window = one["engines"][RECEIVER]["window"]
         one["engines"][RECEIVER]["window"] = {name: window[name] for name in window if "source" not in name}
     assert about_the_router(document) == ("pass", [("note", "router-unproven")])
+
+
+@pytest.mark.parametrize(
+    ("shifts", "served"),
+    [
+        ((0.0, 0.0, 0.0), DISAGGREGATED),
+        ((0.001, 0.001, 0.001), DISAGGREGATED),  # noise
+        ((1.0, 0.0, 0.0), DISAGGREGATED),  # one alone
+        (
+            (1.0, 1.0, 1.0),
+            {HOLDER: counted(PROMPT - 8), RECEIVER: counted(PROMPT - 8, loaded=PROMPT - 8)},
+        ),
+        ((), DISAGGREGATED),  # nothing to compare
+    ],
+)
+def test_answers_that_prove_no_difference(shifts, served):
+    document = answering(through(nixl_pair(), *[served] * 3), *shifts)
+    assert "router-output-differs" not in [slug for _role, slug in about_the_router(document)[1]]
+
+
+def test_answers_differ_through_no_router_where_the_pairs_own_do():
+    document = answering(through(nixl_pair(), *[DISAGGREGATED] * 3), 1.0, 1.0, 1.0)
+    for trial in document["probe"]["trials"]:
+        trial["reuse"]["logprobs"] = logprobs(WORDS, 1.0)
+    assert about_the_router(document) == ("fail", [])
 
 
 def test_a_pair_that_does_not_reuse_is_not_the_routers_fault():
