@@ -31,12 +31,13 @@ TWICE = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT)}
 
 def through(document: dict, *served: dict[str, dict], **of_each) -> dict:
     """The document of a pair whose cluster's router got prompts that these engines served."""
-    document["probe"]["router"] = {"url": URL, "withheld": None, "requests": [prompt(one, **of_each) for one in served]}
+    requests = [prompt(one, **of_each) for one in served]
+    document["probe"]["router"] = {"url": URL, "withheld": None, "engines": 2, "requests": requests}
     return document
 
 
 def unsent(document: dict, why: str) -> dict:
-    document["probe"]["router"] = {"url": URL, "withheld": why, "requests": []}
+    document["probe"]["router"] = {"url": URL, "withheld": why, "engines": None, "requests": []}
     return document
 
 

@@ -351,6 +351,7 @@ class Router(TypedDict, total=False):
 
     url: str | None
     withheld: str | None
+    engines: Count | None
     requests: list[Routed] | None
 
 

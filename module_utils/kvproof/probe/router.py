@@ -82,6 +82,7 @@ class RouterProbe:
         self.document = empty_router(router.url)
         self.router = self._engine(router)
         self.engines = {name: self._engine(settings) for name, settings in engines.items()}
+        self.document["engines"] = len(self.engines)
         self.model = probes[0]["engines"]["receiver"]["model"]
         decode = self.engines[probes[0]["engines"]["receiver"]["name"]]
         self.disaggregates, self.wait_s = probes[0]["architecture"] == NIXL_PD, probes[0]["settings"]["wait_s"]

@@ -180,6 +180,34 @@ def test_why_nothing_was_sent_is_told():
     assert verdict["router"]["text"] == "nothing was sent: a sender ends when it gets a plain completion"
 
 
+def places(part, path=()) -> list[tuple]:
+    """Every place in a ROUTED."""
+    keys = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+    return [one for key in keys for one in [(*path, key), *places(part[key], (*path, key))]]
+
+
+WHOLE = through(nixl_pair(), DISAGGREGATED)["probe"]["router"]["requests"][0]
+
+
+@pytest.mark.parametrize("absent", [False, True], ids=["null", "absent"])
+@pytest.mark.parametrize("path", places(WHOLE), ids=str)
+def test_less_evidence_of_a_right_router_is_never_a_failure(path, absent):
+    document = answering(through(nixl_pair(), *[DISAGGREGATED] * 3), 0.0, 0.0, 0.0)
+    for routed in document["probe"]["router"]["requests"]:
+        *way, last = path
+        part = routed
+        for key in way:
+            part[key] = dict(part[key])  # its own
+            part = part[key]
+        if absent:
+            del part[last]
+        else:
+            part[last] = None
+    verdict, said = about_the_router(document)
+    assert verdict == "pass"
+    assert {role for role, _slug in said} <= {"note"}
+
+
 @pytest.mark.parametrize("odd", [{}, {"requests": None}, {"requests": [{}]}, {"requests": [{"engines": {"a": None}}]}])
 def test_odd_evidence_of_a_router_takes_no_verdict_down(odd):
     document = pair()
