@@ -1,13 +1,21 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evidence of a pair whose cluster has a router: what its engines counted around each prompt that went through it."""
+"""Evidence of a pair whose cluster has a router: what its engines counted around each prompt that went through it.
+
+``real()`` is that of real engines (fixtures/routed_nixl.json: vLLM 0.32 on CPUs, NIXL 1.5.1) behind routers of the lab
+and vllm-router 0.1.17, with three positions of log-probabilities left of each answer.
+"""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 from documents import PROMPT, ROLES, WORDS, logprobs
 from kvproof.judge.counters import FINISHED, PROMPTS
 from kvproof.judge.dialects.nixl_pd import COMPUTED, FROM_PEER
 
+REAL = Path(__file__).resolve().parents[1] / "fixtures" / "routed_nixl.json"
 URL = "http://10.0.0.5:8080"
 HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
 
@@ -51,4 +59,12 @@ def answering(document: dict, *shifts: float) -> dict:
     for routed, shift in zip(document["probe"]["router"]["requests"], shifts):
         routed["request"].update(text=WORDS, logprobs=logprobs(WORDS, shift))
         routed["recompute"] = {"role": "recompute", "text": WORDS, "logprobs": logprobs(WORDS), "error": None}
+    return document
+
+
+def real(router: str) -> dict:
+    """router: one of the fixture's, of the lab's kinds (lab/cluster/router.py) or vllm-router's."""
+    recorded = json.loads(REAL.read_text(encoding="utf-8"))
+    document = recorded["evidence"]
+    document["probe"]["router"] = recorded["routers"][router]
     return document

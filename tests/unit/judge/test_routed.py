@@ -21,6 +21,7 @@ from routed_documents import (
     answering,
     counted,
     prompt,
+    real,
     refused,
     through,
     unsent,
@@ -48,6 +49,21 @@ def test_a_router_that_does_its_work_changes_nothing(build, served):
     verdict = judge(through(build(), *served))
     assert verdict.pop("router")["answered"] == 3
     assert verdict == without
+
+
+@pytest.mark.parametrize(
+    ("router", "found"),
+    [
+        ("right", None),
+        ("whole", "router-not-disaggregating"),
+        ("drops", "router-drops-kv"),
+        ("changes", "router-prompt-differs"),
+        ("vllm-router, regular", "router-not-disaggregating"),
+    ],
+)
+def test_real_engines_behind_routers(router, found):
+    expected = ("fail", [("failure", found)]) if found else ("pass", [])
+    assert about_the_router(real(router)) == expected
 
 
 def test_what_became_of_the_prompts_is_told_in_words():
