@@ -11,6 +11,7 @@
     half      as right and as whole in turn
     drops     asks both, and does not hand kv_transfer_params on
     changes   cuts the prompt for the decode engine
+    mixes     sends the prefill engine the prompt's tokens in another order
     turns     one engine after the other, as a plain router
     one       the first engine each time
     shortens  as turns, with the prompt cut for all
@@ -40,7 +41,7 @@ KEEP = {
     "remote_host": None,
     "remote_port": None,
 }
-MODES = ("right", "whole", "half", "drops", "changes", "turns", "one", "shortens", "text", "fails")
+MODES = ("right", "whole", "half", "drops", "changes", "mixes", "turns", "one", "shortens", "text", "fails")
 
 
 class Router(ThreadingHTTPServer):
@@ -64,6 +65,8 @@ class Router(ThreadingHTTPServer):
         if self.mode == "whole" or (self.mode == "half" and next(self.turn) == self.prefill):
             return self.decode, body
         first = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+        if self.mode == "mixes":
+            first["prompt"] = body["prompt"][::-1]
         with self.ask(self.prefill, {**first, "max_tokens": 1, "kv_transfer_params": KEEP}, headers) as answer:
             offer = json.load(answer).get("kv_transfer_params")
         if self.mode == "drops":

@@ -121,6 +121,21 @@ def test_vllm_router_takes_one_engine_of_an_idle_cluster_unless_told_otherwise(s
     assert len({name for ((name, _computed, _loaded),) in served}) == 1
 
 
+def test_each_prompt_that_came_through_is_asked_of_the_decode_engine_itself(slots, tmp_path):
+    fault = {"after_start": "route", "route": "right"}
+    with slots.take() as slot, Cluster(slot.lab(tmp_path / "lab", "nixl_pd"), fault) as cluster:
+        urls = {role.upper(): f"http://{cluster.addresses[role]}:8000" for role in ROLES.values()}
+        router = f"http://{cluster.addresses['prefill']}:8020"
+        routed = rounds.probe(params(urls, "nixl_pd", router))["router"]["requests"]
+    assert len(routed) == 3
+    for one in routed:
+        request, recompute = one["request"], one["recompute"]
+        assert (request["error"], recompute["error"], recompute["engine"]) == (None, None, "receiver")
+        assert (request["prompt_tokens"], request["text"]) == (recompute["prompt_tokens"], recompute["text"])
+        assert len(request["logprobs"]) == len(recompute["logprobs"]) > 0
+    assert max(one["request"]["sent_at"] for one in routed) < min(one["recompute"]["sent_at"] for one in routed)
+
+
 def validated(cluster: Cluster, folder: Path) -> tuple[dict, subprocess.CompletedProcess]:
     """The only pair of verdict.json, and what the playbook printed."""
     hosts = {

@@ -345,6 +345,7 @@ class Routed(TypedDict, total=False):
     again: bool | None
     engines: dict[str, RoutedEngine | None] | None
     still: Count | None
+    recompute: Request | None
 
 
 class Router(TypedDict, total=False):
@@ -352,6 +353,7 @@ class Router(TypedDict, total=False):
 
     url: str | None
     withheld: str | None
+    engines: Count | None
     requests: list[Routed] | None
 
 

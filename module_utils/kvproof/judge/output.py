@@ -171,6 +171,11 @@ def case_output(case: Case, attempts: list[Attempt]) -> OutputVerdict:
     return OutputVerdict("equal", f"log-probabilities within {worst} of a recompute's", len(states), **common)
 
 
+def as_recomputed(case: Case, request: dict | None, recompute: dict | None) -> Comparison:
+    """Another request of this pair's engines against its recompute, by what the pair's own showed of noise."""
+    return compare(request, recompute, _floor(case), _scale(case), case.receiver.meta("kv_dtype"))
+
+
 def _comparisons(case: Case, attempts: list[Attempt]) -> list[tuple[dict, dict | None]]:
     """(trial, its recompute or None) of every reuse that has to be compared."""
     reused = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome in REUSED]

@@ -55,6 +55,8 @@ class Routed:
     error: dict | None
     doubt: str | None  # why counters tell nothing of it
     shares: tuple[Share, ...]  # empty also where there is an error or a doubt
+    request: dict
+    recompute: dict | None  # the same prompt, asked of a decode engine itself
 
     @property
     def told(self) -> bool:
@@ -83,7 +85,8 @@ class Routed:
 
 def routed(case: Case) -> list[Routed]:
     """In the order in which they were sent."""
-    return [_routed(item) for item in (case.probe.get("router") or {}).get("requests") or []]
+    router = case.probe.get("router") or {}
+    return [_routed(item, router.get("engines")) for item in router.get("requests") or []]
 
 
 def told(case: Case) -> list[Routed]:
@@ -128,19 +131,26 @@ def in_short(case: Case) -> dict | None:
     }
 
 
-def _routed(item: dict) -> Routed:
+def _routed(item: dict, of: int | None) -> Routed:
+    """of: how many engines the cluster has."""
     request, engines = item.get("request") or {}, item.get("engines") or {}
     error = request.get("error") if request.get("sent_at") else request.get("error") or {"text": "it was not sent"}
-    doubt = None if error else _doubt(engines, item.get("still") or 0)
+    doubt = None if error else _doubt(engines, of is not None and len(engines) + (item.get("still") or 0) == of)
     shares = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
     return Routed(
-        bool(item.get("again")), item.get("rendered"), error, doubt, tuple(share for share in shares if share)
+        again=bool(item.get("again")),
+        rendered=item.get("rendered"),
+        error=error,
+        doubt=doubt,
+        shares=tuple(share for share in shares if share),
+        request=request,
+        recompute=item.get("recompute"),
     )
 
 
-def _doubt(engines: dict, still: int) -> str | None:
-    if not engines and not still:
-        return "no engine's counters were read around it"
+def _doubt(engines: dict, is_all: bool) -> str | None:
+    if not is_all:
+        return "not every engine's counters were read around it"
     for name, its in engines.items():
         window = (its or {}).get("window") or {}
         if window.get(FINISHED) is None or window.get(PROMPTS) is None:

@@ -123,7 +123,7 @@ def empty_trial(
 
 def empty_router(url: str | None, withheld: str | None = None) -> dict[str, Any]:
     """ROUTER of which nothing was asked, and why not."""
-    return {"url": url, "withheld": withheld, "requests": []}
+    return {"url": url, "withheld": withheld, "engines": None, "requests": []}
 
 
 def not_waited() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .completions import REFUSED, CompletionClient
 from .document import empty_router
 from .engine import Engine, EngineSettings
 from .metrics import rises
+from .nixl_pd import NixlPd
 from .window import FINISHED, SETTLES_S
 
 PROMPTS = 3
@@ -81,30 +82,37 @@ class RouterProbe:
         self.document = empty_router(router.url)
         self.router = self._engine(router)
         self.engines = {name: self._engine(settings) for name, settings in engines.items()}
+        self.document["engines"] = len(self.engines)
         self.model = probes[0]["engines"]["receiver"]["model"]
-        self.client = CompletionClient(self.router.http, "router", self.model, REQUEST_S, takes_logprobs=False)
+        decode = self.engines[probes[0]["engines"]["receiver"]["name"]]
         self.disaggregates, self.wait_s = probes[0]["architecture"] == NIXL_PD, probes[0]["settings"]["wait_s"]
+        self.client = CompletionClient(
+            self.router.http, "router", self.model, REQUEST_S, takes_logprobs=self.disaggregates
+        )
+        self.direct = CompletionClient(decode.http, "receiver", self.model, REQUEST_S)
         shortest = min((probe["prompt"] for probe in probes), key=lambda prompt: prompt["prefix_tokens"])
         self.length, self.material = shortest["prefix_tokens"], prompts.Material(shortest["source"])
         self._learn_material()
+        self.sent: list[prompts.PromptPair] = []
 
     def run(self) -> dict[str, Any]:
+        requests = self.document["requests"]
         try:
-            first = self._fresh("0-routed")
-            for index in range(1, PROMPTS):
-                if (self.document["requests"][-1]["request"]["error"] or {}).get("kind") in GONE:
-                    break
+            for index in range(PROMPTS):
                 self._fresh(f"{index}-routed")
-            sent = [routed["request"] for routed in self.document["requests"]]
-            if not self.disaggregates and all(request["error"] is None for request in sent):
-                self._wait_for(sent[0])
-                self.document["requests"].append({**self._ask(first.reuse, "again-routed"), "again": True})
+                if (requests[-1]["request"]["error"] or {}).get("kind") in GONE:
+                    return self.document
+            if self.disaggregates:
+                self._recompute()
+            elif all(routed["request"]["error"] is None for routed in requests):
+                self._wait_for(requests[0]["request"])
+                requests.append({**self._ask(self.sent[0].reuse, "again-routed"), "again": True})
             return self.document
         finally:
             for engine in (self.router, *self.engines.values()):
                 engine.close()
 
-    def _fresh(self, label: str) -> prompts.PromptPair:
+    def _fresh(self, label: str) -> None:
         """Sends a fresh prompt; from the first on that is refused as token ids, all are sent as text."""
         pair = prompts.build(self.material, self.length)
         routed = self._ask(pair.seed, label)
@@ -112,8 +120,15 @@ class RouterProbe:
             self._take_text()
             pair = prompts.build(self.material, self.length)
             routed = self._ask(pair.seed, f"{label}-text")
+        self.sent.append(pair)
         self.document["requests"].append(routed)
-        return pair
+
+    def _recompute(self) -> None:
+        """Asks a decode engine itself for each prompt that was answered, as the experiment's knock-outs are."""
+        for index, (pair, routed) in enumerate(zip(self.sent, self.document["requests"])):
+            if routed["request"]["error"] is None:
+                label, fields = f"kvp-{self.run_id}-{index}-routed-recompute", NixlPd.knockout_fields()
+                routed["recompute"] = self.direct.ask("recompute", pair.seed, label, NEW_TOKENS, fields)
 
     def _wait_for(self, request: dict[str, Any]) -> None:
         """Gives a store that nobody watches its time since a request."""
@@ -149,6 +164,7 @@ class RouterProbe:
             "request": request,
             "rendered": len(prompt) if isinstance(prompt, list) else self._tokens(prompt),
             "again": False,
+            "recompute": None,
             **self._served(before, 0 if request["error"] else 1 + self.disaggregates),
         }
 

@@ -56,7 +56,7 @@ from mp_documents import (
 )
 from nixl_documents import nixl_pair, read_late, sent_home, told_by_the_log
 from pd_documents import in_doubt, pd_pair, pushes_lost, too_small
-from routed_documents import ALONE, DISAGGREGATED, TWICE, counted, refused, through, unsent
+from routed_documents import ALONE, DISAGGREGATED, TWICE, answering, counted, refused, through, unsent
 
 MISSED, LOST = ("missed",) * 3, ("timed-out",) * 3
 HOLDER, RECEIVER, ROUTER = ROLES["holder"], ROLES["receiver"], "router 10.0.0.5:8080"
@@ -826,6 +826,11 @@ CASES = [
     failure(
         "router-prompt-differs",
         lambda: through(nixl_pair(), *[{**DISAGGREGATED, RECEIVER: counted(PROMPT - 8, loaded=PROMPT - 8)}] * 3),
+        host=ROUTER,
+    ),
+    failure(
+        "router-output-differs",
+        lambda: answering(through(nixl_pair(), *[DISAGGREGATED] * 3), 1.0, 1.0, 0.0),
         host=ROUTER,
     ),
     failure("router-unreachable", lambda: refused(pair()), host=ROUTER),

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from documents import PROMPT, pair
+from documents import PROMPT, WORDS, logprobs, pair
 from kvproof.judge.counters import FINISHED
 from kvproof.judge.verdict import judge
 from mp_documents import mp_pair
@@ -18,8 +18,10 @@ from routed_documents import (
     RECEIVER,
     TWICE,
     URL,
+    answering,
     counted,
     prompt,
+    real,
     refused,
     through,
     unsent,
@@ -47,6 +49,21 @@ def test_a_router_that_does_its_work_changes_nothing(build, served):
     verdict = judge(through(build(), *served))
     assert verdict.pop("router")["answered"] == 3
     assert verdict == without
+
+
+@pytest.mark.parametrize(
+    ("router", "found"),
+    [
+        ("right", None),
+        ("whole", "router-not-disaggregating"),
+        ("drops", "router-drops-kv"),
+        ("changes", "router-prompt-differs"),
+        ("vllm-router, regular", "router-not-disaggregating"),
+    ],
+)
+def test_real_engines_behind_routers(router, found):
+    expected = ("fail", [("failure", found)]) if found else ("pass", [])
+    assert about_the_router(real(router)) == expected
 
 
 def test_what_became_of_the_prompts_is_told_in_words():
@@ -112,6 +129,31 @@ def test_engines_that_do_not_tell_what_they_computed_prove_nothing_of_disaggrega
     assert about_the_router(document) == ("pass", [("note", "router-unproven")])
 
 
+@pytest.mark.parametrize(
+    ("shifts", "served"),
+    [
+        ((0.0, 0.0, 0.0), DISAGGREGATED),
+        ((0.001, 0.001, 0.001), DISAGGREGATED),  # noise
+        ((1.0, 0.0, 0.0), DISAGGREGATED),  # one alone
+        (
+            (1.0, 1.0, 1.0),
+            {HOLDER: counted(PROMPT - 8), RECEIVER: counted(PROMPT - 8, loaded=PROMPT - 8)},
+        ),
+        ((), DISAGGREGATED),  # nothing to compare
+    ],
+)
+def test_answers_that_prove_no_difference(shifts, served):
+    document = answering(through(nixl_pair(), *[served] * 3), *shifts)
+    assert "router-output-differs" not in [slug for _role, slug in about_the_router(document)[1]]
+
+
+def test_answers_differ_through_no_router_where_the_pairs_own_do():
+    document = answering(through(nixl_pair(), *[DISAGGREGATED] * 3), 1.0, 1.0, 1.0)
+    for trial in document["probe"]["trials"]:
+        trial["reuse"]["logprobs"] = logprobs(WORDS, 1.0)
+    assert about_the_router(document) == ("fail", [])
+
+
 def test_a_pair_that_does_not_reuse_is_not_the_routers_fault():
     document = through(nixl_pair(*("missed",) * 3), *[TWICE] * 3)
     verdict, said = about_the_router(document)
@@ -152,6 +194,34 @@ def test_why_nothing_was_sent_is_told():
     [found] = [one for one in verdict["findings"] if one["slug"] == "router-unproven"]
     assert (found["role"], found["reason"]) == ("note", "a sender ends when it gets a plain completion")
     assert verdict["router"]["text"] == "nothing was sent: a sender ends when it gets a plain completion"
+
+
+def places(part, path=()) -> list[tuple]:
+    """Every place in a ROUTED."""
+    keys = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+    return [one for key in keys for one in [(*path, key), *places(part[key], (*path, key))]]
+
+
+WHOLE = through(nixl_pair(), DISAGGREGATED)["probe"]["router"]["requests"][0]
+
+
+@pytest.mark.parametrize("absent", [False, True], ids=["null", "absent"])
+@pytest.mark.parametrize("path", places(WHOLE), ids=str)
+def test_less_evidence_of_a_right_router_is_never_a_failure(path, absent):
+    document = answering(through(nixl_pair(), *[DISAGGREGATED] * 3), 0.0, 0.0, 0.0)
+    for routed in document["probe"]["router"]["requests"]:
+        *way, last = path
+        part = routed
+        for key in way:
+            part[key] = dict(part[key])  # its own
+            part = part[key]
+        if absent:
+            del part[last]
+        else:
+            part[last] = None
+    verdict, said = about_the_router(document)
+    assert verdict == "pass"
+    assert {role for role, _slug in said} <= {"note"}
 
 
 @pytest.mark.parametrize("odd", [{}, {"requests": None}, {"requests": [{}]}, {"requests": [{"engines": {"a": None}}]}])
