@@ -136,6 +136,15 @@ def test_the_filter_shows_what_is_asked_for(opened):
     assert (tiles.count(), pairs.count()) == (1, 1)
 
 
+def test_the_filter_knows_architectures_where_there_are_several(opened):
+    pairs = [verdicts.live(cluster=f"c{n}", architecture="mp" if n == 3 else "inprocess_p2p") for n in range(5)]
+    tab = opened(verdicts.document(*pairs, exit_code=0))
+    tab.select_option("select[name=architecture]", "mp")
+    assert tab.inner_text("#shown") == "1 clusters, 1 pairs shown"
+    assert tab.locator("select[name=architecture]").count() == 1
+    assert opened(grid()).locator("select[name=architecture]").count() == 0
+
+
 def test_a_cell_of_the_matrix_leads_to_its_pair_by_keyboard(opened):
     tab = opened(grid())
     cell = tab.locator(".matrix a").first

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..evidence import document as evidence
 from ..stack.architectures import ARCHITECTURES
-from . import apart, chain, counters, routed
+from . import apart, chain, counters, routed, settings
 from .attempt import REUSED, Attempt
 from .case import Case
 from .dialects import dialect_of
@@ -80,6 +80,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "cluster": fresh.get("cluster") or "unknown",
         "holder": case.holder.name,
         "receiver": case.receiver.name,
+        "architecture": case.architecture,
         "verdict": verdict,
         "waived": _waived(verdict, shown, waivers),
         "first_broken": next(({"link": n, "name": NAMES[n][0]} for n in sorted(broken)), None),
@@ -91,6 +92,7 @@ def judge(document: dict, waivers: dict[str, str] | None = None) -> dict:
         "timing": timing(case, attempts),
         "output": _output(case, attempts),
         "answer": _answer(case),
+        "settings": settings.side_by_side(case),
         "counters": counters.operator_counters(case),
         **_tunnels(case),
         **_router(case),

@@ -217,9 +217,17 @@ class Router(TypedDict):
     text: Annotated[str, "What became of them, in words; or why nothing was sent."]
 
 
+class ComparedSetting(TypedDict):
+    setting: str
+    holder: Annotated[str | None, "null: not seen."]
+    receiver: str | None
+    differs: Annotated[bool | None, "null: each engine has its own, or it was not seen of both."]
+
+
 class Pair(PairNames):
     """holder and receiver are the inventory names of the prefill and of the decode node."""
 
+    architecture: NotRequired[Annotated[str, "The way to share KV that it was judged by; absent before 0.2."]]
     verdict: Word
     waived: Annotated[bool, "Every finding that decided a verdict other than pass is waived."]
     first_broken: Annotated[Broken | None, "Where the chain broke; null unless the verdict is fail."]
@@ -233,6 +241,7 @@ class Pair(PairNames):
     timing: Timing
     output: Output
     answer: Answer | None
+    settings: NotRequired[Annotated[list[ComparedSetting], "Of both engines; absent before 0.2."]]
     counters: EngineCounters
     tunnels: NotRequired[Tunnels]
     router: NotRequired[Annotated[Router, "Absent where the cluster has none."]]

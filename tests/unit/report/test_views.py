@@ -512,6 +512,18 @@ class TestPrometheus:
 
 
 class TestPages:
+    def test_settings_stand_side_by_side_where_they_matter(self):
+        rows = [
+            {"setting": "chunk_size", "holder": "256", "receiver": "128", "differs": True},
+            {"setting": "kv_dtype", "holder": "bf16<b>", "receiver": None, "differs": None},
+        ]
+        failed = rendered(verdicts.document(verdicts.verdict("sync_loading", settings=rows)))["index.html"]
+        assert '<tr class="differs"><td>chunk_size</td><td>256</td><td>128</td><td>differs</td></tr>' in failed
+        assert "<td>kv_dtype</td><td>bf16&lt;b&gt;</td><td>?</td>" in failed
+        passed = rendered(verdicts.document(verdicts.verdict("healthy", settings=rows)))["index.html"]
+        assert "<td>chunk_size</td>" in passed
+        assert "<td>kv_dtype</td>" not in passed, "what a pair that passes has alike needs no room"
+
     @pytest.mark.parametrize("name", ["summary.md", "index.html"])
     def test_they_show_verdict_chain_findings_and_figures(self, name):
         doc = verdicts.document(verdicts.live("sync_loading"), verdicts.verdict("healthy"), missing=1, exit_code=2)

@@ -46,6 +46,8 @@ def render(doc: Verdict) -> str:
             groups=groups,
             first=next((group for group in decisive if not group.entry["waived"]), None),
             slugs=sorted({group.entry["slug"] for group in decisive}),
+            architectures=_architectures_of(pairs),
+            architectures_of=_architectures_of,
             about={finding.slug: finding for finding in all_findings()} if groups else {},
             counts=_counts(doc),
             sentence=_sentence(doc),
@@ -92,6 +94,10 @@ def _worst_pair(cluster: Cluster) -> Pair | None:
 
 def _slugs_of(pairs: list[Pair]) -> str:
     return " ".join(dict.fromkeys(entry["slug"] for pair in pairs for entry in document.decisive(pair)))
+
+
+def _architectures_of(pairs: list[Pair]) -> list[str]:
+    return sorted({pair["architecture"] for pair in pairs if "architecture" in pair})
 
 
 def _counts(doc: Verdict) -> list[tuple[str, int, str]]:

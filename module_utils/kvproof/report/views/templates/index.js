@@ -8,7 +8,7 @@
     return text.get(part);
   };
   if (form) {
-    const { verdict, finding, text: typed } = form.elements;
+    const { verdict, finding, architecture, text: typed } = form.elements;
     const shown = document.getElementById("shown");
     const apply = () => {
       const wanted = typed.value.trim().toLowerCase();
@@ -16,6 +16,7 @@
       for (const part of parts) {
         part.hidden = (verdict.value && part.dataset.v !== verdict.value)
           || (finding.value && !(part.dataset.f || "").split(" ").includes(finding.value))
+          || (architecture?.value && !(part.dataset.a || "").split(" ").includes(architecture.value))
           || (wanted && !words(part).includes(wanted));
         if (!part.hidden) part.classList.contains("tile") ? clusters++ : pairs++;
       }
