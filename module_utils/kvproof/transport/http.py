@@ -467,5 +467,6 @@ def _is_host(host: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    """The URL for a message, without what may be a password."""
-    return repr(re.sub(r"//[^/@]*@", "//***@", url)[:120])
+    """A URL as messages show it, without what may be a secret in it: credentials, query and fragment."""
+    shown = re.sub(r"^([a-zA-Z]*:?//)?[^/?#]*@", r"\1***@", re.sub(r"([?#]).*", r"\1***", url, flags=re.DOTALL))
+    return repr(shown[:120])

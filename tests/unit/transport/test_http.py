@@ -261,3 +261,20 @@ def test_a_request_tells_when_it_goes_out_before_anything_comes_back(server):
     client_of(server).exchange("POST", "/x", payload={}, sending=sent.append, sink=lambda _p, at: pieces.append(at))
     assert len(sent) == 1
     assert sent[0] <= arrived[0] <= pieces[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h:1/?token=Vogel",
+        "http://h:1/#Vogel",
+        "ftp://me:Vogel@h:1",
+        "me:Vogel@h:1?key=Vogel",
+        "http://h:99999/?a=b\n&token=Vogel",
+        "http://me:Vo@gel@h:1/x y",
+    ],
+)
+def test_a_refusal_shows_nothing_that_may_be_a_secret(url):
+    with pytest.raises(UrlError) as refused:
+        check_url(url)
+    assert "Vo" not in str(refused.value)
