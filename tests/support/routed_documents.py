@@ -14,27 +14,28 @@ from pathlib import Path
 from documents import PROMPT, ROLES, WORDS, logprobs
 from kvproof.judge.counters import FINISHED, PROMPTS
 from kvproof.judge.dialects.nixl_pd import COMPUTED, FROM_PEER
+from kvproof.judge.routed import MADE
 
 REAL = Path(__file__).resolve().parents[1] / "fixtures" / "routed_nixl.json"
 URL = "http://10.0.0.5:8080"
 HOLDER, RECEIVER = ROLES["holder"], ROLES["receiver"]
 
 
-def counted(tokens: int, *, loaded: int = 0) -> dict:
+def counted(tokens: int, *, loaded: int = 0, made: int = 8) -> dict:
     """ROUTED_ENGINE of an engine that served a prompt of so many tokens, and computed what it did not load."""
-    window = {FINISHED: 1, PROMPTS: tokens, COMPUTED: tokens - loaded, FROM_PEER: loaded}
+    window = {FINISHED: 1, PROMPTS: tokens, COMPUTED: tokens - loaded, FROM_PEER: loaded, MADE: made}
     return {"window": {name: float(value) for name, value in window.items()}, "unfinished": 0.0}
 
 
 def prompt(engines: dict[str, dict], rendered: int | None = PROMPT, error: dict | None = None) -> dict:
     """ROUTED."""
-    request = {"role": "routed", "engine": "router", "sent_at": 1.0, "error": error}
+    request = {"role": "routed", "engine": "router", "sent_at": 1.0, "completion_tokens": 8, "error": error}
     return {"request": request, "rendered": rendered, "again": False, "engines": engines, "still": 2 - len(engines)}
 
 
-DISAGGREGATED = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT, loaded=PROMPT)}
+DISAGGREGATED = {HOLDER: counted(PROMPT, made=1), RECEIVER: counted(PROMPT, loaded=PROMPT)}
 ALONE = {RECEIVER: counted(PROMPT)}
-TWICE = {HOLDER: counted(PROMPT), RECEIVER: counted(PROMPT)}
+TWICE = {HOLDER: counted(PROMPT, made=1), RECEIVER: counted(PROMPT)}
 
 
 def through(document: dict, *served: dict[str, dict], **of_each) -> dict:

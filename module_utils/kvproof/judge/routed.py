@@ -17,6 +17,7 @@ from .counters import FINISHED, PROMPTS
 from .dialects.nixl_pd import BY_SOURCE, COMPUTED, FROM_PEER
 from .link import tokens
 
+MADE = "vllm:generation_tokens_total"
 OWN = BY_SOURCE + "{source=local_cache_hit}"
 ENOUGH = 2  # prompts that have to show the same
 #: Errors that say that a way in is closed; others may be the operator's key or model, or a slow engine's.
@@ -32,6 +33,7 @@ class Share:
     computed: int | None
     brought: int | None  # by its connector
     had: int | None  # in its own prefix cache
+    made: int  # new tokens
 
     @property
     def computed_all(self) -> bool:
@@ -136,13 +138,19 @@ def _routed(item: dict, of: int | None) -> Routed:
     request, engines = item.get("request") or {}, item.get("engines") or {}
     error = request.get("error") if request.get("sent_at") else request.get("error") or {"text": "it was not sent"}
     doubt = None if error else _doubt(engines, of is not None and len(engines) + (item.get("still") or 0) == of)
-    shares = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
+    parts = [] if error or doubt else [_share(name, its["window"]) for name, its in engines.items()]
+    shares = tuple(share for share in parts if share)
+    new, made = request.get("completion_tokens"), sum(share.made for share in shares)
+    if shares and new is None:
+        doubt = "the answer does not say how many tokens it has"
+    elif shares and new is not None and made < new:  # an engine whose page is an old one, and stands still, had a part
+        doubt = f"of {tokens(new)} in the answer the engines that were read made {made}"
     return Routed(
         again=bool(item.get("again")),
         rendered=item.get("rendered"),
         error=error,
         doubt=doubt,
-        shares=tuple(share for share in shares if share),
+        shares=() if doubt else shares,
         request=request,
         recompute=item.get("recompute"),
     )
@@ -166,5 +174,5 @@ def _share(name: str, window: dict) -> Share | None:
     if not window[FINISHED] and not window[PROMPTS]:
         return None
     known = any(series.startswith(BY_SOURCE) for series in window)
-    sources = [int(window.get(series) or 0) if known else None for series in (COMPUTED, FROM_PEER, OWN)]
-    return Share(name, int(window[PROMPTS]), *sources)
+    computed, brought, had = (int(window.get(series) or 0) if known else None for series in (COMPUTED, FROM_PEER, OWN))
+    return Share(name, int(window[PROMPTS]), computed, brought, had, made=int(window.get(MADE) or 0))

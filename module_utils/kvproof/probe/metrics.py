@@ -35,6 +35,7 @@ WANTED = (
     "vllm:prompt_tokens_by_source",
     "vllm:prompt_tokens_cached",
     "vllm:prompt_tokens_cached_by_source",
+    "vllm:generation_tokens",
     "vllm:request_success",
     "vllm:num_requests_kv_fetch_by_stage",
     "vllm:request_prefill_kv_computed_tokens_sum",

@@ -36,7 +36,7 @@ GONE = ("timeout", "deadline", "connect", "dns", "url", "tls", "ssh")  # after t
 UNFINISHED = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 PROMPT_TOKENS = "vllm:prompt_tokens_total"
 #: Beginnings of the names of counters that tell what an engine did with a prompt.
-TELLING = (FINISHED, PROMPT_TOKENS, "vllm:prompt_tokens_by_source_total")
+TELLING = (FINISHED, PROMPT_TOKENS, "vllm:prompt_tokens_by_source_total", "vllm:generation_tokens_total")
 
 KILLS = (
     f"a router that does not disaggregate sends a plain completion, and a sender of {IN_WORDS[LMCACHE_PD]} ends when "

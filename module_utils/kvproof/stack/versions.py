@@ -66,7 +66,7 @@ TABLE = (
         vllm:prefix_cache_hits vllm:prompt_tokens vllm:prompt_tokens_by_source vllm:prompt_tokens_cached
         vllm:request_success vllm:nixl_xfer_time_seconds vllm:nixl_num_failed_transfers vllm:nixl_num_kv_expired_reqs
         vllm:nixl_bytes_transferred vllm:nixl_num_failed_notifications vllm:request_prefill_kv_computed_tokens
-        vllm:num_requests_running vllm:num_requests_waiting vllm:time_to_first_token_seconds
+        vllm:num_requests_running vllm:num_requests_waiting vllm:time_to_first_token_seconds vllm:generation_tokens
         """,
     ),
     Row(

@@ -58,7 +58,9 @@ def test_a_router_that_does_its_work_changes_nothing(build, served):
         ("whole", "router-not-disaggregating"),
         ("drops", "router-drops-kv"),
         ("changes", "router-prompt-differs"),
-        ("vllm-router, regular", "router-not-disaggregating"),
+        ("mixes", "router-output-differs"),
+        ("vllm-router, disaggregating", None),
+        ("vllm-router, plain", "router-not-disaggregating"),
     ],
 )
 def test_real_engines_behind_routers(router, found):
@@ -117,6 +119,13 @@ def test_both_ways_are_told_apart_from_one_alone():
 @pytest.mark.parametrize("name", [HOLDER, RECEIVER])
 def test_counters_of_a_window_that_is_not_idle_prove_nothing(name, doubt):
     served = {**ALONE, name: {**counted(PROMPT), **doubt}}
+    assert about_the_router(through(nixl_pair(), *[served] * 3)) == ("pass", [("note", "router-unproven")])
+
+
+@pytest.mark.parametrize("made", [1, 0])
+def test_an_engine_that_did_not_make_the_answer_did_not_do_it_alone(made):
+    """The page of the decode engine is an old one, as of an exporter between: it stands still."""
+    served = {HOLDER: counted(PROMPT, made=made)}
     assert about_the_router(through(nixl_pair(), *[served] * 3)) == ("pass", [("note", "router-unproven")])
 
 
