@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from ..link import tokens
 from ..routed import ENOUGH, Routed, told, where
 from . import Attempt, Case, Finding, Sighting, Sightings
 
@@ -31,7 +32,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if len(apart) >= ENOUGH and len(apart) == len(known):
         yield Sighting(
             where(case),
-            f"the same {apart[0].rendered or ''} tokens for both".replace("  ", " "),
+            f"{tokens(apart[0].rendered)} on both" if apart[0].rendered else "as many tokens on both",
             ", ".join(f"{share.name} {share.prompt}" for share in apart[0].shares),
             f"the engines counted different lengths of {len(apart)} of {len(known)} fresh prompts",
         )
