@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""validate.yml is ended in the middle: no report that looks green, no process and no socket left."""
+"""validate.yml is ended in the middle, or what it validates is: no report that looks green, nothing left, in time."""
 
 from __future__ import annotations
 
@@ -27,17 +27,28 @@ PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 MOMENTS = int(os.environ.get("KVPROOF_INTERRUPTS", "6"))
 LONGEST_S = 3.0  # after the run has said that it is not over; a whole run takes a little longer
 ENDS_S = 15.0
+STARTING_S = 30.0  # of Ansible, on a machine that is busy
 
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory):
-    with Slots().take() as slot, Cluster(slot.lab(tmp_path_factory.mktemp("cluster"))) as cluster:
-        groups: dict[str, dict] = {
-            f"kv_{role}": {"hosts": {f"{role}-1": {"kv_reuse_url": f"http://{cluster.addresses[role]}:8000"}}}
-            for role in ("prefill", "decode")
-        }
-        groups["kv_controller"] = {"hosts": {"controller-1": {"kv_reuse_controller_url": cluster.controller_url}}}
-        yield {**groups, "all": {"vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}}
+def slots():
+    return Slots()
+
+
+@pytest.fixture(scope="module")
+def hosts(slots, tmp_path_factory):
+    with slots.take() as slot, Cluster(slot.lab(tmp_path_factory.mktemp("cluster"))) as cluster:
+        yield inventory(cluster)
+
+
+def inventory(cluster: Cluster, **variables) -> dict:
+    groups: dict[str, dict] = {
+        f"kv_{role}": {"hosts": {f"{role}-1": {"kv_reuse_url": f"http://{cluster.addresses[role]}:8000"}}}
+        for role in ("prefill", "decode")
+    }
+    groups["kv_controller"] = {"hosts": {"controller-1": {"kv_reuse_controller_url": cluster.controller_url}}}
+    told = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
+    return {**groups, "all": {"vars": told}}
 
 
 class Run:
@@ -115,3 +126,35 @@ def test_a_run_that_is_ended_leaves_nothing_green_and_nothing_running(hosts, tmp
     finally:
         if run.process.poll() is None:
             os.killpg(run.process.pid, signal.SIGKILL)
+
+
+DEADLINE_S = 8
+
+
+@pytest.mark.parametrize(
+    ("who", "how", "findings"),
+    [
+        ("decode-1", signal.SIGSTOP, {"engine-hangs"}),
+        ("decode-1", signal.SIGKILL, {"engine-unreachable", "engine-errors"}),
+        ("prefill-1", signal.SIGKILL, {"engine-unreachable", "engine-errors"}),
+        ("prefill-1", signal.SIGSTOP, {"engine-hangs"}),
+    ],
+)
+def test_an_engine_that_goes_in_the_middle_is_named_in_time(slots, tmp_path, who, how, findings):
+    with slots.take() as slot, Cluster(slot.lab(tmp_path / "cluster")) as cluster:
+        pid = json.loads((cluster.lab.dir / "run" / f"{who}.pid").read_text())["pid"]
+        seeds, began = cluster.log("prefill"), time.monotonic()
+        run = Run(tmp_path, inventory(cluster, kv_reuse_deadline=DEADLINE_S))
+        try:
+            assert until(lambda: b"-0-seed" in seeds.read_bytes(), 30)
+            os.kill(pid, how)
+            output = run.process.communicate(timeout=90)[0].decode()
+        finally:
+            if how == signal.SIGSTOP:
+                os.kill(pid, signal.SIGCONT)
+        took = time.monotonic() - began
+    assert run.process.returncode == 2, output
+    pair = json.loads(run.verdict.read_text())["clusters"][0]["pairs"][0]
+    assert pair["verdict"] != "pass"
+    assert pair["findings"][0]["slug"] in findings, [entry["slug"] for entry in pair["findings"]]
+    assert took < DEADLINE_S + 10 + STARTING_S, "within the deadline and ten seconds"

@@ -92,11 +92,11 @@ class Engine:
         if self.settings.internal_api_url:
             document["internal"] = read_internal(self.beside(self.settings.internal_api_url))
 
-    def scrape(self) -> dict[str, Any]:
+    def scrape(self, timeout: float = metrics.TIMEOUT_S) -> dict[str, Any]:
         """METRICS of now; the key goes along only where the page is the engine's own."""
         url = self.settings.metrics_url or self.settings.url + "/metrics"
         own = url.startswith(self.settings.url + "/")
-        return metrics.scrape(self.http if own else self.beside(url), url)
+        return metrics.scrape(self.http if own else self.beside(url), url, timeout)
 
     def close(self) -> None:
         """Ends the tunnel, where there is one, after a last look at what it costs."""

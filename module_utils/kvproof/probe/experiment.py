@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..transport.http import Deadline, RequestFailed
-from . import prompts, sizing
+from . import metrics, prompts, sizing
 from .completions import CompletionClient
 from .controller import controller_client, read_controller
 from .document import empty_probe, skipped_length
@@ -25,6 +25,7 @@ from .store_watch import StoreWatch
 
 FEW_TOKENS = 8  # what every request generates but those of the first trial; the first token tells most
 WARMUP_TOKENS = 2
+LAST_LOOK_S = 3.0  # beyond the deadline
 FLUSH_S = 11.0  # LMCache flushes its counters every 10 s
 
 
@@ -299,16 +300,18 @@ class Experiment:
             pause = min(max(0.0, self.ended + FLUSH_S - time.monotonic()), max(0.0, self.deadline.left() - 2))
             time.sleep(pause)
             self.probe["settings"]["flush_waited_s"] = round(pause, 3)
-        side_by_side(*self._scrapes("after"))
+        if self.deadline.passed():  # an engine that hangs is told from a slow one by a last look
+            self.deadline.grant(LAST_LOOK_S)
+        side_by_side(*self._scrapes("after", timeout=LAST_LOOK_S - 1))
         self.closing()
         for engine in (self.holder, self.receiver):
             pages = engine.document["metrics"]
             pages["before"] = pages["before"] or pages["after"]
             engine.close()
 
-    def _scrapes(self, when: str) -> list[Callable[[], None]]:
+    def _scrapes(self, when: str, timeout: float = metrics.TIMEOUT_S) -> list[Callable[[], None]]:
         def scrape(engine: Engine) -> None:
-            engine.document["metrics"][when] = engine.scrape()
+            engine.document["metrics"][when] = engine.scrape(timeout)
 
         return [lambda: scrape(self.holder), lambda: scrape(self.receiver)]
 

@@ -79,12 +79,13 @@ WANTED = (
 _NAMES = frozenset(WANTED) | frozenset(name + "_total" for name in WANTED) | frozenset(mp.SERIES)
 COUNTED = ("_total", "_sum", "_count")  # how the names of counters end, as prometheus_client writes them
 KEPT = ("source", "l2_name")  # labels
+TIMEOUT_S = 10.0
 LONGEST_ERROR = 400  # characters: the parser quotes the whole line that it does not take
 _GAUGES_AVERAGED = ("lmcache:retrieve_hit_rate", "lmcache:lookup_hit_rate")  # a sum of rates says nothing
 _SAMPLE = re.compile(r"^[A-Za-z_:][A-Za-z0-9_:]*(\{.*\})?\s+[-+0-9.eEIinfNa]+(\s+-?\d+)?\s*$", re.M)
 
 
-def scrape(http: HttpClient, url: str, timeout: float = 10.0) -> dict[str, Any]:
+def scrape(http: HttpClient, url: str, timeout: float = TIMEOUT_S) -> dict[str, Any]:
     """GET of a metrics page as METRICS.  Never raises: ``state`` and ``error`` say what went wrong."""
     document: dict[str, Any] = {
         "state": "error",

@@ -64,6 +64,10 @@ class Deadline:
     def passed(self) -> bool:
         return self.left() <= 0
 
+    def grant(self, seconds: float) -> None:
+        """So many seconds from now at least."""
+        self._end = max(self._end, time.monotonic() + seconds)
+
 
 @dataclass
 class Reply:
