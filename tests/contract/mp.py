@@ -77,6 +77,10 @@ def families(text: str) -> list[list[Any]]:
     )
 
 
+#: Said where the coordinator was up a moment later than a server, as on a busy machine.
+CHANCE = ("WARNING registrar.py:154", "WARNING p2p_controller.py:436")
+
+
 def origins(text: str) -> list[str]:
     """Level and place of every kind of line."""
     return sorted({f"{level} {place}" for level, place in ORIGIN.findall(text)})
@@ -92,7 +96,8 @@ def drifts(real: dict[str, Any], rehearsal: dict[str, Any]) -> list[str]:
         mine = rehearsal["metrics"][side]
         found += [f"{side}: metrics: {family} is missing" for family in pages_own if family not in mine]
         found += [f"{side}: metrics: {family} does not really exist" for family in mine if family not in pages_own]
-    found += [f"log: {place} is not really there" for place in rehearsal["origins"] if place not in real["origins"]]
+    told = {*real["origins"], *CHANCE}
+    found += [f"log: {place} is not really there" for place in rehearsal["origins"] if place not in told]
     return found
 
 

@@ -33,7 +33,7 @@ TABLE = (
         """
         looked_up stored retrieved responded layout peer_connected transfer_finished memory_pressure store_lost
         none_hash hash_algorithm config config_file config_key_unknown registering worker_failed initialized
-        p2p_listening pd_p2p_conflict unsupported_channel
+        p2p_listening pd_p2p_conflict unsupported_channel init_received
         """,
     ),
     Row(
@@ -52,10 +52,14 @@ TABLE = (
         LMCACHE,
         "0.4.7",
         None,
-        "config_refused prefetched coordinator_lost coordinator_met server_back server_lost",
+        """
+        config_refused prefetched coordinator_lost coordinator_met server_back server_lost pd_admission pd_aborted
+        pd_put_failed pd_listening pd_refused pd_alloc_failed pd_transfer_failed
+        """,
     ),
+    Row("line", LMCACHE, "0.5.6", None, "pd_buffer_small"),
     Row("line", LMCACHE, "0.5.0", None, "mp_adapter"),
-    Row("line", VLLM, None, None, "engine_started agent_mismatch"),
+    Row("line", VLLM, None, None, "engine_started agent_mismatch nixl_failed nixl_incompatible"),
     Row(
         "series",
         VLLM,
