@@ -22,6 +22,7 @@ from .fault import Fault, filled_in, variables
 from .lab import Lab
 
 DISTURBANCE = "disturbance"
+TAKEN = "Address already in use"  # the last words of an engine that never gets ready
 PROXY_PORT = 8010
 ROUTER = Path(__file__).with_name("router.py")
 ROUTER_PORT = 8020
@@ -76,7 +77,10 @@ class Cluster:
         answer = supervise.up(specs, lab.start_timeout)
         ending = {node.name for node in lab.nodes} if self.fault.get("engines_exit") else set()
         supervise.wait([spec for spec in specs if spec["name"] in ending], lab.start_timeout, until_exit=True)
-        supervise.wait([spec for spec in specs if spec["name"] not in ending], lab.start_timeout)
+        hanging = set(lab.named(self.fault["never_ready"])) if "never_ready" in self.fault else set()
+        supervise.wait([spec for spec in specs if spec["name"] not in ending | hanging], lab.start_timeout)
+        stuck = [{**spec, "ready_log": TAKEN, "ready_urls": []} for spec in specs if spec["name"] in hanging]
+        supervise.wait(stuck, lab.start_timeout)
         return {
             "changed": bool(answer["changed"] or stopped or written),
             "started": answer["differ"],

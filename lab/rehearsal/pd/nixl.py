@@ -84,6 +84,7 @@ class NixlConnector(KVConnector):
         try:
             await self._servers[0].start(host, self._side[1])
         except OSError:
+            self._log.say("nixl_side_taken", place=f"{host}:{self._side[1]}")
             await asyncio.Event().wait()
         self._tasks.append(asyncio.create_task(self._steps()))
 
@@ -221,8 +222,8 @@ class NixlConnector(KVConnector):
                 return remote
             try:
                 agent = await self._handshake(params)
-            except (NoReply, RuntimeError, OSError) as exc:
-                cause = f"RuntimeError: {exc}" if isinstance(exc, RuntimeError) else (
+            except (NoReply, AssertionError, RuntimeError, OSError) as exc:
+                cause = f"{type(exc).__name__}: {exc}" if isinstance(exc, (AssertionError, RuntimeError)) else (
                     "zmq.error.Again: Resource temporarily unavailable")  # fmt: skip
                 self._say_failure("handshake_setup_failed", None, params, cause)
                 self._say_failure("handshake_failed", request_id, params, cause, blocks)
@@ -244,6 +245,8 @@ class NixlConnector(KVConnector):
         if answer["engine_id"] != params["remote_engine_id"]:
             raise RuntimeError(f"Remote NIXL agent engine ID mismatch. Expected {params['remote_engine_id']},received "
                                f"{answer['engine_id']}.")  # fmt: skip
+        if answer["block_size"] != self._block:
+            raise AssertionError("Heterogeneous block sizes are not supported with host buffer")  # which CPUs have
         return answer["agent"]
 
     def _say_failure(self, kind: str, request_id: str | None, params: dict[str, Any], cause: str,

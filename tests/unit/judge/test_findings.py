@@ -307,6 +307,12 @@ def without_connector(document: dict, role: str = "receiver") -> dict:
     return unlisted(document, role) if document["controllers"] else document
 
 
+def side_channel_taken(document: dict) -> dict:
+    unreachable_engine(document, "holder")
+    text = "Address already in use (addr='tcp://127.0.0.13:5600')"
+    return add_head(document, "holder", "bind_failed", text=text)
+
+
 def store_lost(document: dict) -> dict:
     text = "Remote connection failed in contains: Error 111 connecting to 10.0.0.5:6379. Connection refused."
     for role in ROLES:
@@ -937,6 +943,7 @@ CASES = [
     warned("cache-pool-too-small", lambda: dropping(mp_pair())),
     cause("nothing-stored", lambda: unwritten(missed()), "mp", "prefill-1"),
     note("log-unreadable", lambda: unread_log(mp_pair()), "mp: the counters stand in for it", host="decode-1"),
+    cause("port-taken", lambda: side_channel_taken(nixl_pair()), host=HOLDER),
     cause("remote-store-down", lambda: store_lost(put(pair(*MISSED), "source", "any")), host=HOLDER),
     warned("remote-store-down", lambda: store_lost(pair())),
     cause("connector-missing", lambda: plain_beside(nixl_pair()), "beside another's", HOLDER),
@@ -1026,6 +1033,7 @@ def test_every_cause_is_seen_as_a_warning_or_explained_as_one():
         "pd-transfer-failed",
         "pd-buffer-small",
         "nixl-transfer-failed",
+        "port-taken",
     }
     warned_of = {case.slug for case in CASES if case.role == "warning"}
     causes = {f.slug for f in all_findings() if f.kind == "cause" and f.look}
