@@ -4,6 +4,7 @@ cause.  And none of them in a healthy document.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -187,10 +188,13 @@ def unwritten(document: dict) -> dict:
     return document
 
 
-def stray_server(document: dict) -> dict:
+def stray_server(document: dict, engines: list[str] | None = ()) -> dict:
+    """engines: those that are registered with it; None: it did not say."""
     options = {"kv-transfer-config": {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}}
     put(document, "nodes.holder.engine.options", options)
-    return put(document, "nodes.holder.cache_server", {"wanted": None, "process": {"running": True, "pid": 77}})
+    facts = None if engines is None else {"engines": list(engines)}
+    server = {"wanted": None, "process": {"running": True, "pid": 77}, "facts": facts}
+    return put(document, "nodes.holder.cache_server", server)
 
 
 def started(document: dict, *times: float) -> dict:
@@ -956,6 +960,15 @@ CASES = [
     warned("connector-mixed", lambda: stray_server(pair())),
     note("not-faster", lambda: put(put(pair("proven"), "probe.trials[0].reuse.ttft_s", 0.4), "cluster", "demo")),
 ]
+
+
+def test_a_cache_server_of_another_engine_is_none_of_this_ones():
+    off = setting(pair(*MISSED), "holder", "enable_p2p", False)
+    roles = [
+        {f["slug"]: f["role"] for f in judge(stray_server(json.loads(json.dumps(off)), engines))["findings"]}
+        for engines in (["8877"], None, [])
+    ]
+    assert [its.get("connector-mixed") for its in roles] == [None, "warning", "cause"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

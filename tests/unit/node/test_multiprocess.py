@@ -97,6 +97,14 @@ def test_an_engine_of_another_connector(tmp_path, server):
     assert look(alone)["cache_server"] is None
 
 
+def test_a_server_in_another_container_is_none_of_this_engines(tmp_path):
+    proc = FakeProc(tmp_path / "host")
+    proc.add(50, ["vllm", "serve", "m"])
+    proc.space("other", "10.9.0.2", {5555: 91})
+    proc.add(60, ["lmcache", "server", "--port", "5555"], space="other")
+    assert look(proc)["cache_server"] is None
+
+
 def test_a_server_on_a_host_of_its_own(tmp_path, server):
     proc = mp_node(tmp_path, server)
     seen = cache_server(str(proc), name="cache-1", ids=[ID], run_marker="kvp-kabc12345", since=0.0)
