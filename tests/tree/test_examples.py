@@ -62,3 +62,62 @@ def test_the_execution_environment_installs_this_version():
     assert given["dependencies"]["galaxy"]["collections"] == [{"name": archive, "type": "file"}]
     assert given["additional_build_files"] == [{"src": archive, "dest": "configs"}]
     assert (EXAMPLES / given["dependencies"]["python"]).resolve() == ROOT / "requirements.txt"
+
+
+def pod(name: str, app: str, ip: str | None, cluster: str = "tokyo", phase: str = "Running") -> dict:
+    """As `kubectl get pods -o json` has it, of the fields that most pods have."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "llm", "labels": {"app": app, "kvproof/cluster": cluster}, "uid": "0"},
+        "spec": {"containers": [{"name": "vllm", "image": "vllm"}], "nodeName": "gpu-1"},
+        "status": {"phase": phase, **({"podIP": ip} if ip else {}), "conditions": []},
+    }
+
+
+PODS = [
+    pod("prefill-0", "vllm-prefill", "10.1.0.4"),
+    pod("decode-0", "vllm-decode", "10.1.0.5"),
+    pod("decode-1", "vllm-decode", None, phase="Pending"),
+    pod("controller-0", "lmcache-controller", "10.1.0.6"),
+    pod("prefill-osaka-0", "vllm-prefill", "10.2.0.4", "osaka"),
+    pod("gateway-0", "gateway", "10.1.0.9"),
+]
+
+
+def pods_inventory(tmp_path: Path, kubectl: str) -> subprocess.CompletedProcess:
+    """ansible-inventory --list of examples/pods with a stand-in for kubectl."""
+    stand_in = tmp_path / "kubectl"
+    stand_in.write_text(kubectl)
+    stand_in.chmod(0o755)
+    environment = {**os.environ, "KUBECTL": str(stand_in), "ANSIBLE_HOME": str(tmp_path / ".ansible")}
+    command = [PLAYBOOK.with_name("ansible-inventory"), "-i", EXAMPLES / "pods", "--list"]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_labels_of_pods_become_groups_clusters_and_addresses(tmp_path):
+    (tmp_path / "pods.json").write_text(json.dumps({"items": PODS}))
+    done = pods_inventory(
+        tmp_path, f'#!/bin/sh\n[ "$*" = "get pods -A -l kvproof/cluster -o json" ] && cat {tmp_path}/pods.json\n'
+    )
+    listed = json.loads(done.stdout)
+    groups = {name: listed[name]["hosts"] for name in ("kv_prefill", "kv_decode", "kv_controller")}
+    assert groups == {
+        "kv_prefill": ["prefill-0", "prefill-osaka-0"],
+        "kv_decode": ["decode-0"],
+        "kv_controller": ["controller-0"],
+    }
+    known = listed["_meta"]["hostvars"]
+    assert {name: its["kv_reuse_cluster"] for name, its in known.items()} == {
+        **dict.fromkeys(("prefill-0", "decode-0", "controller-0", "gateway-0"), "tokyo"),
+        "prefill-osaka-0": "osaka",
+    }
+    assert known["controller-0"]["kv_reuse_controller_url"] == "http://{{ pod.ip }}:9000"
+    told = {name for its in known.values() for name in its if name.startswith("kv_reuse_")}
+    assert told <= options("roles/kv_reuse/meta/argument_specs.yml")
+
+
+def test_pods_that_cannot_be_asked_for_are_one_sentence(tmp_path):
+    done = pods_inventory(tmp_path, "#!/bin/sh\necho 'connection refused' >&2; exit 1\n")
+    assert "gave no pods: connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
