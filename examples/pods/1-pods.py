@@ -4,8 +4,8 @@
 """Pods as an inventory: a script for Ansible (--list) around `kubectl get pods -o json`, with nothing to install.
 
 Each pod that runs is a host, with its labels, address, namespace and container under ``pod``; 2-roles.yml says what
-they are to kvproof.  KUBECTL: another command, or with options of its own, as `kubectl --context prod`.  SELECTOR: which
-pods, all that have the label kvproof/cluster by default.
+they are to kvproof.  KUBECTL: another command, or with options of its own, as `kubectl --context prod`. 
+SELECTOR: which pods, all that have the label kvproof/cluster by default.
 """
 
 from __future__ import annotations
