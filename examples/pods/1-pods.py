@@ -4,7 +4,7 @@
 """Pods as an inventory: a script for Ansible (--list) around `kubectl get pods -o json`, with nothing to install.
 
 Each pod that runs is a host, with its labels, address, namespace and container under ``pod``; 2-roles.yml says what
-they are to kvproof.  KUBECTL: another command, or with options of its own, as `kubectl --context prod`. 
+they are to kvproof.  KUBECTL: another command, or with options of its own, as `kubectl --context prod`.
 SELECTOR: which pods, all that have the label kvproof/cluster by default.
 """
 
