@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import stat
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,11 +13,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.plan import topology
 from kvproof.report import document, views
 from kvproof.report import files as report_files
-from kvproof.report.merge import Source, merge
+from kvproof.report.merge import merge
 
+from plugin_utils import report_files as reports
 from plugin_utils.base import ControllerAction, Refused
 
-MOST_BYTES = 64 << 20  # of one report; that of a thousand pairs has a third of it
 ENGINES = [group for group, role in topology.GROUPS.items() if role != "controller"]
 
 
@@ -36,13 +33,15 @@ class ActionModule(ControllerAction):
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         folder = Path(args["reports_dir"] or "reports/merged").expanduser().absolute()
-        files = [path for word in _listed(args["reports"]) for path in _files(word)]
+        files = [path for word in _listed(args["reports"]) for path in reports.paths(word)]
         if any(path.absolute() == folder / views.VERDICT for path in files):
             raise Refused(
                 f"kv_reuse_merge: {folder} is both read and written; name another folder with kv_reuse_reports_dir"
             )
         expected = _listed(args["expect"]) or _clusters(task_vars)
-        doc = merge([_read(path) for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail")
+        doc = merge(
+            [reports.read(path, "reports") for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail"
+        )
         written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc)
         result = {"kv_reuse_merged": doc, "kv_reuse_reports": written, "kv_reuse_reports_dir": str(folder)}
         if doc["run_fails"] or problems:
@@ -54,28 +53,6 @@ def _listed(value) -> list[str]:
     """A list, or the words of a text between commas, as -e NAME=a,b gives them."""
     words = value.split(",") if isinstance(value, str) else value or []
     return [str(word).strip() for word in words if str(word).strip()]
-
-
-def _files(word: str) -> list[Path]:
-    """The files that a path, a folder or a pattern means; a pattern that fits nothing is returned unchanged."""
-    paths = [Path(path) for path in sorted(glob.glob(str(Path(word).expanduser()), recursive=True))] or [Path(word)]
-    return [path / views.VERDICT if path.is_dir() else path for path in paths]
-
-
-def _read(path: Path) -> Source:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return Source(str(path), trouble="it is no file: correct reports=")
-        if status.st_size > MOST_BYTES:
-            return Source(
-                str(path), trouble=f"it has more than {MOST_BYTES >> 20} MB, which no run writes: leave it out"
-            )
-        return Source(str(path), json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        return Source(str(path), trouble=f"it cannot be read ({error.strerror}): correct reports=")
-    except (ValueError, RecursionError):
-        return Source(str(path), trouble="this is no JSON: leave it out, or name the right file")
 
 
 def _clusters(task_vars: dict) -> list[str]:

@@ -18,7 +18,7 @@ from kvproof.report import bundle, files
 
 pytest.importorskip("ansible")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "action_plugins"))
-import kv_reuse_merge
+from plugin_utils import report_files
 
 
 def test_a_report_that_cannot_be_written_takes_the_earlier_one_away(tmp_path, monkeypatch):
@@ -63,6 +63,6 @@ def test_what_is_no_file_or_too_large_is_not_merged(tmp_path):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(300 << 20)
     for name, words in (("pipe", "it is no file"), ("large", "more than 64 MB"), ("absent", "cannot be read")):
-        measured = bounded.run(lambda path=tmp_path / name: kv_reuse_merge._read(path).trouble, 10)
+        measured = bounded.run(lambda path=tmp_path / name: report_files.read(path, "reports").trouble, 10)
         assert words in measured.value
         assert measured.megabytes < 100

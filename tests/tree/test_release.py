@@ -79,6 +79,7 @@ def test_all_that_runs(names):
         "playbooks/validate.yml",
         "playbooks/diagnose.yml",
         "playbooks/merge_reports.yml",
+        "playbooks/compare.yml",
         "docs/findings/README.md",
         "plugins/action",
         "plugins/callback",

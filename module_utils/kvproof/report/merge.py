@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass
-class _Report:
+class Report:
     """A source that holds a run's document."""
 
     name: str
@@ -64,7 +64,7 @@ class _Report:
 class _Entry:
     """What one run says about one pair: its verdict, or why it has none."""
 
-    report: _Report
+    report: Report
     pair: Pair | SkippedPair
     judged: Pair | None
     missing: SkippedPair | None
@@ -89,7 +89,7 @@ def merge(
     """
     problems, reports = [], []
     for source in sources:
-        report, trouble = _opened(source)
+        report, trouble = opened(source)
         if report:
             reports.append(report)
         else:
@@ -122,7 +122,7 @@ def merge(
     return doc
 
 
-def _opened(source: Source) -> tuple[_Report | None, str | None]:
+def opened(source: Source) -> tuple[Report | None, str | None]:
     """The report in a source, or one sentence on why there is none."""
     if source.trouble:
         return None, source.trouble
@@ -135,10 +135,10 @@ def _opened(source: Source) -> tuple[_Report | None, str | None]:
     doc, damage = parts.read(source.doc)
     if doc is None:
         return None, f"it is damaged ({damage}): take the file as it was written, or validate again"
-    return _Report(source.name, doc), None
+    return Report(source.name, doc), None
 
 
-def _latest(reports: list[_Report], problems: list[str]) -> tuple[dict[Key, _Entry], list[str]]:
+def _latest(reports: list[Report], problems: list[str]) -> tuple[dict[Key, _Entry], list[str]]:
     """The entry that counts for each pair, and sentences about those that gave way."""
     entries: dict[Key, _Entry] = {}
     notes = []
@@ -159,7 +159,7 @@ def _latest(reports: list[_Report], problems: list[str]) -> tuple[dict[Key, _Ent
     return entries, notes
 
 
-def _about(reports: list[_Report]) -> list[str]:
+def _about(reports: list[Report]) -> list[str]:
     if not reports:
         return []
     first, last = min(report.began for report in reports), max(report.ended for report in reports)
