@@ -102,7 +102,7 @@ def test_controls_get_no_offer_and_have_windows(cluster):
     assert set(document["window"]) == {"never_seen", "recompute"}
 
 
-@pytest.mark.parametrize("lost", [*OFFER.keys() - {"do_remote_decode", "later_field"}, None])
+@pytest.mark.parametrize("lost", [*sorted(OFFER.keys() - {"do_remote_decode", "later_field"}), None])
 def test_half_an_offer_is_never_sent(cluster, lost):
     """A decode engine parks such a request for good."""
     cluster.prefill.offer = {**OFFER, lost: None} if lost else None
