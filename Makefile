@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile browser versions test-real lint types unit molecule coverage docs hooks lock release
+	quick test hostile browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -16,6 +16,8 @@ PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/py
 VENV := .cache/venv
 LAB_VENV := .cache/vllm-venv
 PIP_INSTALL := -m pip --disable-pip-version-check install -q
+COLLECTIONS_OF := 12.3.0
+COLLECTIONS := .cache/collections/of-$(COLLECTIONS_OF)
 fingerprint = $(shell cat $(1) | sha256sum | cut -c1-16)
 NEEDS := requirements.txt lab/rehearsal/requirements.txt
 ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,$(NEEDS))
@@ -40,7 +42,7 @@ LAB_VARS = -e kv_lab_engine=$(ENGINE) \
 	$(if $(FAULT),-e kv_lab_fault=$(FAULT)) \
 	$(if $(SSH_USER),-e kv_lab_ssh_user=$(SSH_USER)) $(if $(ENGINE_USER),-e kv_lab_engine_user=$(ENGINE_USER))
 
-FAULTS := $(wildcard lab/faults/*.yml)
+FAULTS := $(shell grep -L '^hosts:' lab/faults/*.yml)
 REHEARSED := $(shell grep -l '^only: rehearsal' $(FAULTS))
 slugs = $(sort $(basename $(notdir $(1))))
 
@@ -70,6 +72,8 @@ help:
 	@echo '     WRITE=1           and write down what was read, after the table has changed'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
 	@echo 'make lint, types, unit, molecule   parts of make test'
+	@echo 'make molecule-hosts    the last of them: containers with systemd, as root on Debian (podman, runc, debootstrap)'
+	@echo '     CASES="slug ..."  only these of molecule/hosts/cases.yml'
 	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
 	@echo '     TESTS=folder      of these tests only'
 	@echo 'make docs              write the pages of the findings and the schemas again'
@@ -182,8 +186,26 @@ hooks: install-dev
 	$(VENV)/bin/pre-commit install
 
 molecule: install-dev
-	@for scenario in $(filter-out real,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))); do \
+	@for scenario in $(filter-out real hosts,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))); do \
 		$(VENV)/bin/molecule test -s $$scenario || exit $$?; done
+	@$(MAKE) --no-print-directory molecule-hosts
+
+# a cluster on hosts of its own, with systemd, a journal and a network each; CASES="firewall hidepid": of its cases.yml
+molecule-hosts: export HOSTS_CASES := $(CASES)
+molecule-hosts: install-dev
+	@if ! why=$$($(VENV)/bin/python -m lab.hosts able 2>&1); then echo "molecule/hosts is skipped: $$why"; \
+	else $(MAKE) --no-print-directory $(COLLECTIONS) && unshare --net $(VENV)/bin/molecule test -s hosts; fi
+
+# connection plugins for containers and pods, which PyPI has within one package of 54 MB
+$(COLLECTIONS):
+	@echo 'Fetching connection plugins into .cache/collections'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@$(call quietly,$(VENV)/bin/python -m pip --disable-pip-version-check download -q --no-deps -d $(@D) ansible==$(COLLECTIONS_OF))
+	@cd $(@D) && $(CURDIR)/$(VENV)/bin/python -c "import glob, zipfile; \
+		wheel = zipfile.ZipFile(glob.glob('ansible-*.whl')[0]); \
+		wheel.extractall('.', [name for name in wheel.namelist() if name.startswith(('ansible_collections/containers/podman/', \
+		'ansible_collections/community/docker/', 'ansible_collections/community/library_', 'ansible_collections/kubernetes/core/'))])"
+	@rm $(@D)/ansible-*.whl && touch $@
 
 # CASES=all: every fault that real engines can make; CASES="healthy p2p-disabled": these
 # ARCHS: of which architectures, all by default

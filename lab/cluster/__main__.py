@@ -3,6 +3,7 @@
 """python -m lab.cluster ACTION: how the role kv_lab has a cluster made; its variables come as JSON by standard input.
 
 show    what has to be there before: packages, model, accounts; refuses a fault that cannot be made
+units   what hosts of their own run instead, as systemd services (units.py); nothing is started
 up      starts what does not run as it should, and waits until it is ready
 break   does what the fault does after the start
 stop    stops the processes
@@ -20,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import ssh, supervise
+from . import ssh, supervise, units
 from .cluster import Cluster, take_down
 from .fault import FaultError, changes, load
 from .lab import Lab, is_root, me
@@ -47,6 +48,13 @@ def _exists(account: str) -> bool:
 
 def show(variables: dict[str, Any]) -> dict[str, Any]:
     cluster = _cluster(variables)
+    if cluster.fault.get("hosts"):
+        name = variables["fault"]
+        raise FaultError(f"{name} wants nodes that are hosts of their own: make molecule-hosts CASES={name}.")
+    return _needs(cluster)
+
+
+def _needs(cluster: Cluster) -> dict[str, Any]:
     lab, fault = cluster.lab, cluster.fault
     accounts = [name for name in dict.fromkeys([ssh.user(lab, fault), lab.engine_user]) if name not in ("", me())]
     return {
@@ -61,6 +69,11 @@ def show(variables: dict[str, Any]) -> dict[str, Any]:
         "root": is_root(),
         "after_start": fault.get("after_start"),
     }
+
+
+def services(variables: dict[str, Any]) -> dict[str, Any]:
+    cluster = _cluster(variables)
+    return {**_needs(cluster), "hosts": units.by_host(cluster.lab, cluster.fault)}
 
 
 def up(variables: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def down(variables: dict[str, Any]) -> dict[str, Any]:
     return take_down(Lab.of(variables))
 
 
-ACTIONS = {"show": show, "up": up, "break": break_further, "stop": stop, "down": down}
+ACTIONS = {"show": show, "units": services, "up": up, "break": break_further, "stop": stop, "down": down}
 
 
 def main(arguments: list[str]) -> int:

@@ -111,7 +111,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters that are up are taken down
     healthy = options.healthy if options.healthy is not None else int(not options.faults)
     all_of_them = sorted(path.stem for path in FAULTS.glob("*.yml"))
-    names = options.faults or [name for name in all_of_them if load(name).get("only") != "vllm"]
+    feasible = [name for name in all_of_them if load(name).get("only") != "vllm" and not load(name).get("hosts")]
+    names = options.faults or feasible
     todo = faults([name for name in names if name != "none"], healthy)
     console, slots, bad, began = Console(highlight=False), Slots(), 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kvm-") as temporary, ThreadPoolExecutor(options.jobs) as pool:

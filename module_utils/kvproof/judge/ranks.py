@@ -34,8 +34,7 @@ class Ranks:
 
 def count(side: Side) -> int:
     """Ranks of an engine that each have KV of their own; 1 where that is not known."""
-    size = side.meta("world_size")
-    return size if isinstance(size, int) and size > 1 and not side.meta("use_mla") else 1
+    return 1 if side.meta("use_mla") else side.ranks
 
 
 def stored(case: Case, trial: dict) -> Ranks | None:

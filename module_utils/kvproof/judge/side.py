@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..stack import mp
 from ..stack.lines import same_request
+from ..stack.numbers import whole
 from ..stack.settings import DEFAULTS, LOOPBACK, as_bool, from_environment, typed
 
 EFFECTIVE = ("cache_server", "internal_api", "log")
@@ -148,6 +149,11 @@ class Side:
             if source and source.get(key) is not None:
                 return source[key]
         return None
+
+    @property
+    def ranks(self) -> int:
+        """Its world size; 1 where nobody tells."""
+        return whole(self.meta("world_size"), 1) or 1
 
     @property
     def _meta_from_log(self) -> dict | None:

@@ -69,7 +69,7 @@ class CacheServer:
         if document["facts"] is None:
             return f"what answers at {url} is no cache server of LMCache: correct kv_reuse_mp_url"
         if not self._registered(document["facts"]["engines"]):
-            why = "which was restarted without it or is another's"
+            why = "which was restarted without it, or is not the one that its lmcache.mp.host names"
             return f"{self._engine} is not registered with its cache server at {url}, {why}; {WHY}"
         return None
 

@@ -209,3 +209,12 @@ def test_what_is_read_is_a_copy():
     read["probe"]["trials"][0]["reuse"]["text"] = "another"
     read["nodes"]["holder"]["engine"]["options"]["model"] = "another"
     assert healthy() == HEALTHY
+
+
+@pytest.mark.parametrize("size", ["2", "many", [2], {"a": 1}, -1, 1e300, True])
+def test_a_world_size_that_is_no_number_is_that_of_one_rank(size):
+    document = build.pair()
+    for side in ("holder", "receiver"):
+        node = document["nodes"][side]
+        (node.get("meta") or node["engine"]["internal"]["meta"])["world_size"] = size
+    assert judge(document)["verdict"] == "pass"

@@ -34,6 +34,10 @@ def test_values_of_unlisted_names_never_pass(secret, name):
     assert settings.lmcache_config(mapping)["chunk_size"] == 256
 
 
+def test_a_configuration_that_python_cannot_read_back_is_read_by_its_fields():
+    assert lines.config_values("{{'a': 1}: 2, 'chunk_size': 256}") == {"chunk_size": 256}
+
+
 @given(SECRET)
 def test_credentials_and_queries_of_urls_never_pass(secret):
     url = f"redis://user:{secret}@cache.example:6379/0?token={secret}#{secret}"

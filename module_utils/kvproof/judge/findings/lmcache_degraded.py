@@ -39,8 +39,7 @@ WORKING = ("responded", "retrieved", "stored", "peer_asked")
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     for side in case.sides:
         lines = side.head("init_failed", "degraded") or [e for e in side.events if e.get("kind") == "unhealthy"]
-        size = side.meta("world_size")
-        one_rank = not (isinstance(size, int) and size > 1)  # of several, one may work beside one that does not
+        one_rank = side.ranks == 1  # of several, one may work beside one that does not
         works = one_rank and any(e.get("kind") in WORKING for e in side.events)
         if lines:
             yield Sighting(

@@ -30,8 +30,8 @@ FINDING = Finding(
 
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
-    sizes = [side.meta("world_size") for side in case.sides]
-    several = all(isinstance(size, int) and size > 1 for size in sizes) and sizes[0] == sizes[1]
+    sizes = [side.ranks for side in case.sides]
+    several = sizes[0] == sizes[1] > 1
     p2p = case.receiver.flag("enable_p2p")
     if several and not (p2p is not None and not p2p.value) and not any(a.outcome in REUSED for a in attempts):
         yield Sighting(

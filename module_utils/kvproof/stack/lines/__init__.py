@@ -216,6 +216,8 @@ def _value(kind, name, value):
     return redact.redact_line(value.strip())
 
 
+#: what ast.literal_eval() raises besides: a dict as the key of another is a TypeError
+NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _LITERAL = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\[\]]*\]|\([^()]*\)|[^,})]+)"
 
 
@@ -223,7 +225,7 @@ def config_values(text: str) -> dict:
     """The configuration LMCache prints at start, a dict's or a dataclass' repr, reduced to listed keys."""
     try:
         printed = ast.literal_eval(re.sub(r": inf\b", ": None", text.strip()))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except NOT_A_LITERAL:
         printed = _fields(text, settings.LMCACHE_KEYS)
     return settings.lmcache_config(printed)
 
@@ -240,6 +242,6 @@ def _fields(text, names):
         if key in names and key not in fields:
             try:
                 fields[key] = ast.literal_eval(match.group(3).strip())
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except NOT_A_LITERAL:
                 fields[key] = match.group(3).strip()
     return fields

@@ -7,7 +7,8 @@ line may have lost its head, or be two that became one, so it may be of several 
 """
 
 import re
-from typing import List
+from functools import lru_cache
+from typing import Tuple
 
 from . import LMCACHE, OTHERS, Pattern
 from .inprocess_p2p import ADDRESS_IN_USE, ADDRESS_NOT_OURS, LAYOUT
@@ -90,6 +91,7 @@ LOOKUPS = (
 _PATTERNS = [*LMCACHE, *OTHERS, *(Pattern(*wording) for wording in WORDINGS)]
 
 
-def kinds(text: str) -> List[str]:
+@lru_cache(maxsize=256)  # a text of very many short lines has many of them more than once
+def kinds(text: str) -> Tuple[str, ...]:
     """Every kind of line that a text has the words of."""
-    return [pattern.kind for pattern in _PATTERNS if pattern.search(text)]
+    return tuple(pattern.kind for pattern in _PATTERNS if pattern.search(text))

@@ -128,7 +128,7 @@ def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None
     Without a line, 0 where the lookup found nothing to load; else unknown: the line may not have been read.
     """
     lines = receiver.events_of(ids, "retrieved") or _unnamed_after(receiver, lookup)
-    if lines and len(lines) < (receiver.meta("world_size") or 1) and not receiver.meta("use_mla"):
+    if lines and len(lines) < receiver.ranks and not receiver.meta("use_mla"):
         return None
     if lines:
         tokens = [e["tokens"] for e in lines if e.get("tokens") is not None]

@@ -68,7 +68,7 @@ def _stored(case: Case, trial: dict) -> int | None:
     window, chunk = window_of(trial, "holder_server", 1), case.holder.count("chunk_size")
     if window is None or not chunk:
         return None
-    return int(window.get(mp.WRITTEN) or 0) // (case.holder.meta("world_size") or 1) * chunk
+    return int(window.get(mp.WRITTEN) or 0) // case.holder.ranks * chunk
 
 
 def _announced(case: Case, trial: dict) -> bool | None:

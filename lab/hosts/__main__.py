@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the kvproof authors
+"""python -m lab.hosts able | up FOLDER NAME=ADDRESS ... | run FOLDER NAME,... COMMAND | down FOLDER
+
+able    whether hosts can be made here, with a sentence where they cannot; their file system is made from Debian's
+        archive, where it is not there yet
+up      makes them, those of the folder that are there being removed first; FOLDER/ssh has the keys to log in with
+run     a shell command on these hosts, as root, at their console
+down    removes them
+
+Exit 1 with a sentence on failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from . import image
+from .hosts import ROOT, down, of, podman, run, up
+
+PROGRAMS = ("podman", "runc", "debootstrap", "ip", "ssh-keygen")
+CACHE = ROOT / ".cache" / "hosts"
+
+
+def able() -> None:
+    """Raises OSError, CalledProcessError."""
+    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
+    if os.geteuid() or lacking:
+        raise OSError(f"Hosts need {' and '.join(lacking or ['root'])}")
+    podman("run", "--rm", "--network", "none", "--rootfs", f"{image.make(CACHE)}:O", "/bin/true")
+
+
+def main(words: list[str]) -> int:
+    try:
+        match words:
+            case ["able"]:
+                able()
+            case ["up", folder, _, *_]:
+                up(Path(folder).resolve(), dict(word.split("=", 1) for word in words[2:]), CACHE)
+            case ["run", folder, names, command]:
+                for host in of(Path(folder).resolve()):
+                    if host.name in names.split(","):
+                        print(run(host, command), end="")
+            case ["down", folder]:
+                down(Path(folder).resolve())
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout).strip().splitlines()
+        print(f"{' '.join(error.cmd)}: {said[-1] if said else f'code {error.returncode}'}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
