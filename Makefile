@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock release
+	quick test hostile browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock audit release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -79,7 +79,8 @@ help:
 	@echo 'make docs              write the pages of the findings and the schemas again'
 	@echo 'make hooks             run the fast linters before each commit in this checkout'
 	@echo 'make lock              requirements.lock again: all that requirements.txt needs, pinned, with hashes'
-	@echo 'make release           the collection as an archive in dist/'
+	@echo 'make audit             ask PyPI for known holes in requirements.lock'
+	@echo 'make release           the collection as an archive in dist/, and an SBOM of what it needs'
 	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
 
@@ -221,5 +222,12 @@ lock: install-dev
 	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		requirements.txt -o requirements.lock
 
+# known holes in what is pinned; asks PyPI's JSON API
+audit: install-dev
+	$(VENV)/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit -r requirements.lock --require-hashes --disable-pip
+
+# the archive, and what a validator that is installed from requirements.lock consists of, as CycloneDX
 release: install-dev
 	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist
+	@$(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
+		--output-reproducible --of JSON -o dist/sbom.cdx.json && echo 'Created dist/sbom.cdx.json'
