@@ -163,7 +163,7 @@ unit: install-dev
 
 # servers and nodes that hang, flood and lie: those of make test, and those that take their time
 hostile: install-dev
-	$(PYTEST) tests/hostile
+	$(PYTEST) tests/hostile tests/playbooks/test_in_mid_run.py
 
 browser: install-dev
 	npm install --silent --no-save --prefix .cache/axe axe-core@4.14.1

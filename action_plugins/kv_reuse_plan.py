@@ -27,6 +27,7 @@ SERIAL = (
     "leave serial out, or run the play once for each part with --limit"
 )
 STRATEGY = "kv_reuse: this play's strategy is {}, under which every host probes all pairs: use linear for this play"
+LOST = "kv_reuse: {}: a run whose reports are lost proves nothing to anybody"
 #: kv_reuse_architecture of engines that are looked at before anything is sent: a sender has to be told its receiver.
 LOOKED_AT = ("auto", "lmcache_pd")
 LIMITS = ("min_speedup", "max_ttft_ms")
@@ -53,7 +54,7 @@ class ActionModule(ControllerAction):
         if play.serial and set(task_vars["ansible_play_batch"]) != set(in_play):
             raise Refused(SERIAL)
         if reporter.trouble():
-            raise Refused(f"kv_reuse: {reporter.trouble()}: a run whose reports are lost proves nothing to anybody")
+            raise Refused(LOST.format(reporter.trouble()))
         if str(play.strategy).endswith(("free", "host_pinned")):
             raise Refused(STRATEGY.format(play.strategy))
         if not reporter.reports():  # an earlier run's reports would stand for this one, which nobody writes down
@@ -74,6 +75,9 @@ class ActionModule(ControllerAction):
         plan = topology.plan(hosts, args["mode"], args["max_pairs"] or 0)
         for number, pair in enumerate(plan.pairs):
             pair["number"] = number
+        folder = Path(args["reports_dir"] or "reports").expanduser().absolute()
+        if reporter.reports() and folder.is_dir() and (short := files.lacks_room(folder, len(plan.pairs))):
+            raise Refused(LOST.format(short))
         _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
         shown = {
             "mode": "seed" if args["seed_mode"] else "inventory",

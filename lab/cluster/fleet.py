@@ -18,6 +18,7 @@ is no engine's by its command line: the inventory names log and LMCache file ins
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -177,8 +178,11 @@ class Fleet:
 
     def _hosts(self) -> dict[str, Any]:
         known_hosts = self.folder / "known_hosts"
+        mark = hashlib.sha1(f"{self.folder}{os.readlink('/proc/self/ns/net')}".encode()).hexdigest()
         groups: dict[str, Any] = {f"kv_{role}": {"hosts": dict(self._group(role))} for role in HOSTS}
         variables = {
+            # kept for this fleet in this network alone: another's nodes have the same addresses
+            "ansible_control_path_dir": f"~/.ansible/cp/{mark[:8]}",
             "ansible_port": SSH_PORT,
             "ansible_user": me(),
             "ansible_ssh_private_key_file": str(self.folder / "client_key"),

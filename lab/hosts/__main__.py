@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the kvproof authors
-"""python -m lab.hosts able | up FOLDER NAME=ADDRESS ... | run FOLDER NAME,... COMMAND | down FOLDER
+"""python -m lab.hosts able | up FOLDER NAME=ADDRESS ... | run FOLDER NAME,... COMMAND
+    | contain FOLDER NAME,... UNIT | release FOLDER NAME,... | down FOLDER
 
 able    whether hosts can be made here, with a sentence where they cannot; their file system is made from Debian's
         archive, where it is not there yet
 up      makes them, those of the folder that are there being removed first; FOLDER/ssh has the keys to log in with
 run     a shell command on these hosts, as root, at their console
+contain a unit's program instead of the unit, as a container of its own in the host's network
+release ends that
 down    removes them
 
 Exit 1 with a sentence on failure.
@@ -20,7 +23,7 @@ import sys
 from pathlib import Path
 
 from . import image
-from .hosts import ROOT, down, of, podman, run, up
+from .hosts import ROOT, Host, contain, down, of, podman, release, run, up
 
 PROGRAMS = ("podman", "runc", "debootstrap", "ip", "ssh-keygen")
 CACHE = ROOT / ".cache" / "hosts"
@@ -34,6 +37,10 @@ def able() -> None:
     podman("run", "--rm", "--network", "none", "--rootfs", f"{image.make(CACHE)}:O", "/bin/true")
 
 
+def _named(folder: str, names: str) -> list[Host]:
+    return [host for host in of(Path(folder).resolve()) if host.name in names.split(",")]
+
+
 def main(words: list[str]) -> int:
     try:
         match words:
@@ -42,9 +49,14 @@ def main(words: list[str]) -> int:
             case ["up", folder, _, *_]:
                 up(Path(folder).resolve(), dict(word.split("=", 1) for word in words[2:]), CACHE)
             case ["run", folder, names, command]:
-                for host in of(Path(folder).resolve()):
-                    if host.name in names.split(","):
-                        print(run(host, command), end="")
+                for host in _named(folder, names):
+                    print(run(host, command), end="")
+            case ["contain", folder, names, unit]:
+                for host in _named(folder, names):
+                    contain(host, unit)
+            case ["release", folder, names]:
+                for host in _named(folder, names):
+                    release(host)
             case ["down", folder]:
                 down(Path(folder).resolve())
             case _:

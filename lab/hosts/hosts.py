@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -37,6 +38,11 @@ class Host:
     def container(self) -> str:
         """The name of its container, and of its network namespace."""
         return f"kvlab-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]}-{self.name}"
+
+    @property
+    def cable(self) -> str:
+        """The bridge's end of its cable."""
+        return f"kvlab{self.address.rpartition('.')[2]}"
 
 
 def podman(*words: str) -> subprocess.CompletedProcess[str]:
@@ -69,18 +75,22 @@ def up(folder: Path, addresses: dict[str, str], cache: Path) -> None:
         _booted(host)
 
 
-def _container(host: Host, root: Path) -> list[str]:
-    folder, keys = host.folder, host.folder / "ssh"
+def _mounts(host: Host, *more: str) -> list[str]:
     python = Path(sys.executable).resolve().parents[1]
-    mounts = [f"{ROOT}:{ROOT}:ro", f"{folder}:{folder}"]
-    mounts += [f"{keys}/authorized_keys:/etc/ssh/lab_keys:ro", f"{keys}/{host.name}_host_key:/etc/ssh/lab_host_key:ro"]
+    mounts = [f"{ROOT}:{ROOT}:ro", f"{host.folder}:{host.folder}", *more]
     if python != Path("/usr"):
         mounts.append(f"{python}:{python}:ro")
+    return [word for mount in mounts for word in ("--volume", mount)]
+
+
+def _container(host: Host, root: Path) -> list[str]:
+    keys = host.folder / "ssh"
+    login = [f"{keys}/authorized_keys:/etc/ssh/lab_keys:ro", f"{keys}/{host.name}_host_key:/etc/ssh/lab_host_key:ro"]
     return [
         *("run", "--detach", "--rm", "--name", host.container, "--hostname", host.name),
         *("--systemd=always", "--privileged", "--shm-size", SHARED_MEMORY),
         *("--network", f"ns:/run/netns/{host.container}"),
-        *(word for mount in mounts for word in ("--volume", mount)),
+        *_mounts(host, *login),
         *("--rootfs", f"{root}:O", "/sbin/init"),
     ]
 
@@ -93,10 +103,9 @@ def _bridge(address: str) -> None:
 
 
 def _network(host: Host) -> None:
-    cable = f"kvlab{host.address.rpartition('.')[2]}"
     _ip(f"netns add {host.container}")
-    _ip(f"link add {cable} type veth peer name eth0 netns {host.container}")
-    _ip(f"link set {cable} master {BRIDGE} up")
+    _ip(f"link add {host.cable} type veth peer name eth0 netns {host.container}")
+    _ip(f"link set {host.cable} master {BRIDGE} up")
     for words in (f"addr add {host.address}/{LENGTH} dev eth0", "link set eth0 up", "link set lo up"):
         _ip(f"-n {host.container} {words}")
 
@@ -125,6 +134,37 @@ def run(host: Host, command: str) -> str:
     return podman("exec", host.container, "bash", "-c", command).stdout
 
 
+def contain(host: Host, unit: str) -> None:
+    """Has a unit's program run as a container of its own beside the host, in the host's network, instead of the unit.
+
+    Its log is then the container's alone (`podman logs`).  Raises CalledProcessError.
+    """
+    lines = run(host, f"systemctl stop {unit}; systemctl cat {unit}").splitlines()
+    told = [
+        line.partition("=") for line in lines if line.startswith(("Environment=", "ExecStart=", "User=", "Working"))
+    ]
+    words = {name: [_words(value) for key, _, value in told if key == name] for name, _, _ in told}
+    options = [word for (pair,) in words["Environment"] for word in ("--env", pair)]
+    options += ["--user", words["User"][0][0], "--workdir", words["WorkingDirectory"][0][0]]
+    root = podman("inspect", "--format", "{{.Rootfs}}", host.container).stdout.strip()
+    name = f"{host.container}-engine"
+    release(host)
+    podman(
+        *("run", "--detach", "--name", name, "--network", f"container:{host.container}", "--shm-size", SHARED_MEMORY),
+        *("--log-driver", "k8s-file", *_mounts(host), *options, "--rootfs", f"{root}:O", *words["ExecStart"][0]),
+    )
+
+
+def release(host: Host) -> None:
+    """Removes what contain() made."""
+    podman("rm", "--force", "--ignore", f"{host.container}-engine")
+
+
+def _words(value: str) -> list[str]:
+    """Of a line of a unit's file."""
+    return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(value)]
+
+
 def of(folder: Path) -> list[Host]:
     """The hosts that are up."""
     known = json.loads((folder / "hosts.json").read_text())
@@ -138,7 +178,19 @@ def down(folder: Path) -> None:
         return
     for host in of(folder):
         for command in (
+            [
+                "podman",
+                "--runtime",
+                str(RUNTIME),
+                "rm",
+                "--force",
+                "--time",
+                "2",
+                "--ignore",
+                f"{host.container}-engine",
+            ],
             ["podman", "--runtime", str(RUNTIME), "rm", "--force", "--time", "2", "--ignore", host.container],
+            ["ip", "link", "delete", host.cable],  # its namespace goes a little later
             ["ip", "netns", "delete", host.container],
         ):
             subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL)

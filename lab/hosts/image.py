@@ -36,13 +36,16 @@ def make(folder: Path) -> Path:
     stamp = folder / f"made-{hashlib.sha256(repr((PACKAGES, SUITE, ACCOUNTS, SSHD)).encode()).hexdigest()[:16]}"
     if stamp.exists():
         return root
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))
+    new = folder / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    _run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(new))
     for name, more in ACCOUNTS.items():
-        _run("chroot", str(root), "useradd", "-m", "-s", "/bin/bash", "-p", "*", *more, name)
-    (root / "etc/ssh/sshd_config.d/lab.conf").write_text(SSHD)
-    (root / "root").chmod(0o755)  # this machine's Python may be mounted below it
+        _run("chroot", str(new), "useradd", "-m", "-s", "/bin/bash", "-p", "*", *more, name)
+    (new / "etc/ssh/sshd_config.d/lab.conf").write_text(SSHD)
+    (new / "root").chmod(0o755)  # this machine's Python may be mounted below it
+    shutil.rmtree(root, ignore_errors=True)
+    new.rename(root)
     stamp.touch()
     return root
 

@@ -135,8 +135,8 @@ DEADLINE_S = 8
     ("who", "how", "findings"),
     [
         ("decode-1", signal.SIGSTOP, {"engine-hangs"}),
-        ("decode-1", signal.SIGKILL, {"engine-unreachable", "engine-errors"}),
-        ("prefill-1", signal.SIGKILL, {"engine-unreachable", "engine-errors"}),
+        ("decode-1", signal.SIGKILL, {"engine-gone"}),
+        ("prefill-1", signal.SIGKILL, {"engine-gone"}),
         ("prefill-1", signal.SIGSTOP, {"engine-hangs"}),
     ],
 )

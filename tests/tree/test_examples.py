@@ -30,6 +30,20 @@ def test_every_example_has_its_row():
         assert path.name == "README.md" or f"| `{path.name}` |" in page
 
 
+def test_the_places_are_an_inventory_of_three_clusters(tmp_path):
+    """In check mode, which sends nothing."""
+    environment = {**os.environ, "ANSIBLE_HOME": str(tmp_path / ".ansible")}
+    command = [PLAYBOOK, "-i", EXAMPLES / "places", "--check", "-e", "kv_reuse_nodes=false", ROOT / "validate.yml"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    verdict = json.loads((tmp_path / "reports" / "verdict.json").read_text(encoding="utf-8"))
+    pairs = {cluster["name"]: [pair["receiver"] for pair in cluster["pairs"]] for cluster in verdict["clusters"]}
+    assert {name: sorted(names) for name, names in pairs.items()} == {
+        "units": ["bastion-2", "unit-2"],
+        "containers": ["container-2"],
+        "insides": ["inside-2"],
+    }
+
+
 def test_the_workflow_has_every_shard_once_and_a_merge_after_all(tmp_path):
     (play,) = yaml.safe_load((EXAMPLES / "awx_workflow.yml").read_text(encoding="utf-8"))
     for task in play["tasks"]:  # what AWX's modules would be told

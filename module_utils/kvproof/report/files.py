@@ -11,6 +11,9 @@ from pathlib import Path
 from . import views
 from .parts import Verdict
 
+#: bytes for the reports of one pair, three times over since each is written beside an earlier one; and for one more
+ROOM, ROOM_OF_A_PAIR = 128 << 10, 16 << 10
+
 
 def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
     """Writes every view of a document.  Returns (names written, sentences about those that were not).
@@ -34,6 +37,16 @@ def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
             discard(folder / name)
             problems.append(f"cannot write {folder / name}: {_why(error)}")
     return written, problems
+
+
+def lacks_room(folder: Path, pairs: int) -> str | None:
+    """A sentence where the disk of an existing folder has less than the reports of so many pairs want."""
+    wanted = ROOM + pairs * ROOM_OF_A_PAIR
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free >= wanted:
+        return None
+    return f"{folder} has {free >> 10} KB free, and the reports of {pairs} pairs want {wanted >> 10} KB"
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> tuple[list[str], list[str]]:

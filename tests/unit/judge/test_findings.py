@@ -206,15 +206,26 @@ def started(document: dict, *times: float) -> dict:
 
 def hung(role: str) -> dict:
     """The engine answers nothing from the second trial on."""
+    late = {"kind": "timeout", "status": None, "text": "it did not finish its answer within 60.0 s"}
+    return lost_in_the_second_trial(role, late, late)
+
+
+def gone(role: str) -> dict:
+    """The engine is killed in the second trial."""
+    cut = {"kind": "stream", "status": 200, "text": "it broke the answer off"}
+    return lost_in_the_second_trial(role, cut, {"kind": "connect", "status": None, "text": "connection refused"})
+
+
+def lost_in_the_second_trial(role: str, error: dict, closing: dict) -> dict:
+    """error: of its last request; closing: of the look at its /metrics in the end."""
     document = pair("proven", "proven", "proven")
     trial, trials = document["probe"]["trials"][1], document["probe"]["trials"]
-    late = {"kind": "timeout", "status": None, "text": "it did not finish its answer within 60.0 s"}
     request = trial["reuse" if role == "receiver" else "seed"]
-    request.update(error=late, total_s=60.0, ttft_s=None, itl_s=None)
+    request.update(error=error, total_s=60.0, ttft_s=None, itl_s=None)
     del trials[2:]
     if role == "holder":
         trial.update(reuse=None, knockout=None)
-    document["probe"]["engines"][role]["metrics"]["after"] = {"state": "error", "error": late, "values": {}}
+    document["probe"]["engines"][role]["metrics"]["after"] = {"state": "error", "error": closing, "values": {}}
     return document
 
 
@@ -630,6 +641,8 @@ CASES = [
     failure("engine-errors", lambda: all_failing("holder", "http", 404), "every seed gets 404", HOLDER),
     failure("engine-hangs", lambda: hung("receiver"), "a receiver that is stopped in the middle", RECEIVER),
     failure("engine-hangs", lambda: hung("holder"), "a holder that is stopped in the middle", HOLDER),
+    failure("engine-gone", lambda: gone("receiver"), "a receiver that is killed in the middle", RECEIVER),
+    failure("engine-gone", lambda: gone("holder"), "a holder that is killed in the middle", HOLDER),
     validity("request-refused", lambda: http_error(pair(), "receiver", 401)),
     failure(
         "model-not-served",
