@@ -73,7 +73,7 @@ help:
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
 	@echo 'make lint, types, unit, molecule   parts of make test'
 	@echo 'make molecule-hosts    the last of them: containers with systemd, as root on Debian (podman, runc, debootstrap)'
-	@echo '     CASES="slug ..."  only these of molecule/hosts/cases.yml'
+	@echo '     CASES="slug ..."  only these of molecule/hosts/vars/cases.yml'
 	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
 	@echo '     TESTS=folder      of these tests only'
 	@echo 'make docs              write the pages of the findings and the schemas again'
@@ -191,7 +191,7 @@ molecule: install-dev
 		$(VENV)/bin/molecule test -s $$scenario || exit $$?; done
 	@$(MAKE) --no-print-directory molecule-hosts
 
-# a cluster on hosts of its own, with systemd, a journal and a network each; CASES="firewall hidepid": of its cases.yml
+# a cluster on hosts of its own, with systemd, a journal and a network each; CASES="firewall hidepid": of its vars/cases.yml
 molecule-hosts: export HOSTS_CASES := $(CASES)
 molecule-hosts: install-dev
 	@if ! why=$$($(VENV)/bin/python -m lab.hosts able 2>&1); then echo "molecule/hosts is skipped: $$why"; \
