@@ -86,6 +86,11 @@ def clean(raw: bytes) -> str:
     return _ANSI.sub("", text)
 
 
+# no expression for each id: compiling one takes longer than all else that is done here
+_ID_HEAD = re.compile(r"[a-z]+-")
+_ID_TAIL = re.compile(r"(?:-\d+)?(?:-[0-9a-f]{8})?")
+
+
 def same_request(sent: str | None, logged: str | None) -> bool:
     """Whether `logged`, an id from the log, is the request that was sent (or answered) as `sent`; either may be None.
 
@@ -94,7 +99,9 @@ def same_request(sent: str | None, logged: str | None) -> bool:
     """
     if not sent or not logged or sent not in logged:
         return False
-    return re.fullmatch(r"(?:[a-z]+-)?" + re.escape(sent) + r"(?:-\d+)?(?:-[0-9a-f]{8})?", logged) is not None
+    head = _ID_HEAD.match(logged)
+    starts = {0, head.end()} if head else {0}
+    return any(logged.startswith(sent, at) and _ID_TAIL.fullmatch(logged, at + len(sent)) for at in starts)
 
 
 class Scanner:
