@@ -73,9 +73,9 @@ class ActionModule(ControllerAction):
         """The run's document as far as its pairs go, which the callback makes once more when the run has ended."""
         run = Run(now := datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
         run.plan(self._plan)
-        for one in judged:
-            run.verdicts(one["verdicts"])
-            run.unjudged(one["unjudged"])
+        for answer in judged:
+            run.verdicts(answer["verdicts"])
+            run.unjudged(answer["unjudged"])
         return run.document("complete", now)
 
     def _judge(self, host: str, pairs: list[dict], answers: dict[tuple, dict]) -> dict:
@@ -153,6 +153,6 @@ def _place(exc: Exception) -> str:
 def _failing(judged: dict, inconclusive: str, nothing_sent: bool) -> list[str]:
     """Headlines of the pairs that fail the run; in check mode, of those alone that a run could not even probe."""
     verdicts = [] if nothing_sent else judged["verdicts"]
-    bad = [one for one in verdicts if document.fails(one["verdict"], inconclusive) and not one["waived"]]
-    lost = [f"{document.pair_name(one)} not judged: {one['reason']}" for one in judged["unjudged"]]
-    return [*(document.headline(one) for one in bad), *lost]
+    bad = [pair for pair in verdicts if document.fails(pair["verdict"], inconclusive) and not pair["waived"]]
+    lost = [f"{document.pair_name(pair)} not judged: {pair['reason']}" for pair in judged["unjudged"]]
+    return [*(document.headline(pair) for pair in bad), *lost]

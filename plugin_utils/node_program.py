@@ -96,8 +96,8 @@ def is_deep(value: object) -> bool:
     for _ in range(MOST_LAYERS):
         layer = [
             part
-            for one in layer
-            if isinstance(one, (dict, list))
-            for part in (one.values() if isinstance(one, dict) else one)
+            for outer in layer
+            if isinstance(outer, (dict, list))
+            for part in (outer.values() if isinstance(outer, dict) else outer)
         ]
     return bool(layer)

@@ -168,14 +168,14 @@ def _process(process, proc):
 def _by_command_line(proc, host=None, engine_pid=None):
     """The Process of the only cache server of this host, or of an engine's network namespace, else of the only one at
     an engine's address; None where there is none or are several."""
-    found = {pid: commands.cache_server(processes.cmdline(proc, pid)) for pid in processes.pids(proc)}
-    pids = processes.topmost(proc, [pid for pid, command in found.items() if command is not None])
+    servers = {pid: commands.cache_server(processes.cmdline(proc, pid)) for pid in processes.pids(proc)}
+    pids = processes.topmost(proc, [pid for pid, command in servers.items() if command is not None])
     if engine_pid is not None:
         mine = sockets.namespace(proc, engine_pid)
         pids = [pid for pid in pids if sockets.namespace(proc, pid) == mine]
     if len(pids) > 1 and host:
-        pids = [pid for pid in pids if host in (found[pid].options.get(name) for name in ("host", "http-host"))]
-    return processes.Process(pids[0], "cmdline", found[pids[0]], None, True, [], []) if len(pids) == 1 else None
+        pids = [pid for pid in pids if host in (servers[pid].options.get(name) for name in ("host", "http-host"))]
+    return processes.Process(pids[0], "cmdline", servers[pids[0]], None, True, [], []) if len(pids) == 1 else None
 
 
 def _connector(transfer):

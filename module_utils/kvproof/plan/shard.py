@@ -73,14 +73,14 @@ def note(shard: Shard) -> str:
 def together(shards: Iterable[Shard]) -> tuple[Shard | None, str | None]:
     """The shard of several plays of one run; with a sentence where they took different ones."""
     whole: Shard | None = None
-    for one in shards:
+    for shard in shards:
         if whole is None:
-            whole = {**one}
-        elif (one["number"], one["of"]) != (whole["number"], whole["of"]):
-            return whole, f"plays of this run took different shards, {name(whole)} and {name(one)}: give all the same"
+            whole = {**shard}
+        elif (shard["number"], shard["of"]) != (whole["number"], whole["of"]):
+            return whole, f"plays of this run took different shards, {name(whole)} and {name(shard)}: give all the same"
         else:
-            whole["clusters"] += one["clusters"]
-            whole["all_clusters"] += one["all_clusters"]
+            whole["clusters"] += shard["clusters"]
+            whole["all_clusters"] += shard["all_clusters"]
     return whole, None
 
 

@@ -35,11 +35,11 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
         return
     whole = [item for item in told(case) if item.handed_over and {s.prompt for s in item.shares} == {item.rendered}]
     compared = [as_recomputed(case, item.request, item.recompute) for item in whole]
-    apart = [one for one in compared if one.state == "differs"]
+    apart = [verdict for verdict in compared if verdict.state == "differs"]
     if len(apart) >= ENOUGH:
         yield Sighting(
             where(case),
             f"log-probabilities within {apart[0].limit} of a recompute's",
-            f"apart by up to {max(one.difference or 0.0 for one in apart)}",
+            f"apart by up to {max(verdict.difference or 0.0 for verdict in apart)}",
             f"{len(apart)} of {len(compared)} prompts were answered another way than by the engine itself",
         )

@@ -36,10 +36,10 @@ FINDING = Finding(
 
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
-    one = None if any(a.outcome == "proven" for a in attempts) else one_process(case)
-    if one:
-        yield Sighting(case.holder.name, f"another engine than {case.receiver}", one, "both URLs lead to one engine")
-    if one or not case.holder.log_readable:
+    proof = None if any(a.outcome == "proven" for a in attempts) else one_process(case)
+    if proof:
+        yield Sighting(case.holder.name, f"another engine than {case.receiver}", proof, "both URLs lead to one engine")
+    if proof or not case.holder.log_readable:
         return  # both engines may write to the one log that was read
     seeds = [case.ids(trial.get("seed")) for trial in case.trials]
     astray = [ids for ids in seeds if case.receiver.events_of(ids) and not case.holder.events_of(ids)]

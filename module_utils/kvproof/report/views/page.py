@@ -127,9 +127,9 @@ def _sentence(doc: Verdict) -> str:
     bad = [cluster for cluster in sorted(doc["clusters"], key=_trouble) if cluster["verdict"] == doc["verdict"]]
     if not bad:
         return "Nothing is proven, for the reasons below."
-    one = len(bad) == 1
-    what = ("fails" if one else "fail") if doc["verdict"] == FAIL else f"{'is' if one else 'are'} inconclusive"
-    if not one:
+    alone = len(bad) == 1
+    what = ("fails" if alone else "fail") if doc["verdict"] == FAIL else f"{'is' if alone else 'are'} inconclusive"
+    if not alone:
         names = document.several([cluster["name"] for cluster in bad], 3)
         return f"{len(bad)} of {_many(len(doc['clusters']), 'cluster')} {what}: {names}."
     worst = _worst_pair(bad[0])
