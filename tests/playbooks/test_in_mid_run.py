@@ -140,17 +140,19 @@ def slugs(pair: dict) -> list[tuple[str, str]]:
     return [(found["slug"], found["host"]) for found in pair["findings"]]
 
 
+NO_PASS = ("fail", "inconclusive")
 KILLED = {
-    ("seed", "controller"): ("fail", ("controller-down", "controller")),
-    ("seed", "prefill"): ("fail", ("engine-gone", "prefill-1")),
-    ("seed", "decode"): ("fail", ("engine-gone", "decode-1")),
-    ("reuse", "controller"): ("inconclusive", ("controller-down", "controller")),
-    ("reuse", "prefill"): ("fail", ("engine-gone", "prefill-1")),
-    ("reuse", "decode"): ("fail", ("engine-gone", "decode-1")),
-    # all was proven before; what is gone since is told
-    (READING, "controller"): ("pass", ("controller-down", "controller")),
-    (READING, "prefill"): ("pass", ("log-unreadable", "prefill-1")),
-    (READING, "decode"): ("pass", ("log-unreadable", "decode-1")),
+    # by the moment it fails at not-registered or at lookups
+    ("seed", "controller"): (NO_PASS, ("controller-down", "controller-1")),
+    ("reuse", "controller"): (NO_PASS, ("controller-down", "controller-1")),
+    ("seed", "prefill"): (("fail",), ("engine-gone", "prefill-1")),
+    ("seed", "decode"): (("fail",), ("engine-gone", "decode-1")),
+    ("reuse", "prefill"): (("fail",), ("engine-gone", "prefill-1")),
+    ("reuse", "decode"): (("fail",), ("engine-gone", "decode-1")),
+    # all was proven before
+    (READING, "controller"): (("pass",), None),
+    (READING, "prefill"): (("pass",), None),
+    (READING, "decode"): (("pass",), None),
 }
 USUAL = {("seed", "controller"), ("reuse", "prefill"), (READING, "decode")}  # the others: make hostile
 
@@ -166,10 +168,11 @@ def test_a_member_that_is_killed_is_named(slots, tmp_path, when, who):
         run.reaches(when)
         stage.disturb(who, "killed")
         code, pair = run.ends()
-    verdict, finding = KILLED[when, who]
-    assert (pair["verdict"], code) == (verdict, 0 if verdict == "pass" else 2)
-    assert finding in slugs(pair)
-    assert verdict != "fail" or slugs(pair)[0] == finding
+    verdicts, finding = KILLED[when, who]
+    assert pair["verdict"] in verdicts, slugs(pair)
+    assert (code == 0) == (pair["verdict"] == "pass")
+    assert finding is None or finding in slugs(pair)
+    assert verdicts != ("fail",) or slugs(pair)[0] == finding
 
 
 @pytest.mark.hostile
