@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -47,7 +48,21 @@ def test_the_alerts_fire_when_they_should():
     assert "SUCCESS" in promtool("test", "rules", "kv_reuse.tests.yml")
 
 
-def test_the_alerts_name_series_that_there_are():
+def dashboard() -> list[str]:
+    """Expressions of the dashboard's panels, its variables filled in."""
+    panels = json.loads((RULES / "kv_reuse.dashboard.json").read_text())["panels"]
+    return [target["expr"].replace("$cluster", ".*") for panel in panels for target in panel["targets"]]
+
+
+def test_prometheus_understands_the_dashboard(tmp_path):
+    recorded = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(dashboard())]
+    path = tmp_path / "panels.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}))
+    assert f"{len(recorded)} rules found" in promtool("check", "rules", str(path))
+
+
+def test_alerts_and_dashboard_name_series_that_there_are():
     rules = yaml.safe_load((RULES / "kv_reuse.rules.yml").read_text())["groups"][0]["rules"]
-    named = {name for rule in rules for name in re.findall(r"kv_reuse_\w+", rule["expr"])}
+    expressions = [rule["expr"] for rule in rules] + dashboard()
+    named = {name for expression in expressions for name in re.findall(r"kv_reuse_\w+", expression)}
     assert named <= set(re.findall(r"^# TYPE (\w+)", prometheus.render(DOCUMENTS["several"]()), re.MULTILINE))
