@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 DEADLINE_S, NODE_TIMEOUT_S = 12, 10
 ENDS_S = DEADLINE_S + NODE_TIMEOUT_S + 10 + 20  # what a run may take, and Ansible's own start on a busy machine
 PAUSE_S = 4.0
-READING = "collect its server log"  # words of the task
+READING, JUDGING = "collect its server log", "Judge every pair"  # words of the tasks
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
@@ -118,10 +119,12 @@ class Run:
     def reaches(self, when: str) -> None:
         """Waits for the first seed, the second trial, or a task by words of its name."""
         cluster = self.stage.cluster
-        path, text = {"seed": (cluster.log("prefill"), "-0-seed"), "reuse": (cluster.log("decode"), "-1-")}.get(
-            when, (self.output, when)
-        )
-        while text not in path.read_text(errors="replace") and self.process.poll() is None:
+        path, sign = {
+            "seed": (cluster.log("prefill"), "-0-seed"),
+            "wait": (cluster.log("prefill"), "-0-seed[^\n]*Stored"),
+            "reuse": (cluster.log("decode"), "-1-"),
+        }.get(when, (self.output, when))
+        while not re.search(sign, path.read_text(errors="replace")) and self.process.poll() is None:
             time.sleep(0.01)
 
     def ends(self) -> tuple[int, dict]:
@@ -145,6 +148,9 @@ KILLED = {
     # by the moment it fails at not-registered or at lookups
     ("seed", "controller"): (NO_PASS, ("controller-down", "controller-1")),
     ("reuse", "controller"): (NO_PASS, ("controller-down", "controller-1")),
+    ("wait", "controller"): (NO_PASS, ("controller-down", "controller-1")),
+    ("wait", "prefill"): (("fail",), ("engine-gone", "prefill-1")),
+    ("wait", "decode"): (("fail",), ("engine-gone", "decode-1")),
     ("seed", "prefill"): (("fail",), ("engine-gone", "prefill-1")),
     ("seed", "decode"): (("fail",), ("engine-gone", "decode-1")),
     ("reuse", "prefill"): (("fail",), ("engine-gone", "prefill-1")),
@@ -153,6 +159,9 @@ KILLED = {
     (READING, "controller"): (("pass",), None),
     (READING, "prefill"): (("pass",), None),
     (READING, "decode"): (("pass",), None),
+    (JUDGING, "controller"): (("pass",), None),
+    (JUDGING, "prefill"): (("pass",), None),
+    (JUDGING, "decode"): (("pass",), None),
 }
 USUAL = {("seed", "controller"), ("reuse", "prefill"), (READING, "decode")}  # the others: make hostile
 
@@ -201,6 +210,18 @@ def test_a_controller_that_is_restarted_forgets_its_engines(slots, tmp_path, whe
         assert slugs(pair)[0][0] == finding
     else:
         assert pair["verdict"] != "fail", slugs(pair)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("who", ["prefill", "decode"])
+@pytest.mark.parametrize("when", ["seed", "wait", "reuse"])
+def test_an_engine_that_is_restarted_is_no_pass(slots, tmp_path, when, who):
+    with slots.take() as slot, Stage(slot, tmp_path) as stage:
+        run = stage.run()
+        run.reaches(when)
+        stage.disturb(who, "restarted")
+        code, pair = run.ends()
+    assert (pair["verdict"] in NO_PASS, code) == (True, 2), slugs(pair)
 
 
 @pytest.mark.hostile
