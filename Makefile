@@ -6,7 +6,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock audit release
+	quick test hostile fuzz browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock audit release
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -68,6 +68,7 @@ help:
 	@echo 'make test              all linters, all tests, molecule on the rehearsal cluster and without one'
 	@echo 'make browser          index.html in Chromium (apt install chromium), and what axe-core (npm) says of it'
 	@echo 'make hostile          servers and nodes that hang, flood and lie, all that there are (10 minutes)'
+	@echo 'make fuzz             a parser with inputs that are guided by what they reach: TARGET=log SECONDS=60'
 	@echo 'make versions          read releases of LMCache and vLLM, and hold the version table to them (0.5 GB, once)'
 	@echo '     WRITE=1           and write down what was read, after the table has changed'
 	@echo 'make test-real         molecule on the real cluster, healthy and broken; the rehearsal is held to it'
@@ -164,6 +165,13 @@ unit: install-dev
 # servers and nodes that hang, flood and lie: those of make test, and those that take their time
 hostile: install-dev
 	$(PYTEST) tests/hostile tests/playbooks/test_in_mid_run.py
+
+# coverage-guided, one parser at a time; atheris has wheels for Linux alone, so it is no part of the test tools
+fuzz: install-dev
+	@$(VENV)/bin/uv pip install --quiet --target .cache/atheris atheris==3.0.0
+	@cd .cache && PYTHONPATH=atheris $(CURDIR)/$(VENV)/bin/python -W ignore $(CURDIR)/tests/hostile/fuzz_guided.py \
+		'$(or $(TARGET),log)' 'fuzz-$(or $(TARGET),log)' -max_total_time=$(or $(SECONDS),60) -max_len=4000 -timeout=10 -verbosity=0 \
+		-print_final_stats=1
 
 browser: install-dev
 	npm install --silent --no-save --prefix .cache/axe axe-core@4.14.1

@@ -189,7 +189,7 @@ def targets() -> dict[str, Target]:
         "merge": Target(_merged, [verdicts.document(verdicts.live()), verdicts.document(verdicts.waived(), missing=1)]),
         "report": Target(parts.read, [verdicts.document(verdicts.live("sync_loading"))]),
         "bundle": Target(_bundled, [bundle.unpack(bundles.packed(run, doc))], (bundle.Unreadable,)),
-        "bundle's bytes": Target(bundle.unpack, [bundles.packed(run, doc)], (bundle.Unreadable,)),
+        "packed bundle": Target(bundle.unpack, [bundles.packed(run, doc)], (bundle.Unreadable,)),
         "stream": Target(_read_stream, _stream()),
         "chunk": Target(_take_chunk, [json.loads(_stream()[0][6:].split(b"\n")[0])], (ValueError,)),
         "metrics": Target(metrics.read_page, _texts("metrics.*.txt", "metrics_*.txt"), (ValueError,)),
