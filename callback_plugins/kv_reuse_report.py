@@ -64,7 +64,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.plan.pair import key_of
 from kvproof.report import bundle, files, progress, views
 from kvproof.report.run import Run
-from kvproof.report.views import console
+from kvproof.report.views import clean, console, github, pages
 
 from plugin_utils import reporter, screen
 
@@ -138,6 +138,17 @@ class CallbackModule(CallbackBase):
         if self._run.bundle:
             written += self._write_bundle(doc)
         self._show(doc, self._folder, written)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            self._annotate(doc)
+
+    def _annotate(self, doc: dict):
+        """A job of GitHub's has its lines in the output, and its summary in a file that the runner names."""
+        harmless = clean.cleaned(doc)
+        for line in github.commands(harmless):
+            self._display.display(line, stderr=screen.prints_json())
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        if path and (problem := files.append(Path(path), pages.summary(harmless))):
+            self._display.warning(f"kv_reuse_report: {problem}")
 
     def _take(self, result, failed=False):
         values, role = result._result, getattr(result._task, "_role", None)

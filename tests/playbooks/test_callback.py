@@ -212,6 +212,17 @@ def test_a_stdout_callback_that_prints_json_stays_alone_on_the_standard_output(p
     assert "PASS  1 of 1 pairs passed" in done.stderr
 
 
+def test_a_job_of_githubs_has_its_annotation_and_its_summary(project):
+    project.inventory(prefill={}, decode=judged("sync_loading"))
+    summary = project.folder / "step_summary"
+    summary.write_text("earlier steps\n")
+    done = project.run("validate.yml", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    assert len([line for line in done.stdout.splitlines() if line.startswith("::error title=KV reuse")]) == 1
+    assert summary.read_text() == "earlier steps\n" + (project.folder / "reports" / "summary.md").read_text()
+    elsewhere = project.run("validate.yml", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(project.folder))
+    assert "Is a directory" in elsewhere.stdout + elsewhere.stderr
+
+
 @pytest.mark.parametrize("enabled", [{}, {"ANSIBLE_CALLBACKS_ENABLED": "kvproof.cluster.kv_reuse_report"}])
 def test_as_a_collection_it_reports_once(project, enabled):
     collection = project.folder / "ansible_collections" / "kvproof" / "cluster"

@@ -68,6 +68,16 @@ def write_bytes(path: Path, content: bytes) -> str | None:
     return None
 
 
+def append(path: Path, text: str) -> str | None:
+    """Adds to a file of somebody else's; a sentence where that could not be done."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        return f"cannot write {path}: {_why(error)}"
+    return None
+
+
 def discard(path: Path) -> None:
     """Removes a file where it can be."""
     try:
