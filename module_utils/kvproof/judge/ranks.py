@@ -34,7 +34,7 @@ class Ranks:
 
 def count(side: Side) -> int:
     """Ranks of an engine that each have KV of their own; 1 where that is not known."""
-    return 1 if side.meta("use_mla") else side.ranks
+    return 1 if side.meta("use_mla") else side.ranks or 1
 
 
 def stored(case: Case, trial: dict) -> Ranks | None:

@@ -151,9 +151,10 @@ class Side:
         return None
 
     @property
-    def ranks(self) -> int:
-        """Its world size; 1 where nobody tells."""
-        return whole(self.meta("world_size"), 1) or 1
+    def ranks(self) -> int | None:
+        """Its world size; 1 where nobody tells, None where what is told is no number of ranks."""
+        told = self.meta("world_size")
+        return 1 if told is None else whole(told, 1)
 
     @property
     def _meta_from_log(self) -> dict | None:

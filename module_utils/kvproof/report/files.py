@@ -40,13 +40,19 @@ def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
 
 
 def lacks_room(folder: Path, pairs: int) -> str | None:
-    """A sentence where the disk of an existing folder has less than the reports of so many pairs want."""
+    """A sentence where the disk of an existing folder has less than the reports of so many pairs want.
+
+    None also where the file system does not say how large it is, as some of networks and of user space.
+    """
     wanted = ROOM + pairs * ROOM_OF_A_PAIR
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
-    if free >= wanted:
+    if free >= wanted or not disk.f_blocks:
         return None
-    return f"{folder} has {free >> 10} KB free, and the reports of {pairs} pairs want {wanted >> 10} KB"
+    return (
+        f"{folder} has {free >> 10} KB free, and the reports of this run want {wanted >> 10} KB; make room, or set "
+        "kv_reuse_reports_dir to another disk"
+    )
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> tuple[list[str], list[str]]:

@@ -211,10 +211,10 @@ def test_what_is_read_is_a_copy():
     assert healthy() == HEALTHY
 
 
-@pytest.mark.parametrize("size", ["2", "many", [2], {"a": 1}, -1, 1e300, True])
-def test_a_world_size_that_is_no_number_is_that_of_one_rank(size):
+@pytest.mark.parametrize("size", ["2", "many", [2], -1, True])  # others count as not seen (evidence.document)
+def test_a_world_size_that_is_no_number_of_ranks_proves_nothing(size):
     document = build.pair()
     for side in ("holder", "receiver"):
         node = document["nodes"][side]
         (node.get("meta") or node["engine"]["internal"]["meta"])["world_size"] = size
-    assert judge(document)["verdict"] == "pass"
+    assert judge(document)["verdict"] == "inconclusive"

@@ -31,7 +31,7 @@ FINDING = Finding(
 
 def look(case: Case, attempts: list[Attempt]) -> Sightings:
     sizes = [side.ranks for side in case.sides]
-    several = sizes[0] == sizes[1] > 1
+    several = sizes[0] == sizes[1] and (sizes[0] or 1) > 1
     p2p = case.receiver.flag("enable_p2p")
     if several and not (p2p is not None and not p2p.value) and not any(a.outcome in REUSED for a in attempts):
         yield Sighting(

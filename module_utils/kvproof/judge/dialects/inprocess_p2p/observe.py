@@ -123,12 +123,12 @@ def _receiver(scene: _Scene, attempt: Attempt, trial: dict, reuse: dict) -> None
 
 def _retrieved(receiver: Side, ids: tuple[str, ...], lookup: dict) -> int | None:
     """Tokens loaded.  Every rank has a line of its own and needs all of them, so the least counts; unknown where a
-    rank's line is missing.  With MLA one rank may load for all.
+    rank's line is missing, or of how many there are is not known.  With MLA one rank may load for all.
 
     Without a line, 0 where the lookup found nothing to load; else unknown: the line may not have been read.
     """
     lines = receiver.events_of(ids, "retrieved") or _unnamed_after(receiver, lookup)
-    if lines and len(lines) < receiver.ranks and not receiver.meta("use_mla"):
+    if lines and not receiver.meta("use_mla") and (receiver.ranks is None or len(lines) < receiver.ranks):
         return None
     if lines:
         tokens = [e["tokens"] for e in lines if e.get("tokens") is not None]

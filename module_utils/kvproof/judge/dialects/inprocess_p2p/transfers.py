@@ -59,7 +59,7 @@ def _cost(side: Side, ids: tuple[str, ...], kind: str) -> tuple[float, float | N
     the slowest.  Ranks work side by side, so their seconds must not be summed.
     """
     lines = [event for event in side.events_of(ids, kind) if event.get("cost_ms") is not None]
-    if not lines or side.ranks > 1:
+    if not lines or side.ranks != 1:
         return None
     speeds = [event["gb_s"] for event in lines if event.get("gb_s") is not None]
     return sum(event["cost_ms"] for event in lines) / 1000, min(speeds, default=None)

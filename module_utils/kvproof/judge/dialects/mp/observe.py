@@ -66,9 +66,10 @@ def _attempt(case: Case, trial: dict) -> Attempt:
 def _stored(case: Case, trial: dict) -> int | None:
     """Tokens of the seed that the holder's server wrote, while it served this lookup alone."""
     window, chunk = window_of(trial, "holder_server", 1), case.holder.count("chunk_size")
-    if window is None or not chunk:
+    ranks = case.holder.ranks
+    if window is None or not chunk or not ranks:
         return None
-    return int(window.get(mp.WRITTEN) or 0) // case.holder.ranks * chunk
+    return int(window.get(mp.WRITTEN) or 0) // ranks * chunk
 
 
 def _announced(case: Case, trial: dict) -> bool | None:
