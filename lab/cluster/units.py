@@ -2,7 +2,7 @@
 # Copyright: the kvproof authors
 """The same processes as systemd services, for a cluster whose nodes are hosts of their own (lab/hosts).
 
-What they log is in the journal of their host, and a host's files are its own: nothing is shared but what is installed.
+What they log is in the journal of their host; the lab's folder is there under the path that it has here.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def able() -> None:
     """Raises OSError, CalledProcessError."""
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if os.geteuid() or lacking:
-        raise OSError(f"Hosts need {' and '.join(lacking or ['root'])}")
+        raise OSError(f"hosts need {', '.join(lacking or ['root'])} (Debian: apt-get install podman runc debootstrap)")
     podman("run", "--rm", "--network", "none", "--rootfs", f"{image.make(CACHE)}:O", "/bin/true")
 
 

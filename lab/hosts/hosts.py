@@ -45,10 +45,10 @@ class Host:
         return f"kvlab{self.address.rpartition('.')[2]}"
 
 
-def podman(*words: str) -> subprocess.CompletedProcess[str]:
+def podman(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Raises CalledProcessError."""
     command = ["podman", "--runtime", str(RUNTIME), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, check=check, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def up(folder: Path, addresses: dict[str, str], cache: Path) -> None:
@@ -110,16 +110,14 @@ def _network(host: Host) -> None:
         _ip(f"-n {host.container} {words}")
 
 
-def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True)
+def _ip(words: str, *, check: bool = True) -> None:
+    subprocess.run(["ip", *words.split()], check=check, capture_output=True, text=True)
 
 
 def _booted(host: Host) -> None:
     deadline = time.monotonic() + BOOT_S
     while time.monotonic() < deadline:
-        command = ["podman", "--runtime", str(RUNTIME), "exec", host.container, "systemctl", "is-system-running"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        state = done.stdout.strip()
+        state = podman("exec", host.container, "systemctl", "is-system-running", check=False).stdout.strip()
         if state in ("running", "degraded"):
             return
         time.sleep(0.3)
@@ -177,22 +175,8 @@ def down(folder: Path) -> None:
     if not record.exists():
         return
     for host in of(folder):
-        for command in (
-            [
-                "podman",
-                "--runtime",
-                str(RUNTIME),
-                "rm",
-                "--force",
-                "--time",
-                "2",
-                "--ignore",
-                f"{host.container}-engine",
-            ],
-            ["podman", "--runtime", str(RUNTIME), "rm", "--force", "--time", "2", "--ignore", host.container],
-            ["ip", "link", "delete", host.cable],  # its namespace goes a little later
-            ["ip", "netns", "delete", host.container],
-        ):
-            subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL)
-    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+        podman("rm", "--force", "--time", "2", "--ignore", f"{host.container}-engine", host.container, check=False)
+        _ip(f"link delete {host.cable}", check=False)  # its namespace goes a little later
+        _ip(f"netns delete {host.container}", check=False)
+    _ip(f"link delete {BRIDGE}", check=False)
     record.unlink()

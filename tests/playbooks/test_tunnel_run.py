@@ -44,16 +44,7 @@ def stage(tmp_path_factory):
 
 def inventory(cluster: Cluster, servers: dict[str, sshd.Sshd]) -> dict:
     def host(name: str, **variables) -> dict:
-        server = servers[name]
-        known = {
-            "ansible_host": server.address,
-            "ansible_port": server.port,
-            "ansible_user": sshd.USER,
-            "ansible_ssh_private_key_file": str(server.client_key),
-            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={server.known_hosts}",
-            "ansible_python_interpreter": sys.executable,
-        }
-        return {"hosts": {f"{name}-1": {**known, **variables}}}
+        return {"hosts": {f"{name}-1": {**servers[name].variables(), **variables}}}
 
     log = str(cluster.lab.log("{{ inventory_hostname }}"))
     return {

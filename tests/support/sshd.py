@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -73,6 +74,17 @@ class Sshd:
             **changes,
         }
         return ("-F", "none", *(word for name, value in options.items() for word in ("-o", f"{name}={value}")))
+
+    def variables(self) -> dict[str, str | int]:
+        """What an inventory says of a host that is reached here."""
+        return {
+            "ansible_host": self.address,
+            "ansible_port": self.port,
+            "ansible_user": USER,
+            "ansible_ssh_private_key_file": str(self.client_key),
+            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}",
+            "ansible_python_interpreter": sys.executable,
+        }
 
     def end_sessions(self) -> None:
         """Ends the processes that serve logins, not the one that listens."""
