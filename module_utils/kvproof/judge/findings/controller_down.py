@@ -47,7 +47,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
         )
     elif dials and all(d.get("state") == "refused" for _, d in dials) and (refused or not consulted):
         yield Sighting(
-            "controller",
+            (refused[0].get("name") if refused else None) or "controller",
             "something that listens at " + ", ".join(sorted({str(d.get("to")) for _, d in dials})),
             "connection refused, from every node that asked",
             "nothing listens where the engines expect the controller",
