@@ -129,6 +129,17 @@ def bound(pattern: str | bytes) -> int:
     return next((most for piece, most in BOUNDED.items() if piece in text), LONG)
 
 
+def _squares(length: int, worth_a_look_s: float) -> list[str]:
+    """Those that need more than eight times as long for a text four times as long."""
+    squares = []
+    for pattern, flags, searched in EXPRESSIONS:
+        expression, most = re.compile(pattern, flags), bound(pattern)
+        seconds, text = slowest(expression, min(length, most), searched)
+        if seconds > worth_a_look_s and seconds > 8 * slowest(expression, min(length // 4, most), searched)[0]:
+            squares.append(f"{seconds:.2f} s: {pattern!r} on {text!r}…")
+    return squares
+
+
 def _slow(length: int, limit: float) -> list[str]:
     slow = []
     for pattern, flags, searched in EXPRESSIONS:
@@ -142,9 +153,13 @@ def test_there_are_as_many_expressions_as_one_would_think():
     assert len(EXPRESSIONS) > 100
 
 
-def test_no_expression_takes_long_on_a_long_text():
-    """One whose time grows with the square of the length takes half a second here, the others a thousandth."""
-    assert _slow(16_000, 0.1) == []
+def test_no_expressions_time_grows_with_the_square_of_the_length():
+    assert _squares(32_000, worth_a_look_s=0.05) == []
+
+
+def test_an_expression_whose_time_does_is_found(monkeypatch):
+    monkeypatch.setattr(f"{__name__}.EXPRESSIONS", [("[a-z]+-", 0, True), ("[a-z]{1,9}-", 0, True)])
+    assert [line.split("'")[1] for line in _squares(32_000, worth_a_look_s=0.01)] == ["[a-z]+-"]
 
 
 @pytest.mark.hostile

@@ -87,7 +87,7 @@ def clean(raw: bytes) -> str:
 
 
 # no expression for each id: compiling one takes longer than all else that is done here
-_ID_HEAD = re.compile(r"[a-z]+-")
+_ID_HEAD = re.compile(r"[a-z]{1,16}-")
 _ID_TAIL = re.compile(r"(?:-\d+)?(?:-[0-9a-f]{8})?")
 
 
