@@ -19,7 +19,9 @@ _MARK = re.compile(r"\b([A-Z])\(([^()]*)\)")
 
 def page() -> str:
     """The text of docs/variables.md."""
-    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text("utf-8"))["argument_specs"]["main"]["options"]
+    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text("utf-8"))["argument_specs"]["main"][
+        "options"
+    ]
     environment = Environment(
         loader=FileSystemLoader(ROOT / "docs" / "templates"),
         undefined=StrictUndefined,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Relative links of the tree's pages: where they stand, where they lead, and where that is in the documentation's site.
 
-A page links as it does on a code host, by files of the tree.  The site has docs/ at its root and what is linked beside it
-below ``tree/``: pages as they are, other files and folders as pages that show them.
+A page links as it does on a code host, by files of the tree.  The site has docs/ at its root, and what is linked beside
+it below ``tree/``: pages as they are, other files and folders as pages that show them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def file_of(page: str, target: str) -> str:
 
 
 def place(path: str) -> str:
-    """Where a file or folder of the tree stands in the site, as a source of MkDocs: ``bench/x.py`` is tree/bench/x.py.md."""
+    """Where a file or folder of the tree stands in the site: ``bench/x.py`` is shown by its page tree/bench/x.py.md."""
     kept = Path(path).suffix in SERVED
     if path.startswith("docs/") and kept:
         return path[len("docs/") :]
@@ -85,22 +85,26 @@ def on_site(page: str, text: str) -> str:
 
 
 def beside(pages: list[str]) -> dict[str, str]:
-    """Text, by its place in the site, of all that these pages and those they lead to link to outside of what docs/ serves."""
+    """Text, by its place in the site, of what these pages, and those they lead to, link to beside what docs/ serves.
+
+    pages: paths in the tree.  Raises FileNotFoundError where a link leads to nothing.
+    """
     texts: dict[str, str] = {}
     seen = set(pages)
     waiting = list(pages)
     while waiting:
         page = waiting.pop()
         text = (ROOT / page).read_text(encoding="utf-8")
-        for path in sorted({file_of(page, target) for target, _ in links(text) if target} - seen):
-            seen.add(path)
+        if place(page).startswith("tree/"):
+            texts[place(page)] = on_site(page, text)
+        targets = {file_of(page, target) for target, _ in links(text) if target} - seen
+        seen |= targets
+        for path in targets:
             if path.endswith(".md"):
                 waiting.append(path)
-            elif not place(path).startswith("tree/"):
-                continue
-            if place(path).startswith("tree/"):
-                texts[place(path)] = on_site(path, (ROOT / path).read_text("utf-8")) if path.endswith(".md") else _shown(path)
-    return texts
+            elif place(path).startswith("tree/"):
+                texts[place(path)] = _shown(path)
+    return dict(sorted(texts.items()))
 
 
 def _shown(path: str) -> str:
