@@ -199,7 +199,8 @@ coverage: install-dev
 
 docs: install-dev $(DOCS_STAMP)
 	$(VENV)/bin/python docs/build.py
-	$(DOCS_VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict
+	@echo 'The site: .cache/site/index.html'
 
 hooks: install-dev
 	$(VENV)/bin/pre-commit install

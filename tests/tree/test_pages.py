@@ -219,6 +219,7 @@ def test_every_example_in_yaml_can_be_read(page):
 def test_commands_name_what_is_there(page):
     targets = set(re.findall(r"^([a-z][\w-]*):", text("Makefile"), re.M))
     for command in commands(page):
+        assert not re.search(r"-i inventory(?![/\w])", command), "reads all inventories of the tree, as one"
         for target in re.findall(r"^make ([a-z-]+)|(?<=&& )make ([a-z-]+)|(?<=; )make ([a-z-]+)", command):
             assert set(target) - {""} <= targets, command
         for path in re.findall(
