@@ -197,9 +197,10 @@ coverage: install-dev
 	@$(VENV)/bin/python -m coverage combine -q
 	$(VENV)/bin/python -m coverage report
 
+# not --quiet, by which MkDocs overlooks the warnings, too, that --strict is for
 docs: install-dev $(DOCS_STAMP)
 	$(VENV)/bin/python docs/build.py
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 	@echo 'The site: .cache/site/index.html'
 
 hooks: install-dev

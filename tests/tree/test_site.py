@@ -79,7 +79,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     if not MKDOCS.exists():
         pytest.skip("MkDocs is not installed: make docs")
     done = subprocess.run(
-        [MKDOCS, "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        [MKDOCS, "build", "--strict", "--site-dir", tmp_path / "site"],
         cwd=ROOT,
         capture_output=True,
         text=True,
