@@ -18,7 +18,7 @@ from kvproof.plan import shard as shards
 from kvproof.plan import topology
 from kvproof.report import files
 
-from plugin_utils import reporter
+from plugin_utils import languages, reporter
 from plugin_utils.base import ControllerAction, Refused
 from plugin_utils.variables import RoleVariables
 
@@ -45,6 +45,7 @@ class ActionModule(ControllerAction):
         "waive": {"type": "raw"},
         "reports_dir": {"type": "str", "default": "reports"},
         "console": {"type": "str", "choices": ["full", "short"], "default": "full"},
+        "lang": languages.OPTION,
         "bundle": {"type": "bool", "default": False},
         "seed_mode": {"type": "bool", "default": False},
     }
@@ -78,16 +79,18 @@ class ActionModule(ControllerAction):
         folder = Path(args["reports_dir"] or "reports").expanduser().absolute()
         if reporter.reports() and folder.is_dir() and (short := files.lacks_room(folder, len(plan.pairs))):
             raise Refused(LOST.format(short))
+        lang, misspoken = languages.spoken(args["lang"])
         _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
         shown = {
             "mode": "seed" if args["seed_mode"] else "inventory",
             "run_id": secrets.token_hex(4),
             "pairs": plan.pairs,
             "skipped": plan.skipped,
-            "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt,
+            "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt + misspoken,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
             "console": args["console"] or "full",
+            "lang": lang,
             "bundle": args["bundle"],
             **({"shard": shard} if shard else {}),
         }
@@ -103,7 +106,7 @@ class ActionModule(ControllerAction):
             "plan": packed({**shown, **more}),
             "nodes": _nodes(shown, more["others"], options),
             "unknown": _unknown(shown, options),
-            **({"warnings": misspelt} if misspelt else {}),
+            **({"warnings": misspelt + misspoken} if misspelt or misspoken else {}),
         }
         if plan.problem and not shards.is_empty(shard):
             return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"}

@@ -41,6 +41,11 @@ options:
     description: Where to write.
     type: str
     default: reports/merged
+  lang:
+    description: The language of what people read, as C(kv_reuse_lang) has it.
+    type: str
+    choices: [en, ja]
+    default: en
 """
 
 EXAMPLES = r"""
@@ -69,4 +74,9 @@ kv_reuse_reports_dir:
   returned: always
   type: str
   sample: /home/me/reports/merged
+kv_reuse_lang:
+  description: The language of what people read.
+  returned: always
+  type: str
+  sample: en
 """

@@ -59,6 +59,11 @@ options:
     type: str
     choices: [full, short]
     default: full
+  lang:
+    description: The language of what people read, as C(kv_reuse_lang) has it.
+    type: str
+    choices: [en, ja]
+    default: en
   bundle:
     description: Whether the callback writes the evidence, too.
     type: bool

@@ -9,13 +9,14 @@ import secrets
 from pathlib import Path
 
 from . import views
+from .language import ENGLISH, Language
 from .parts import Verdict
 
 #: bytes for the reports of one pair, three times over since each is written beside an earlier one; and for one more
 ROOM, ROOM_OF_A_PAIR = 128 << 10, 16 << 10
 
 
-def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
+def write(folder: Path, doc: Verdict, language: Language = ENGLISH) -> tuple[list[str], list[str]]:
     """Writes every view of a document.  Returns (names written, sentences about those that were not).
 
     A view that could not be made or written loses its file, so that none of an earlier run stays in its place.
@@ -25,7 +26,7 @@ def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return [], [f"cannot make the folder {folder}: {_why(error)}"]
-    for name, text, trouble in views.files(doc):
+    for name, text, trouble in views.files(doc, language):
         try:
             if text is None:
                 (folder / name).unlink(missing_ok=True)

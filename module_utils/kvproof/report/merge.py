@@ -163,9 +163,10 @@ def _about(reports: list[Report]) -> list[str]:
     if not reports:
         return []
     first, last = min(report.began for report in reports), max(report.ended for report in reports)
+    span = f"{first.isoformat(timespec='seconds')} and {last.isoformat(timespec='seconds')}"
+    one, count = len(reports) == 1, len(reports)
     notes = [
-        f"merged from {len(reports)} report{'s' * (len(reports) != 1)} of runs between "
-        f"{first.isoformat(timespec='seconds')} and {last.isoformat(timespec='seconds')}"
+        f"merged from 1 report of runs between {span}" if one else f"merged from {count} reports of runs between {span}"
     ]
     tools = sorted({report.doc["tool"] for report in reports})
     return notes + ([f"the reports are of different versions of kvproof: {', '.join(tools)}"] if tools[1:] else [])

@@ -14,12 +14,13 @@ from ..plan import shard as shards
 from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
+from .language import ENGLISH, Language
 from .parts import Console, Pair, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
 
 
-OF_THIS_MACHINE = ("reports_dir", "console")  # of a plan, what a bundle does not take elsewhere
+OF_THIS_MACHINE = ("reports_dir", "console", "lang")  # of a plan, what a bundle does not take elsewhere
 
 
 class Run:
@@ -31,6 +32,7 @@ class Run:
         self.bundle = False
         self.reports_dir: str | None = None
         self.console: Console = "full"
+        self.language: Language = ENGLISH
         self._plan: dict[Key, PlannedPair] = {}
         self._skipped: dict[Key, SkippedPair] = {}
         self._verdicts: dict[Key, Pair] = {}
@@ -52,6 +54,7 @@ class Run:
         self._shards += [plan["shard"]] if plan.get("shard") else []
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.console = plan.get("console") or self.console
+        self.language = plan.get("lang") or self.language
         self.note(plan.get("notes"))
         if failed:
             self._refused = text
@@ -78,8 +81,11 @@ class Run:
         """A task that failed on a host, or could not reach it."""
         text = _sentence(text)
         self._say("failure", host, task, text, unreachable)
-        how = "could not reach the host" if unreachable else "failed"
-        self._failures[host] = f"{host}: task “{task}” {how}: {text}"
+        self._failures[host] = (
+            f"{host}: task “{task}” could not reach the host: {text}"
+            if unreachable
+            else f"{host}: task “{task}” failed: {text}"
+        )
 
     def _say(self, what: str, *args: object) -> None:
         self.said.append({"what": what, "args": list(args)})

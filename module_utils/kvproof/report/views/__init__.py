@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from ..language import ENGLISH, Language, speaking
 from ..parts import Verdict
 from . import junit, page, pages, prometheus
 from .clean import cleaned
@@ -25,6 +26,7 @@ VIEWS = {
     "kv_reuse.prom": prometheus.render,
 }
 NAMES = (VERDICT, *VIEWS)
+READ_BY_PEOPLE = ("summary.md", "index.html")  # the others are for programs, and in English
 
 
 def verdict(doc: Verdict) -> str:
@@ -32,7 +34,7 @@ def verdict(doc: Verdict) -> str:
     return json.dumps(doc, indent=2) + "\n"
 
 
-def files(doc: Verdict) -> Iterator[tuple[str, str | None, str | None]]:
+def files(doc: Verdict, language: Language = ENGLISH) -> Iterator[tuple[str, str | None, str | None]]:
     """(name, text, why there is none) of every file, the document itself first.
 
     Texts that came from engines and hosts are made harmless in the views; verdict.json has them as they were,
@@ -43,6 +45,8 @@ def files(doc: Verdict) -> Iterator[tuple[str, str | None, str | None]]:
     harmless = cleaned(doc)
     for name, render in VIEWS.items():
         try:
-            yield name, render(harmless), None
+            with speaking(language if name in READ_BY_PEOPLE else ENGLISH):
+                text = render(harmless)
+            yield name, text, None
         except Exception as error:  # a report with one view missing is worth more than none
             yield name, None, f"{type(error).__name__}: {error}"
