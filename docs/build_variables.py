@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLE = ROOT / "roles" / "kv_reuse"
-# The only marks of Ansible's markup that the specification uses: values, options, code
+# Ansible's markup: https://docs.ansible.com/ansible/latest/dev_guide/ansible_markup.html
 _MARK = re.compile(r"\b([A-Z])\(([^()]*)\)")
 
 
@@ -53,10 +53,13 @@ def text(description: str | list[str]) -> str:
 
 
 def _markdown(mark: re.Match) -> str:
-    if mark[1] in "VC":
-        return f"`{mark[2]}`"
-    if mark[1] == "O":
-        return f"[`{mark[2]}`](#{mark[2]})"
+    kind, inner = mark.groups()
+    if kind in "VCE":  # values, code, environment variables
+        return f"`{inner}`"
+    if kind == "O":  # an option, maybe with a value
+        return f"[`{inner}`](#{inner.partition('=')[0]})"
+    if kind in "BI":
+        return f"**{inner}**" if kind == "B" else f"*{inner}*"
     raise ValueError(f"docs/build_variables.py does not know the markup {mark[0]}")
 
 

@@ -126,9 +126,10 @@ def test_every_variable_has_its_own_part_with_what_it_takes():
 
 
 def test_markup_that_is_not_known_is_refused():
-    assert build_variables.text("V(x), C(y), O(kv_reuse_url)") == "`x`, `y`, [`kv_reuse_url`](#kv_reuse_url)"
-    with pytest.raises(ValueError, match=r"B\(bold\)"):
-        build_variables.text("a B(bold) word")
+    assert build_variables.text("V(x), C(y), E(HOME), B(b)") == "`x`, `y`, `HOME`, **b**"
+    assert build_variables.text(["O(kv_reuse_url)", "O(a=b)"]) == "[`kv_reuse_url`](#kv_reuse_url)\n\n[`a=b`](#a)"
+    with pytest.raises(ValueError, match=r"M\(a.module\)"):
+        build_variables.text("see M(a.module)")
 
 
 @pytest.mark.parametrize("page", VARIABLES)
