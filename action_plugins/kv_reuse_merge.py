@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ class ActionModule(ControllerAction):
         "expect": {"type": "raw"},
         "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "reports_dir": {"type": "str", "default": "reports/merged"},
+        "formats": {"type": "list", "elements": "str", "choices": [*views.FORMATS], "default": []},
     }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +44,9 @@ class ActionModule(ControllerAction):
         doc = merge(
             [reports.read(path, "reports") for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail"
         )
-        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc)
+        asked = views.asked(args["formats"] or [], os.environ)
+        formats = [name for name in asked if name != "trace"]  # which is of one run
+        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc, formats)
         result = {"kv_reuse_merged": doc, "kv_reuse_reports": written, "kv_reuse_reports_dir": str(folder)}
         if doc["run_fails"] or problems:
             result.update(failed=True, msg="; ".join([*doc["problems"], *_failing(doc), *problems]))
