@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import readers
+import verdicts
 from documents import (
     CHUNK,
     HIT,
@@ -39,6 +41,7 @@ from documents import (
 from judging import events
 from kvproof.judge.findings import all_findings
 from kvproof.judge.verdict import judge
+from kvproof.report.timeline import timed as timed_verdict
 from kvproof.stack import mp
 from mp_documents import (
     UNREGISTERED,
@@ -998,6 +1001,14 @@ def test_finding_appears(case):
         assert mine["host"] == case.host
     assert all(mine[field] for field in ("expected", "observed", "reason", "remedy", "title", "source"))
     assert mine["doc"] == f"docs/findings/{case.slug}.md"
+
+
+def test_tools_of_others_read_what_is_written_of_every_finding():
+    if missing := readers.missing():
+        pytest.skip(f"not installed: {', '.join(missing)} (requirements-dev.txt)")
+    built = [(f"c{number}", case.build()) for number, case in enumerate(CASES)]
+    pairs = [{**timed_verdict(judge(document), document), "cluster": cluster} for cluster, document in built]
+    assert readers.complaints(verdicts.document(*pairs, exit_code=2)) == []
 
 
 def test_a_healthy_pair_has_no_finding():
