@@ -29,7 +29,7 @@ def shown(doc: dict, **options) -> str:
 
 
 def rendered(doc: dict) -> dict[str, str]:
-    found = {name: (text, error) for name, text, error in views.files(doc)}
+    found = {name: (text, error) for name, text, error in views.files(doc, [*views.FORMATS])}
     assert {name: error for name, (_, error) in found.items() if error} == {}
     return {name: text for name, (text, _) in found.items()}
 
