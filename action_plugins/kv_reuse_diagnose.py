@@ -76,7 +76,10 @@ class ActionModule(ControllerAction):
         if not same:
             then = f"kvproof {saved.get('tool')} judged {saved.get('verdict')} then"
             how = f"not the run's verdict.json byte for byte: {then}"
-        places = [*self._written(folder, lambda: files.write(folder, doc, lang)), f"judged again from {path}: {how}"]
+        places = [
+            *self._written(folder, lambda: files.write(folder, doc, language=lang)),
+            f"judged again from {path}: {how}",
+        ]
         with language.speaking(lang):
             screen.show(Display(), lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only))
         failing = [pair for pair in document.all_pairs(doc) if document.pair_fails(pair, doc["inconclusive"])]

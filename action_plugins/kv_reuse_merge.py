@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ class ActionModule(ControllerAction):
         "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "reports_dir": {"type": "str", "default": "reports/merged"},
         "lang": languages.OPTION,
+        "formats": {"type": "list", "elements": "str", "choices": [*views.FORMATS], "default": []},
     }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +47,9 @@ class ActionModule(ControllerAction):
             [reports.read(path, "reports") for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail"
         )
         lang, warnings = languages.spoken(args["lang"])
-        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc, lang)
+        asked = views.asked(args["formats"] or [], os.environ)
+        formats = [name for name in asked if name != "trace"]  # which is of one run
+        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc, formats, lang)
         result = {
             "kv_reuse_merged": doc,
             "kv_reuse_reports": written,

@@ -13,7 +13,8 @@ author:
 description:
   - Collects the verdicts of the role C(kv_reuse) over all hosts of a playbook run, prints the chain of proof of each
     pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
-    C(index.html) and C(kv_reuse.prom), and with C(kv_reuse_bundle) the evidence as C(bundle.json.gz).
+    C(index.html) and C(kv_reuse.prom), with C(kv_reuse_bundle) the evidence as C(bundle.json.gz), and what
+    C(kv_reuse_formats) asks for.
   - It decides nothing; a task fails when a verdict must make the run fail.
   - Playbooks that do not use the role see nothing of it.
   - The reports say C(incomplete) from the start of the run to its end, so that no report of an earlier run is taken for
@@ -47,6 +48,7 @@ options:
         key: progress
 requirements:
   - prometheus_client, for C(kv_reuse.prom) alone
+  - opentelemetry-exporter-otlp-proto-http, to send a trace to E(OTEL_EXPORTER_OTLP_ENDPOINT) alone
 """
 
 import json
@@ -62,7 +64,7 @@ from ansible.plugins.callback import CallbackBase
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.plan.pair import key_of
-from kvproof.report import bundle, files, language, progress, views
+from kvproof.report import bundle, files, language, otlp, progress, views
 from kvproof.report.run import Run
 from kvproof.report.views import clean, console, github, pages
 
@@ -140,6 +142,8 @@ class CallbackModule(CallbackBase):
         if self._run.bundle:
             written += self._write_bundle(doc)
         self._show(doc, self._folder, written, self._run.language)
+        if "trace" in self._run.formats and (problem := otlp.send(clean.cleaned(doc), os.environ)):
+            self._display.warning(f"kv_reuse_report: {problem}")
         if os.environ.get("GITHUB_ACTIONS") == "true":
             self._annotate(doc)
 
@@ -211,7 +215,8 @@ class CallbackModule(CallbackBase):
         self._write(self._run.document("incomplete"))
 
     def _write(self, doc: dict) -> list[str]:
-        written, problems = files.write(self._folder, doc, self._run.language)
+        formats = views.asked(self._run.formats, os.environ)
+        written, problems = files.write(self._folder, doc, formats, self._run.language)
         self.trouble = problems[0] if problems and not written else None
         if problems and doc["status"] == "complete":
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -46,6 +46,14 @@ options:
     type: str
     choices: [en, ja]
     default: en
+  formats:
+    description:
+      - What is written besides, as C(kv_reuse_formats) has it. A job of GitLab's gets V(codequality) without asking.
+      - V(trace) is of one run, and not written.
+    type: list
+    elements: str
+    choices: [codequality, sarif, trace]
+    default: []
 """
 
 EXAMPLES = r"""

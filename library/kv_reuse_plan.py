@@ -68,6 +68,12 @@ options:
     description: Whether the callback writes the evidence, too.
     type: bool
     default: false
+  formats:
+    description: What the callback writes besides, as C(kv_reuse_formats) has it.
+    type: list
+    elements: str
+    choices: [codequality, sarif, trace]
+    default: []
   seed_mode:
     description: Whether the hosts were made of two URLs, so that there are no nodes to look at.
     type: bool

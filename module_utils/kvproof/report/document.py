@@ -18,7 +18,7 @@ from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
 from ..plan import shard as shards
 from ..plan.pair import SkippedPair
 from .language import mark, say
-from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Status, Verdict, Word
+from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Places, Status, Verdict, Word
 
 COUNTED = {
     "pass": mark("pass"),
@@ -50,6 +50,8 @@ def document(
     inconclusive: Inconclusive = "fail",
     exit_code: int | None = None,
     shard: shards.Shard | None = None,
+    places: Places | None = None,
+    traceparent: str | None = None,
 ) -> Verdict:
     """The whole run.
 
@@ -58,6 +60,7 @@ def document(
     skipped: those that this run was not asked to judge.
     problems: sentences about the run that belong to no pair.  exit_code: what Ansible will exit with, if known.
     shard: the part of an inventory that the run was given; one that nothing falls into fails no run.
+    places, traceparent: what formats that were asked for show besides.
     """
     clusters = [
         _cluster(name, [p for p in pairs if p["cluster"] == name], [p for p in not_judged if p["cluster"] == name])
@@ -87,6 +90,10 @@ def document(
     }
     if shard:
         doc["shard"] = shard
+    if places:
+        doc["places"] = places
+    if traceparent:
+        doc["traceparent"] = traceparent
     return doc
 
 
@@ -119,6 +126,13 @@ def outcome(doc: Verdict) -> dict[str, Any]:
         "failing_clusters": bad[:HOSTS],
         "findings": [{"finding": group.entry["slug"], "hosts": group.hosts[:HOSTS]} for group in against[:FIRST]],
     }
+
+
+def together(places: Places | None, more: Places | None) -> Places | None:
+    """The places of two runs, or of two plays of one."""
+    if places is None or more is None:
+        return places or more
+    return {"hosts": {**places["hosts"], **more["hosts"]}, "otherwise": more["otherwise"]}
 
 
 def is_empty_shard(doc: Verdict) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from ..plan import shard as shards
@@ -117,6 +118,7 @@ def merge(
         problems=list(dict.fromkeys(problems)),
         notes=[*_about(reports), *notes, *dict.fromkeys(text for report in reports for text in report.doc["notes"])],
         inconclusive=inconclusive,
+        places=reduce(document.together, [report.doc.get("places") for report in reports], None),
     )
     doc["exit_code"] = 2 if doc["run_fails"] else 0
     return doc

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import readers
+import verdicts
 from documents import (
     CHUNK,
     HIT,
@@ -40,6 +42,7 @@ from judging import events
 from kvproof.judge.findings import all_findings
 from kvproof.judge.verdict import judge
 from kvproof.report.language import speaking
+from kvproof.report.timeline import timed as timed_verdict
 from kvproof.report.translated import translated_pair
 from kvproof.stack import mp
 from languages import english, sentences
@@ -1030,6 +1033,14 @@ def test_every_word_of_it_is_translated(case):
     with speaking("ja"):
         left = {found for text in sentences(translated_pair(verdict)) if (found := english(text))}
     assert left - ENGINES_SAY == set()
+
+
+def test_tools_of_others_read_what_is_written_of_every_finding():
+    if missing := readers.missing():
+        pytest.skip(f"not installed: {', '.join(missing)} (requirements-dev.txt)")
+    built = [(f"c{number}", case.build()) for number, case in enumerate(CASES)]
+    pairs = [{**timed_verdict(judge(document), document), "cluster": cluster} for cluster, document in built]
+    assert readers.complaints(verdicts.document(*pairs, exit_code=2)) == []
 
 
 def test_a_healthy_pair_has_no_finding():

@@ -28,7 +28,9 @@ def gaps(text: str) -> list[str]:
 
 
 def text_of(name: str, language: str, *pairs: dict) -> str:
-    return next(text for file, text, _trouble in views.files(verdicts.document(*pairs), language) if file == name)
+    return next(
+        text for file, text, _trouble in views.files(verdicts.document(*pairs), language=language) if file == name
+    )
 
 
 def shown(language: str, *pairs: dict, width: int = 100) -> list[str]:
@@ -155,7 +157,7 @@ def test_what_programs_read_is_english_in_every_language(name):
 def test_a_document_is_not_changed_by_being_shown():
     doc = verdicts.document(BROKEN, HEALTHY)
     before = json.dumps(doc)
-    list(views.files(doc, "ja"))
+    list(views.files(doc, language="ja"))
     assert json.dumps(doc) == before
 
 
