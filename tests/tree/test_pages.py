@@ -266,3 +266,11 @@ def test_the_samples_show_tasks_that_there_are():
     for page in ("README.md", "docs/reading.md"):
         for name in re.findall(r"^\d+ - name: (.+)$", text(page), re.M):
             assert f"- name: {name}\n" in tasks, f"{page} shows a task that is no more: take the sample again"
+
+
+def test_every_question_has_its_thread_and_where_it_goes_on():
+    questions = text("docs/faq.md").split("\n## ")[1:]
+    assert len(questions) >= 15
+    for question in questions:
+        assert "](https://github.com/" in question, question
+        assert re.search(r"\]\((findings/[\w-]+|architectures)\.md", question), question
