@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,15 @@ def clusters(tmp_path_factory) -> Iterator[Path]:
 
     with fleet.Fleet(tmp_path_factory.mktemp("fleet"), 2, {1: "p2p-disabled"}) as running:
         yield running.inventory
+
+
+@pytest.fixture(scope="session")
+def healthy(clusters) -> Path:
+    """The inventory of c000 alone."""
+    found = yaml.safe_load(clusters.read_text(encoding="utf-8"))
+    for name, group in found.items():
+        if name != "all":
+            group["hosts"] = {host: its for host, its in group["hosts"].items() if host.startswith("c000")}
+    path = clusters.with_name("healthy.yml")
+    path.write_text(yaml.safe_dump(found), encoding="utf-8")
+    return path

@@ -60,15 +60,29 @@ class Machine:
             line = line.replace(place, here)
         return line
 
-    def start(self, *more: str) -> int:
-        """Runs the service; its exit code."""
+    def begin(self, *more: str) -> subprocess.Popen:
+        """Runs what the service runs."""
         told = dict(self.placed(pair).split("=", 1) for pair in values("Environment"))
-        how = {"cwd": self.state, "env": environment(self.state, **told), "capture_output": True, "timeout": 300}
+        del told["HOME"]  # SSH's sockets are there, whose paths have to be short
         (start,) = values("ExecStart")
-        code = subprocess.run([*shlex.split(self.placed(start)), *more], **how).returncode
+        return subprocess.Popen(
+            [*shlex.split(self.placed(start)), *more],
+            cwd=self.state,
+            env=environment(self.state, **told),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self) -> None:
+        """Runs what the service runs when it has ended, up to what fails, as systemd does."""
         for line in values("ExecStopPost"):
-            if subprocess.run(shlex.split(self.placed(line)), **how).returncode:
-                break  # as systemd does
+            if subprocess.run(shlex.split(self.placed(line)), check=False).returncode:
+                break
+
+    def start(self, *more: str) -> int:
+        """The service from its begin to its end; its exit code."""
+        code = self.begin(*more).wait(300)
+        self.end()
         return code
 
 
@@ -103,15 +117,30 @@ def test_the_user_and_the_link_are_made(tmp_path):
     assert os.readlink(link) == shlex.split(install)[-1]
 
 
-def test_metrics_of_a_failing_run_are_there_and_stay_while_the_next_one_runs(machine):
+def test_metrics_of_a_failing_run_stay_while_the_next_one_runs_and_one_that_is_killed_is_told(machine):
     assert machine.start() == 2
-    link = machine.textfiles / "kv_reuse.prom"
+    link, reports = machine.textfiles / "kv_reuse.prom", machine.state / "reports"
     failing = link.read_text()
     assert 'kv_reuse_verdict{cluster="c001",holder="c001-prefill",receiver="c001-decode"} 0.0' in failing
-    assert failing == (machine.state / "reports" / "kv_reuse.prom").read_text()
-    assert report(machine.state / "reports")["exit_code"] == 2
+    assert failing == (reports / "kv_reuse.prom").read_text()
     assert link.stat().st_mode & 0o777 == 0o644, "node_exporter runs as another user"
     assert [path.name for path in (machine.state / "metrics").iterdir()] == ["kv_reuse.prom"]
+    running = machine.begin()
+    try:
+        prom = reports / "kv_reuse.prom"
+        eventually(lambda: "kv_reuse_run_complete 0.0" in prom.read_text(), prom.read_text)
+        assert link.read_text() == failing
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    machine.end()
+    assert "kv_reuse_run_complete 0.0" in link.read_text()
+
+
+def test_a_machine_on_which_ansible_does_not_start_keeps_what_it_had(machine):
+    machine.end()
+    assert not (machine.textfiles / "kv_reuse.prom").exists()
+    assert list((machine.state / "metrics").iterdir()) == []
 
 
 def free_address() -> str:

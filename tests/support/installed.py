@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection as its users have it: packed, installed into a folder, and run from a project that is not this tree."""
+"""The collection as its users have it: packed, installed, and run from a folder that is not this tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ CALLBACK = "kvproof.cluster.kv_reuse_report"
 def pack(folder: Path) -> Path:
     """The archive that `make release` makes, of the tree as it is."""
     command = [BIN / "ansible-galaxy", "collection", "build", "--output-path", folder, ROOT]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "ANSIBLE_HOME": str(folder / ".ansible")})
+    subprocess.run(
+        command, check=True, capture_output=True, env={**os.environ, "ANSIBLE_HOME": str(folder / ".ansible")}
+    )
     (archive,) = folder.glob("kvproof-cluster-*.tar.gz")
     return archive
 
