@@ -98,10 +98,10 @@ def job(tmp_path, collections) -> Job:
 # ---- GitLab
 
 
-def run_on_gitlab(job: Job, inventory: Path | str) -> subprocess.CompletedProcess:
+def run_on_gitlab(job: Job, inventory: Path | str, **more: str) -> subprocess.CompletedProcess:
     """As GitLab's runner does: script in one shell, after_script in another, whatever the first ended with."""
-    told = {**gitlab()[".kv-reuse"]["variables"], "KVPROOF_INVENTORY": str(inventory), "CI_JOB_URL": "https://ci/-/1"}
     template = gitlab()[".kv-reuse"]
+    told = {**template["variables"], "KVPROOF_INVENTORY": str(inventory), "CI_JOB_URL": "https://ci/-/1", **more}
     done = job.shell(
         ["bash", "-eo", "pipefail", "-c", "\n".join([*template["before_script"], *template["script"]])], **told
     )
@@ -122,9 +122,17 @@ def test_gitlabs_artifacts_are_there_after_a_failure(job, clusters):
     assert (job.folder / link["external_link"]["url"].partition("/artifacts/file/")[2]).is_file()
 
 
-def test_gitlabs_job_passes_on_a_healthy_cluster(job, healthy):
-    assert run_on_gitlab(job, healthy).returncode == 0
+def test_gitlabs_job_passes_on_a_healthy_cluster_with_a_key_that_everybody_may_read(job, healthy):
+    hosts = yaml.safe_load(healthy.read_text(encoding="utf-8"))
+    key = job.folder / "key"
+    key.write_text(Path(hosts["all"]["vars"].pop("ansible_ssh_private_key_file")).read_text())
+    key.chmod(0o666)
+    (job.folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    done = run_on_gitlab(job, "hosts.yml", KVPROOF_SSH_KEY=str(key), TMPDIR=str(job.folder))
+    assert done.returncode == 0, done.stdout + done.stderr
     job.holds("pass")
+    (pair,) = report(job.reports)["clusters"][0]["pairs"]
+    assert pair["findings"] == [], "nodes that cannot be read are a finding"
 
 
 def test_gitlabs_jobs_are_the_template_with_rules_that_exclude_each_other():

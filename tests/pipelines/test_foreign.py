@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 pytest.importorskip("ansible")
 
@@ -37,7 +36,7 @@ OPEN = """
   tasks:
     - name: Open it
       ansible.builtin.copy:
-        content: "{{ hostvars[groups.kv_decode[0]].kv_reuse_outcome | default({}) | to_json }}"
+        content: ""
         dest: "{{ playbook_dir }}/opened"
 """
 PLAY = """
@@ -100,27 +99,34 @@ def deployment(tmp_path, collections) -> Deployment:
     return Deployment(tmp_path, collections)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_load_balancer_stays_closed_where_a_cluster_is_broken(deployment, clusters, way):
-    done = deployment.run(way, clusters)
+@pytest.mark.parametrize(
+    ("way", "callback"),
+    [
+        ("import_playbook", "default"),
+        ("import_role", "minimal"),
+        ("include_role", "oneline"),
+        ("roles", "ansible.builtin.minimal"),
+    ],
+)
+def test_the_load_balancer_stays_closed_where_a_cluster_is_broken(deployment, clusters, way, callback):
+    done = deployment.run(way, clusters, ANSIBLE_STDOUT_CALLBACK=callback)
     assert done.returncode == 2, done.stdout + done.stderr
     assert len(deployment.deployed()) == 6
     assert not (deployment.folder / "opened").exists()
     found = report(deployment.folder / "reports")
     verdicts = {one["name"]: one["verdict"] for one in found["clusters"]}
     assert (found["exit_code"], verdicts) == (2, {"c000": "pass", "c001": "fail"})
-    assert "FAIL  1 of 2 pairs passed" in done.stdout
-    assert "p2p-disabled" in done.stdout
+    assert done.stdout.count("FAIL  1 of 2 pairs passed") == 1
+    assert "✗ p2p-disabled" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("way", "callback"), zip(WAYS, ("default", "minimal", "oneline", "ansible.builtin.minimal")))
-def test_it_is_opened_where_all_is_well_beside_any_stdout_callback(deployment, healthy, way, callback):
-    done = deployment.run(way, healthy, ANSIBLE_STDOUT_CALLBACK=callback)
+@pytest.mark.parametrize("way", ["import_playbook", "include_role"])
+def test_it_is_opened_where_all_is_well(deployment, healthy, way):
+    done = deployment.run(way, healthy)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (deployment.folder / "opened").exists()
     assert report(deployment.folder / "reports")["verdict"] == "pass"
-    assert done.stdout.count("PASS  1 of 1 pairs passed") == 1
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def runner(deployment: Deployment, inventory: Path) -> tuple[int, Path]:
@@ -150,7 +156,7 @@ def test_ansible_runner_has_the_events_the_status_and_the_reports(deployment, re
     assert report(artifacts / "kv_reuse")["exit_code"] == code
     events = [json.loads(path.read_text()) for path in (artifacts / "job_events").glob("*.json")]
     tasks = {one["event_data"].get("task") for one in events if one["event_data"].get("role") == "kv_reuse"}
-    assert {"Read the engines' nodes", "Judge the pairs"} <= tasks, sorted(str(task) for task in tasks)
+    assert "Judge every pair by the chain of proof" in tasks
     (end,) = [one["event_data"] for one in events if one["event"] == "playbook_on_stats"]
     outcome = end["artifact_data"]["kv_reuse_outcome"]
     assert outcome["verdict"] == ("pass" if code == 0 else "fail")
@@ -158,11 +164,3 @@ def test_ansible_runner_has_the_events_the_status_and_the_reports(deployment, re
     plain = re.sub(r"\x1b\[[0-9;]*m", "", (artifacts / "stdout").read_text())
     assert ("PASS  1 of 1" if code == 0 else "FAIL  1 of 2") in plain
     assert "probed" not in plain, "no line of progress, each of which would be an event"
-
-
-def test_the_playbooks_are_what_ansible_is_told_to_run():
-    """The plays above, read as YAML: that no way in lost its play to a wrong indent."""
-    for way, text in WAYS.items():
-        deploy, validate, open_it = yaml.safe_load("---" + DEPLOY + text + OPEN)
-        assert (deploy["name"], validate["name"], open_it["name"]) == ("Deploy", "Validate", "Open the load balancer")
-        assert ("ansible.builtin.import_playbook" in validate) is (way == "import_playbook")

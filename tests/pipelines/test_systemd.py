@@ -22,7 +22,7 @@ import yaml
 
 pytest.importorskip("ansible")
 
-from installed import BIN, environment, report
+from installed import BIN, environment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 UNITS = EXAMPLES / "systemd"
