@@ -22,7 +22,7 @@ settings.register_profile(
 settings.load_profile("kvproof")
 
 TESTS = Path(__file__).resolve().parent
-SLOW = [TESTS / folder for folder in ("playbooks", "lab", "faults", "browser")]
+SLOW = [TESTS / folder for folder in ("playbooks", "lab", "faults", "browser", "pipelines")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
