@@ -3,6 +3,7 @@
 # Everything is installed below .cache/ and reused until a requirements file changes:
 #   .cache/venv       Ansible, the validator's needs, the rehearsal engines' needs, the test tools
 #   .cache/vllm-venv  the real stack: vLLM for CPUs, LMCache, NIXL
+#   .cache/docs-venv  what builds the documentation's site
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
@@ -15,6 +16,7 @@ PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/py
 
 VENV := .cache/venv
 LAB_VENV := .cache/vllm-venv
+DOCS_VENV := .cache/docs-venv
 PIP_INSTALL := -m pip --disable-pip-version-check install -q
 COLLECTIONS_OF := 12.3.0
 COLLECTIONS := .cache/collections/of-$(COLLECTIONS_OF)
@@ -23,6 +25,7 @@ NEEDS := requirements.txt lab/rehearsal/requirements.txt
 ANSIBLE_STAMP := $(VENV)/.installed-$(call fingerprint,$(NEEDS))
 DEV_STAMP := $(VENV)/.installed-dev-$(call fingerprint,$(NEEDS) requirements-dev.txt)
 LAB_STAMP := $(LAB_VENV)/.installed-$(call fingerprint,lab/requirements-lab.txt)
+DOCS_STAMP := $(DOCS_VENV)/.installed-$(call fingerprint,docs/requirements.txt)
 
 # named, so that it counts in a world-writable checkout too
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -77,7 +80,7 @@ help:
 	@echo '     CASES="slug ..."  only these of molecule/hosts/vars/cases.yml'
 	@echo 'make coverage          which lines the tests run, counted in the processes they start, too'
 	@echo '     TESTS=folder      of these tests only'
-	@echo 'make docs              write the pages of the findings and the schemas again'
+	@echo 'make docs              write the pages that follow from the code again, and build the site: .cache/site/index.html'
 	@echo 'make hooks             run the fast linters before each commit in this checkout'
 	@echo 'make lock              requirements.lock again: all that requirements.txt needs, pinned, with hashes'
 	@echo 'make audit             ask PyPI for known holes in requirements.lock'
@@ -119,6 +122,12 @@ $(LAB_STAMP): lab/requirements-lab.txt
 	@torch=$$(grep '^torch==' $<); $(call quietly,$(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps $$torch \
 		|| $(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps --index-url https://download.pytorch.org/whl/cpu $$torch)
 	@$(call quietly,$(LAB_VENV)/bin/python $(PIP_INSTALL) --no-deps -r $<)
+	@touch $@
+
+$(DOCS_STAMP): docs/requirements.txt
+	$(call make-venv,$(DOCS_VENV))
+	@echo 'Installing MkDocs into $(DOCS_VENV)'
+	@$(call quietly,$(DOCS_VENV)/bin/python $(PIP_INSTALL) -r $<)
 	@touch $@
 
 demo: install
@@ -188,8 +197,11 @@ coverage: install-dev
 	@$(VENV)/bin/python -m coverage combine -q
 	$(VENV)/bin/python -m coverage report
 
-docs: install-dev
+# not --quiet, by which MkDocs overlooks the warnings, too, that --strict is for
+docs: install-dev $(DOCS_STAMP)
 	$(VENV)/bin/python docs/build.py
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@echo 'The site: .cache/site/index.html'
 
 hooks: install-dev
 	$(VENV)/bin/pre-commit install

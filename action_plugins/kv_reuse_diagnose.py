@@ -19,10 +19,10 @@ from ansible.utils.display import Display
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.diagnose import conclude, read
-from kvproof.report import bundle, document, files, views
+from kvproof.report import bundle, document, files, language, views
 from kvproof.report.views import console, diagnosis
 
-from plugin_utils import screen
+from plugin_utils import languages, screen
 from plugin_utils.base import ControllerAction, Refused
 
 # What can be pasted.  The names say whose it is, as far as that is known, and what it is.
@@ -47,7 +47,10 @@ NOTHING = (
 
 
 class ActionModule(ControllerAction):
-    SPEC: ClassVar = {name: {"type": "str"} for name in ("bundle", "reports_dir", *MATERIAL)}
+    SPEC: ClassVar = {
+        **{name: {"type": "str"} for name in ("bundle", "reports_dir", *MATERIAL)},
+        "lang": languages.OPTION,
+    }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         pasted = {name: args[name] for name in MATERIAL if args[name]}
@@ -56,9 +59,13 @@ class ActionModule(ControllerAction):
         if pasted and args["bundle"]:
             raise Refused(f"kv_reuse: give either a bundle or pasted material ({', '.join(pasted)}), not both.")
         folder = Path(args["reports_dir"] or "reports/diagnosis").expanduser().absolute()
-        return self._judge_bundle(Path(args["bundle"]), folder) if not pasted else self._diagnose(pasted, folder)
+        if pasted:
+            return self._diagnose(pasted, folder)
+        lang, warnings = languages.spoken(args["lang"])
+        answer = self._judge_bundle(Path(args["bundle"]), folder, lang)
+        return {**answer, **({"warnings": warnings} if warnings else {})}
 
-    def _judge_bundle(self, path: Path, folder: Path) -> dict:
+    def _judge_bundle(self, path: Path, folder: Path, lang: language.Language) -> dict:
         try:
             saved = bundle.unpack(_content(path, MAX_BYTES))
             doc = bundle.judge_again(saved)
@@ -69,8 +76,12 @@ class ActionModule(ControllerAction):
         if not same:
             then = f"kvproof {saved.get('tool')} judged {saved.get('verdict')} then"
             how = f"not the run's verdict.json byte for byte: {then}"
-        places = [*self._written(folder, lambda: files.write(folder, doc)), f"judged again from {path}: {how}"]
-        screen.show(Display(), lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only))
+        places = [
+            *self._written(folder, lambda: files.write(folder, doc, language=lang)),
+            f"judged again from {path}: {how}",
+        ]
+        with language.speaking(lang):
+            screen.show(Display(), lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only))
         failing = [pair for pair in document.all_pairs(doc) if document.pair_fails(pair, doc["inconclusive"])]
         failed = doc["run_fails"] or bool(doc["exit_code"])
         reasons = [document.headline(pair) for pair in failing] or doc["problems"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from kvproof.report import document, views
 from kvproof.report import files as report_files
 from kvproof.report.merge import merge
 
+from plugin_utils import languages
 from plugin_utils import report_files as reports
 from plugin_utils.base import ControllerAction, Refused
 
@@ -29,6 +31,8 @@ class ActionModule(ControllerAction):
         "expect": {"type": "raw"},
         "inconclusive": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "reports_dir": {"type": "str", "default": "reports/merged"},
+        "lang": languages.OPTION,
+        "formats": {"type": "list", "elements": "str", "choices": [*views.FORMATS], "default": []},
     }
 
     def answer(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +46,17 @@ class ActionModule(ControllerAction):
         doc = merge(
             [reports.read(path, "reports") for path in dict.fromkeys(files)], expected, args["inconclusive"] or "fail"
         )
-        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc)
-        result = {"kv_reuse_merged": doc, "kv_reuse_reports": written, "kv_reuse_reports_dir": str(folder)}
+        lang, warnings = languages.spoken(args["lang"])
+        asked = views.asked(args["formats"] or [], os.environ)
+        formats = [name for name in asked if name != "trace"]  # which is of one run
+        written, problems = ([], []) if self._task.check_mode else report_files.write(folder, doc, formats, lang)
+        result = {
+            "kv_reuse_merged": doc,
+            "kv_reuse_reports": written,
+            "kv_reuse_reports_dir": str(folder),
+            "kv_reuse_lang": lang,
+            **({"warnings": warnings} if warnings else {}),
+        }
         if doc["run_fails"] or problems:
             result.update(failed=True, msg="; ".join([*doc["problems"], *_failing(doc), *problems]))
         return result

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ from kvproof.evidence.assemble import packed
 from kvproof.judge import waivers
 from kvproof.plan import shard as shards
 from kvproof.plan import topology
-from kvproof.report import files
+from kvproof.report import files, views
 
-from plugin_utils import reporter
+from plugin_utils import languages, places, reporter
 from plugin_utils.base import ControllerAction, Refused
 from plugin_utils.variables import RoleVariables
 
@@ -45,7 +46,9 @@ class ActionModule(ControllerAction):
         "waive": {"type": "raw"},
         "reports_dir": {"type": "str", "default": "reports"},
         "console": {"type": "str", "choices": ["full", "short"], "default": "full"},
+        "lang": languages.OPTION,
         "bundle": {"type": "bool", "default": False},
+        "formats": {"type": "list", "elements": "str", "choices": [*views.FORMATS], "default": []},
         "seed_mode": {"type": "bool", "default": False},
     }
 
@@ -78,18 +81,21 @@ class ActionModule(ControllerAction):
         folder = Path(args["reports_dir"] or "reports").expanduser().absolute()
         if reporter.reports() and folder.is_dir() and (short := files.lacks_room(folder, len(plan.pairs))):
             raise Refused(LOST.format(short))
+        lang, misspoken = languages.spoken(args["lang"])
         _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
         shown = {
             "mode": "seed" if args["seed_mode"] else "inventory",
             "run_id": secrets.token_hex(4),
             "pairs": plan.pairs,
             "skipped": plan.skipped,
-            "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt,
+            "notes": ([shards.note(shard)] if shard else []) + plan.notes + ignored + misspelt + misspoken,
             "reports_dir": args["reports_dir"] or "reports",
             "inconclusive": args["inconclusive"] or "fail",
             "console": args["console"] or "full",
+            "lang": lang,
             "bundle": args["bundle"],
             **({"shard": shard} if shard else {}),
+            **_of_formats(views.asked(args["formats"] or [], os.environ), hosts, task_vars["hostvars"], folder),
         }
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),
@@ -103,7 +109,7 @@ class ActionModule(ControllerAction):
             "plan": packed({**shown, **more}),
             "nodes": _nodes(shown, more["others"], options),
             "unknown": _unknown(shown, options),
-            **({"warnings": misspelt} if misspelt else {}),
+            **({"warnings": misspelt + misspoken} if misspelt or misspoken else {}),
         }
         if plan.problem and not shards.is_empty(shard):
             return {**result, "failed": True, "msg": f"kv_reuse: {plan.problem}"}
@@ -120,6 +126,19 @@ class ActionModule(ControllerAction):
             except Refused as problem:
                 refused[host] = str(problem)
         return options, refused, variables.misspelt()
+
+
+def _of_formats(formats: list[str], hosts: list[dict], hostvars, folder: Path) -> dict[str, Any]:
+    """The formats that are written on request, and what they show besides."""
+    if not formats:
+        return {}
+    names = [host["name"] for host in hosts]
+    shows_places, within = {"codequality", "sarif"} & {*formats}, os.environ.get("TRACEPARENT")
+    return {
+        "formats": formats,
+        **({"places": places.of_hosts(names, hostvars, folder, os.environ)} if shows_places else {}),
+        **({"traceparent": within} if within and "trace" in formats else {}),
+    }
 
 
 def _shard(text: str, seed_mode: bool) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from kvproof.judge import waivers
 from kvproof.judge.verdict import judge
 from kvproof.plan import shard as shards
 from kvproof.plan.pair import key_of, names_of
-from kvproof.report import bundle, document
+from kvproof.report import bundle, document, timeline
 from kvproof.report.run import Run
 
 from plugin_utils import reporter
@@ -96,6 +96,8 @@ class ActionModule(ControllerAction):
                 if self._plan["bundle"]:
                     evidence = bundle.scrubbed(evidence, secrets)
                 verdict = judge(evidence, counting)
+                if "trace" in self._plan.get("formats", []):
+                    verdict = timeline.timed(verdict, evidence)
                 packed(verdict)
             except Exception as exc:  # one pair's odd evidence must not take the others' verdicts
                 unjudged.append({**names_of(pair), "reason": f"its evidence cannot be judged ({_place(exc)})"})

@@ -13,7 +13,8 @@ author:
 description:
   - Collects the verdicts of the role C(kv_reuse) over all hosts of a playbook run, prints the chain of proof of each
     pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
-    C(index.html) and C(kv_reuse.prom), and with C(kv_reuse_bundle) the evidence as C(bundle.json.gz).
+    C(index.html) and C(kv_reuse.prom), with C(kv_reuse_bundle) the evidence as C(bundle.json.gz), and what
+    C(kv_reuse_formats) asks for.
   - It decides nothing; a task fails when a verdict must make the run fail.
   - Playbooks that do not use the role see nothing of it.
   - The reports say C(incomplete) from the start of the run to its end, so that no report of an earlier run is taken for
@@ -47,6 +48,7 @@ options:
         key: progress
 requirements:
   - prometheus_client, for C(kv_reuse.prom) alone
+  - opentelemetry-exporter-otlp-proto-http, to send a trace to E(OTEL_EXPORTER_OTLP_ENDPOINT) alone
 """
 
 import json
@@ -62,7 +64,7 @@ from ansible.plugins.callback import CallbackBase
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.plan.pair import key_of
-from kvproof.report import bundle, files, progress, views
+from kvproof.report import bundle, files, language, otlp, progress, views
 from kvproof.report.run import Run
 from kvproof.report.views import clean, console, github, pages
 
@@ -91,7 +93,9 @@ class CallbackModule(CallbackBase):
         self._uses_role = False
         self._progress = progress.Progress()
         self._line = screen.ChangingLine()
-        self._merged: tuple[dict, str, list[str]] | None = None  # what kv_reuse_merge made, and where it wrote it
+        self._merged: tuple[dict, str, list[str], str] | None = (
+            None  # what kv_reuse_merge made, where and what it wrote
+        )
 
     def v2_playbook_on_start(self, playbook):
         self.disabled = not reporter.claim(self)
@@ -137,7 +141,9 @@ class CallbackModule(CallbackBase):
         written = self._write(doc)
         if self._run.bundle:
             written += self._write_bundle(doc)
-        self._show(doc, self._folder, written)
+        self._show(doc, self._folder, written, self._run.language)
+        if "trace" in self._run.formats and (problem := otlp.send(clean.cleaned(doc), os.environ)):
+            self._display.warning(f"kv_reuse_report: {problem}")
         if os.environ.get("GITHUB_ACTIONS") == "true":
             self._annotate(doc)
 
@@ -147,7 +153,11 @@ class CallbackModule(CallbackBase):
         for line in github.commands(harmless):
             self._display.display(line, stderr=screen.prints_json())
         path = os.environ.get("GITHUB_STEP_SUMMARY")
-        if path and (problem := files.append(Path(path), pages.summary(harmless))):
+        if not path:
+            return
+        with language.speaking(self._run.language):
+            summary = pages.summary(harmless)
+        if problem := files.append(Path(path), summary):
             self._display.warning(f"kv_reuse_report: {problem}")
 
     def _take(self, result, failed=False):
@@ -168,7 +178,7 @@ class CallbackModule(CallbackBase):
                 self._take_judged(judged)
         if "kv_reuse_merged" in values:
             written, folder = _plain(values.get("kv_reuse_reports") or []), values.get("kv_reuse_reports_dir")
-            self._merged = _plain(values["kv_reuse_merged"]), folder, written
+            self._merged = _plain(values["kv_reuse_merged"]), folder, written, values.get("kv_reuse_lang") or "en"
         self._tell_progress()
 
     def _take_judged(self, judged: dict):
@@ -205,7 +215,8 @@ class CallbackModule(CallbackBase):
         self._write(self._run.document("incomplete"))
 
     def _write(self, doc: dict) -> list[str]:
-        written, problems = files.write(self._folder, doc)
+        formats = views.asked(self._run.formats, os.environ)
+        written, problems = files.write(self._folder, doc, formats, self._run.language)
         self.trouble = problems[0] if problems and not written else None
         if problems and doc["status"] == "complete":
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -221,14 +232,15 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"kv_reuse_report: {problem}")
         return [] if problem else [bundle.NAME]
 
-    def _show(self, doc: dict, folder: Path | str, written: list[str]):
+    def _show(self, doc: dict, folder: Path | str, written: list[str], spoken: language.Language):
         places = [f"{folder} ({', '.join(written)})"] if written else []
         closer = f"less {shlex.quote(str(Path(folder) / SUMMARY))}" if SUMMARY in written else None
         more = {"how": self._run.console, "closer": closer}
-        screen.show(
-            self._display,
-            lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only, **more),
-        )
+        with language.speaking(spoken):
+            screen.show(
+                self._display,
+                lambda width, ascii_only: console.lines(doc, places, width, ascii_only=ascii_only, **more),
+            )
 
 
 def _folder_by_inventory(play) -> str | None:

@@ -13,6 +13,8 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / "module_utils")]
 
 import build_findings
+import build_languages
+import build_variables
 import build_versions
 from kvproof.evidence import document
 from kvproof.report import parts
@@ -23,6 +25,8 @@ def generated() -> dict[Path, str]:
     pages = {build_findings.PAGES / name: text for name, text in build_findings.pages().items()}
     schemas = {"evidence": document.schema(), "verdict": parts.schema()}
     pages[DOCS / "versions.md"] = build_versions.page()
+    pages[DOCS / "variables.md"] = build_variables.page()
+    pages |= build_languages.catalogues()
     return {**pages, **{DOCS / f"{name}.schema.json": _json(schema) for name, schema in schemas.items()}}
 
 

@@ -15,7 +15,7 @@ from kvproof.judge.link import NAMES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "findings"
 FAULTS = ROOT / "lab" / "faults"
-
+SYMPTOMS = ROOT / "docs" / "templates" / "symptoms.yml"
 
 ROLES = {
     "cause": "cause: the pair fails when reuse is absent in a way this explains; a warning when reuse was proven",
@@ -36,7 +36,13 @@ def pages() -> dict[str, str]:
         keep_trailing_newline=True,
     )
     names = {number: name for number, (name, _) in NAMES.items()}
-    found = {"README.md": environment.get_template("findings.md.j2").render(findings=all_findings(), names=names)}
+    index = environment.get_template("findings.md.j2").render(
+        findings=all_findings(),
+        names=names,
+        symptoms=symptoms(),
+        titles={finding.slug: finding.title for finding in all_findings()},
+    )
+    found = {"README.md": index}
     shown = _faults_by_finding()
     for finding in all_findings():
         found[f"{finding.slug}.md"] = environment.get_template("finding.md.j2").render(
@@ -47,6 +53,11 @@ def pages() -> dict[str, str]:
             faults=shown.get(finding.slug, []),
         )
     return found
+
+
+def symptoms() -> dict[str, list[str]]:
+    """Slugs of findings by what one sees of them."""
+    return yaml.safe_load(SYMPTOMS.read_text(encoding="utf-8"))
 
 
 def _faults_by_finding() -> dict[str, list[tuple[str, str]]]:

@@ -29,6 +29,11 @@ options:
   reports_dir:
     description: Where to write. C(reports/diagnosis) unless given.
     type: str
+  lang:
+    description: The language of what people read, as C(kv_reuse_lang) has it; a diagnosis of pasted text is in English.
+    type: str
+    choices: [en, ja]
+    default: en
   paste:
     description: File with pasted text of any kind, such as an issue.
     type: str

@@ -41,6 +41,19 @@ options:
     description: Where to write.
     type: str
     default: reports/merged
+  lang:
+    description: The language of what people read, as C(kv_reuse_lang) has it.
+    type: str
+    choices: [en, ja]
+    default: en
+  formats:
+    description:
+      - What is written besides, as C(kv_reuse_formats) has it. A job of GitLab's gets V(codequality) without asking.
+      - V(trace) is of one run, and not written.
+    type: list
+    elements: str
+    choices: [codequality, sarif, trace]
+    default: []
 """
 
 EXAMPLES = r"""
@@ -69,4 +82,9 @@ kv_reuse_reports_dir:
   returned: always
   type: str
   sample: /home/me/reports/merged
+kv_reuse_lang:
+  description: The language of what people read.
+  returned: always
+  type: str
+  sample: en
 """

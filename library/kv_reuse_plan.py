@@ -59,10 +59,21 @@ options:
     type: str
     choices: [full, short]
     default: full
+  lang:
+    description: The language of what people read, as C(kv_reuse_lang) has it.
+    type: str
+    choices: [en, ja]
+    default: en
   bundle:
     description: Whether the callback writes the evidence, too.
     type: bool
     default: false
+  formats:
+    description: What the callback writes besides, as C(kv_reuse_formats) has it.
+    type: list
+    elements: str
+    choices: [codequality, sarif, trace]
+    default: []
   seed_mode:
     description: Whether the hosts were made of two URLs, so that there are no nodes to look at.
     type: bool

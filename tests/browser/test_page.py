@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 import verdicts
+from kvproof.judge.verdict import judge
+from kvproof.report.language import speaking
 from kvproof.report.run import Run
 from kvproof.report.views import cleaned, page
+from mp_documents import mp_pair
+from nixl_documents import nixl_pair
+from pd_documents import pd_pair
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -53,6 +58,9 @@ DOCUMENTS = {
     "inconclusive": lambda: verdicts.document(verdicts.verdict("local_hit_decode"), missing=2, exit_code=2),
     "waived": lambda: verdicts.document(verdicts.waived(), exit_code=0),
     "incomplete": lambda: Run(verdicts.STARTED).document("incomplete"),
+    "mp": lambda: verdicts.document(judge(mp_pair()), exit_code=0),
+    "nixl_pd": lambda: verdicts.document(judge(nixl_pair()), exit_code=0),
+    "lmcache_pd": lambda: verdicts.document(judge(pd_pair()), exit_code=0),
     "grid": grid,
     "fleet": lambda: fleet(20),
 }
@@ -71,9 +79,10 @@ def opened(browser, tmp_path):
     """Opens a document's page; the test fails for whatever the browser complains of or asks the network for."""
     complaints, contexts = [], []
 
-    def open_(doc: dict, width: int = 1200, **options):
+    def open_(doc: dict, width: int = 1200, language: str = "en", **options):
         path = tmp_path / "index.html"
-        path.write_text(page.render(cleaned(doc)), encoding="utf-8")
+        with speaking(language):
+            path.write_text(page.render(cleaned(doc)), encoding="utf-8")
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
         tab = contexts[-1].new_page()
         tab.on("console", lambda message: complaints.append(message.text))
@@ -89,9 +98,10 @@ def opened(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 768, 1200])
+@pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_nothing_is_wider_than_the_window(opened, name, width):
-    tab = opened(DOCUMENTS[name](), width)
+def test_nothing_is_wider_than_the_window(opened, name, language, width):
+    tab = opened(DOCUMENTS[name](), width, language)
     tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -4,7 +4,8 @@
 """matrix.py [--jobs N] [--healthy N] [FAULT ... | none]: faults of lab/faults on rehearsal clusters, as a table.
 
 Verdict and first finding must be those of the fault's file, findings listed under ``also`` must be there, and
-nothing may be presented as a cause that the file does not name.  Exit 1 when a row is wrong.
+nothing may be presented as a cause that the file does not name.  Tools of others must read every report of it.
+Exit 1 when a row is wrong.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from rich.console import Console
 from rich.markup import escape
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils"), str(ROOT / "tests" / "support")]
 
+import readers
+import verdicts
 from gathering import evidence
 from kvproof.judge.verdict import judge
+from kvproof.report.timeline import timed
 
 from lab.cluster.cluster import Cluster
 from lab.cluster.fault import FAULTS, load
@@ -68,7 +72,16 @@ def run(slots: Slots, name: str, fault: dict[str, Any], folder: Path) -> Row:
     except Exception as exc:  # one row must not take the others down
         return Row(name, "-", [], time.monotonic() - began, f"{type(exc).__name__}: {exc}")
     findings = [(one["role"], one["slug"]) for one in judged["findings"]]
-    return Row(name, judged["verdict"], findings, time.monotonic() - began, wrong(judged, fault["expect"]))
+    why = wrong(judged, fault["expect"]) or unread(timed(judged, document))
+    return Row(name, judged["verdict"], findings, time.monotonic() - began, why)
+
+
+def unread(pair: dict[str, Any]) -> str | None:
+    """What tools of others have to complain of in the reports of this pair."""
+    if readers.missing():
+        return None
+    complaints = readers.complaints(verdicts.document(pair, exit_code=2 * (pair["verdict"] != "pass")))
+    return "; ".join(complaints[:3]) or None
 
 
 def _lab(slot: Slot, folder: Path, fault: dict[str, Any]) -> Lab:

@@ -38,6 +38,7 @@ from kvproof.probe.completions import StreamReader
 from kvproof.report import bundle, parts, views
 from kvproof.report.merge import Source, merge
 from kvproof.report.run import Run
+from kvproof.report.timeline import timed
 from kvproof.report.views import console, diagnosis
 from kvproof.stack import commands, flatyaml, lines, redact, settings, workers
 from kvproof.transport import http
@@ -129,7 +130,7 @@ def _log(text: bytes) -> None:
 
 
 def _judged(evidence: Any) -> None:
-    verdict = json.loads(json.dumps(judge(evidence), allow_nan=False))
+    verdict = json.loads(json.dumps(timed(judge(evidence), evidence), allow_nan=False))
     run = Run(verdicts.STARTED)
     names = {key: str(verdict[key]) for key in ("cluster", "holder", "receiver")}
     plan = {"mode": "inventory", "run_id": "r1", "pairs": [names], "skipped": [], "notes": []}
@@ -139,7 +140,7 @@ def _judged(evidence: Any) -> None:
 
 
 def _shown(doc: dict) -> None:
-    for name, _text, trouble in views.files(doc):
+    for name, _text, trouble in views.files(doc, [*views.FORMATS]):
         if trouble:
             raise AssertionError(f"no {name}: {trouble}")
     list(console.lines(doc))

@@ -14,6 +14,7 @@ from fake_engine import FakeCluster
 from kvproof.evidence.assemble import pair_evidence
 from kvproof.judge.verdict import judge
 from kvproof.report import views
+from kvproof.report.timeline import timed
 
 from lab.hostile.answers import ANSWERS
 
@@ -62,9 +63,10 @@ def _probe_and_judge(cluster, options) -> dict:
     probe = run(cluster, {"deadline_s": DEADLINE_S, "trials": 1, "extra_attempts": 0}, **options)
     pair = {"cluster": "demo", "holder": "p1", "receiver": "d1"}
     evidence = pair_evidence(pair, "inventory", {**probe, "cluster": "demo"}, {"holder": {}, "receiver": {}}, [])
-    verdict = judge(json.loads(json.dumps(evidence, allow_nan=False)))
+    evidence = json.loads(json.dumps(evidence, allow_nan=False))
+    verdict = timed(judge(evidence), evidence)
     doc = verdicts.document(verdict)
-    troubles = [trouble for _name, _text, trouble in views.files(doc) if trouble]
+    troubles = [trouble for _name, _text, trouble in views.files(doc, [*views.FORMATS]) if trouble]
     return {"verdict": verdict, "troubles": troubles, "bytes": len(json.dumps(doc))}
 
 

@@ -113,7 +113,12 @@ DOUBTS = {
     "port's owner unseen": (SENDER, changed(RECEIVER, pd=pd(alloc=None)), "unread", "kv_reuse_become"),
     "ports not looked at": (SENDER, changed(RECEIVER, pd=None), "host", "10.0.0.18"),
     "another port is held": (SENDER, node("receiver", pd_peer_alloc_port=[7401]), "unread", "port 7401"),
-    "init port shut": (changed(SENDER, dials=dials(init="timeout")), RECEIVER, "dial", "timeout from prefill-1"),
+    "init port shut": (
+        changed(SENDER, dials=dials(init="timeout")),
+        RECEIVER,
+        "dial",
+        "connection from prefill-1: timeout",
+    ),
     "alloc port refuses": (changed(SENDER, dials=dials(alloc="refused")), RECEIVER, "dial", "10.0.0.18:7400"),
     "nobody dialled": (changed(SENDER, dials=None), RECEIVER, "unread", "it was not tried from prefill-1"),
     "the sender's own address": (changed(SENDER, addresses=["10.0.0.18"]), RECEIVER, "host", "own node"),

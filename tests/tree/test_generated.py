@@ -31,3 +31,8 @@ def test_a_finding_has_its_page_where_the_report_says(finding, written):
         assert part in text
     assert "|" not in finding.evidence + finding.source, "a bar ends the cell of a table"
     assert f"[{finding.slug}]({finding.slug}.md)" in written["README.md"]
+
+
+def test_every_finding_has_a_symptom():
+    under = {slug for slugs in build_findings.symptoms().values() for slug in slugs}
+    assert under == {finding.slug for finding in all_findings()}

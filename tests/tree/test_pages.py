@@ -1,13 +1,15 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""README.md and README.ja.md held to the code: variables, defaults, outputs, exit codes, commands, modules, links."""
+"""Pages held to the code: variables, defaults, outputs, exit codes, commands, modules, links, examples."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import build_variables
 import pytest
+import tree_links
 import yaml
 from kvproof.judge.link import NAMES
 from kvproof.probe import experiment
@@ -15,17 +17,22 @@ from kvproof.report import document, views
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ["README.md", "README.ja.md"]
+# Where the variables are: written by docs/build.py, and by hand
+VARIABLES = ["docs/variables.md", "docs/guide.ja.md"]
 PAGES = [
     *READMES,
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "lab/README.md",
     "bench/README.md",
     "examples/README.md",
+    "docs/findings/README.md",
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
+FINDINGS = [f"docs/findings/{path.name}" for path in (ROOT / "docs" / "findings").glob("[a-z]*.md")]
 SPECIFICATION = yaml.safe_load((ROOT / "roles/kv_reuse/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
-# Defaults that README says in words, since the value alone ("" or 0) would tell nothing
+# Defaults that may be said in words, since the value alone ("" or 0) would tell nothing
 IN_WORDS = {
     "kv_reuse_url",
     "kv_reuse_metrics_url",
@@ -73,7 +80,7 @@ def variables(page: str) -> dict[str, str]:
     table = {}
     for first, default, *_rest in rows(page):
         names = re.findall(r"`(\w+)`", first)
-        if first.startswith("`kv_reuse_") and not modules() & set(names):
+        if first.lstrip("[").startswith("`kv_reuse_") and not modules() & set(names):
             defaults = default.split(",") if "," in default else [default] * len(names)
             table.update(zip(names, (cell.strip() for cell in defaults)))
     return table
@@ -92,7 +99,7 @@ def commands(page: str) -> list[str]:
     return [line.split("  #")[0].strip() for block in blocks(page, "console") for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("page", READMES)
+@pytest.mark.parametrize("page", VARIABLES)
 def test_the_tables_hold_every_variable_and_its_default(page):
     listed = variables(page)
     assert set(listed) == set(SPECIFICATION["options"])
@@ -108,22 +115,46 @@ def test_the_roles_defaults_are_those_it_specifies():
     assert {name: option["default"] for name, option in SPECIFICATION["options"].items()} == defaults
 
 
-def test_the_requests_are_as_short_as_said():
-    row = next(row for row in rows("README.md") if row[0] == "`kv_reuse_max_tokens`")
-    assert f"at most {max(experiment.FEW_TOKENS, experiment.WARMUP_TOKENS)}" in row[2]
+def test_every_variable_has_its_own_part_with_what_it_takes():
+    parts = dict(re.findall(r"^### `(kv_reuse_\w+)`\n(.*?)(?=^##|\Z)", text("docs/variables.md"), re.M | re.S))
+    assert set(parts) == set(SPECIFICATION["options"])
+    for name, option in SPECIFICATION["options"].items():
+        assert f"- Type: {'list of ' if option['type'] == 'list' else ''}" in parts[name]
+        assert all(f"`{choice}`" in parts[name] for choice in option.get("choices", []))
+        assert all(f"| `{key}` |" in parts[name] for key in option.get("options", {}))
+    assert not re.findall(r"\b[A-Z]\(\w", text("docs/variables.md")), "Ansible's markup is left"
 
 
-@pytest.mark.parametrize("page", READMES)
+def test_markup_that_is_not_known_is_refused():
+    assert build_variables.text("V(x), C(y), E(HOME), B(b)") == "`x`, `y`, `HOME`, **b**"
+    assert build_variables.text(["O(kv_reuse_url)", "O(a=b)"]) == "[`kv_reuse_url`](#kv_reuse_url)\n\n[`a=b`](#a)"
+    with pytest.raises(ValueError, match=r"M\(a.module\)"):
+        build_variables.text("see M(a.module)")
+
+
+@pytest.mark.parametrize("page", VARIABLES)
+def test_the_requests_are_as_short_as_said(page):
+    row = next(row for row in rows(page) if "`kv_reuse_max_tokens`" in row[0])
+    said = {"docs/variables.md": "at most {}", "docs/guide.ja.md": "最大 {}"}[page]
+    assert said.format(max(experiment.FEW_TOKENS, experiment.WARMUP_TOKENS)) in row[2]
+
+
+@pytest.mark.parametrize("page", [*READMES, "docs/guide.ja.md"])
 def test_the_reports_are_those_that_are_written(page):
     section = next(part for part in text(page).split("\n\n") if "`verdict.json`" in part and "`junit.xml`" in part)
     assert re.findall(r"`([\w.]+\.\w+)`", section)[: len(views.VIEWS) + 1] == ["verdict.json", *views.VIEWS]
 
 
-@pytest.mark.parametrize("page", READMES)
+def test_the_pipelines_page_has_a_row_for_each_report():
+    named = {name for row in rows("docs/pipelines.md") for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert {"verdict.json", *views.VIEWS} <= named
+
+
+@pytest.mark.parametrize("page", [*READMES, "docs/pipelines.md"])
 def test_the_exit_codes_are_explained_as_the_report_does(page):
     table = {row[0]: row[1] for row in rows(page) if row[0] in ("0", "2")}
     assert set(table) == {"0", "2"}
-    if page == "README.md":
+    if not page.endswith(".ja.md"):
         code = document.exit_meaning({"exit_code": 2, "run_fails": True})
         assert table["0"] in code
         assert code.startswith("a pair failed or was inconclusive, ")
@@ -134,14 +165,24 @@ def test_the_exit_codes_are_explained_as_the_report_does(page):
 def test_what_is_run_by_name_is_named(page):
     named = {name for row in rows(page) for name in re.findall(r"`(\w+)`", row[0])}
     assert modules() <= named
+
+
+@pytest.mark.parametrize("page", VARIABLES)
+def test_what_the_environment_may_say_is_named(page):
     assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", text(page))) >= SEED
+    taken = set(re.findall(r"'ansible\.builtin\.env', '([A-Z_]+)'", text("roles/kv_reuse/tasks/inputs.yml")))
+    assert taken <= SEED
 
 
 def test_the_chain_has_as_many_links_as_said():
     last = max(int(number) for row in rows("README.md") for number in re.findall(r"^\d+–?(\d*)$", row[0]) if number)
     assert max(last, 13) == len(NAMES)
-    shown = re.findall(r"^   [✓✗?–] +(\d+) (.+?)  ", text("README.md"), re.M)
-    assert [(int(number), name) for number, name in shown] == [(n, name) for n, (name, _) in NAMES.items()]
+    drawn = text("docs/pictures/chain.svg")
+    for number, (name, _) in NAMES.items():
+        assert re.search(rf"\b{number} {name}\b|>{number}</text><text [^>]*>{name}<", drawn), name
+    for sample in blocks("docs/reading.md", "console")[:2]:
+        shown = re.findall(r"^   [✓✗?–] +(\d+) (.+?)  ", sample, re.M)
+        assert [(int(number), name) for number, name in shown] == [(n, name) for n, (name, _) in NAMES.items()]
 
 
 def test_both_languages_have_the_same_commands_and_examples():
@@ -150,15 +191,36 @@ def test_both_languages_have_the_same_commands_and_examples():
     assert [row[0] for row in rows("README.md") if row[0].startswith("`")] == [
         row[0] for row in rows("README.ja.md") if row[0].startswith("`")
     ]
+    assert [len(row) for row in rows("README.md")] == [len(row) for row in rows("README.ja.md")]
     assert [line.count("#") for line in text("README.md").splitlines() if re.match("#+ ", line)] == [
         line.count("#") for line in text("README.ja.md").splitlines() if re.match("#+ ", line)
     ]
+
+
+def test_the_japanese_guide_shows_nothing_that_the_english_pages_do_not():
+    english = [text(f"docs/{name}.md") for name in ("quickstart", "cookbook", "pipelines", "diagnose")]
+    shown = " ".join(english)
+    for language in ("console", "yaml"):
+        for block in blocks("docs/guide.ja.md", language):
+            assert not [line for line in block.splitlines() if line not in shown]
+    usual = [row[0] for row in rows("docs/findings/README.md") if "usual" not in row[0]]
+    named = {slug for cell in usual for slug in re.findall(r"\[([\w-]+)\]", cell)}
+    assert {
+        slug for row in rows("docs/guide.ja.md") for slug in re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", row[0])
+    } <= named
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_in_yaml_can_be_read(page):
+    for block in blocks(page, "yaml"):
+        assert yaml.safe_load(block) is not None, block
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_name_what_is_there(page):
     targets = set(re.findall(r"^([a-z][\w-]*):", text("Makefile"), re.M))
     for command in commands(page):
+        assert not re.search(r"-i inventory(?![/\w])", command), "reads all inventories of the tree, as one"
         for target in re.findall(r"^make ([a-z-]+)|(?<=&& )make ([a-z-]+)|(?<=; )make ([a-z-]+)", command):
             assert set(target) - {""} <= targets, command
         for path in re.findall(
@@ -169,10 +231,11 @@ def test_commands_name_what_is_there(page):
         assert fault in PLACEHOLDERS or (ROOT / "lab" / "faults" / f"{fault}.yml").exists(), fault
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *FINDINGS])
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text(page)):
-        assert (ROOT / page).parent.joinpath(target).exists(), target
+    for target, anchor in tree_links.links(text(page)):
+        path = tree_links.file_of(page, target)
+        assert not anchor or not path.endswith(".md") or anchor in tree_links.anchors(text(path)), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -203,3 +266,11 @@ def test_the_samples_show_tasks_that_there_are():
     for page in ("README.md", "docs/reading.md"):
         for name in re.findall(r"^\d+ - name: (.+)$", text(page), re.M):
             assert f"- name: {name}\n" in tasks, f"{page} shows a task that is no more: take the sample again"
+
+
+def test_every_question_has_its_thread_and_where_it_goes_on():
+    questions = text("docs/faq.md").split("\n## ")[1:]
+    assert len(questions) >= 15
+    for question in questions:
+        assert "](https://github.com/" in question, question
+        assert re.search(r"\]\((findings/[\w-]+|architectures)\.md", question), question

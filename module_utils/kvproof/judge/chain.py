@@ -86,9 +86,10 @@ def _reachable(case: Case) -> Link:
         return Link(1, UNKNOWN, "not tried")
     ssh = {side.node.get("ssh") for side in case.sides}
     note = {True: "HTTP and SSH answer", False: "HTTP answers"}[ssh == {"ok"}]
-    for state, what in (("unreachable", "no SSH to"), ("failed", "could not read")):
-        lost = [side.name for side in case.sides if side.node.get("ssh") == state]
-        note += f"; {what} {' and '.join(lost)}" if lost else ""
+    unreachable = [side.name for side in case.sides if side.node.get("ssh") == "unreachable"]
+    unread = [side.name for side in case.sides if side.node.get("ssh") == "failed"]
+    note += f"; no SSH to {' and '.join(unreachable)}" if unreachable else ""
+    note += f"; could not read {' and '.join(unread)}" if unread else ""
     return Link(1, HOLDS, note)
 
 

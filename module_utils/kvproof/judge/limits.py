@@ -45,7 +45,7 @@ def checked(case: Case, attempts: list[Attempt]) -> list[Checked]:
 
 
 def _checked(name: str, values: list[float], limit: float, unit: str, at_least: bool) -> Checked:
-    expected = f"at {'least' if at_least else 'most'} {limit:g}{unit}"
+    expected = f"at least {limit:g}{unit}" if at_least else f"at most {limit:g}{unit}"
     ends = interval(values)
     if ends is None:
         observed = f"{values[0]:.3g}{unit} in one trial, which has no interval" if values else "not measured"

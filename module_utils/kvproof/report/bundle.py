@@ -26,6 +26,7 @@ from ..stack import redact
 from . import parts
 from .parts import Verdict
 from .run import Run
+from .timeline import timed
 
 NAME = "bundle.json.gz"
 SCHEMA, VERSION = "kvproof.bundle/", 1
@@ -151,6 +152,8 @@ def _replay(run: Run, entry: dict[str, Any]) -> None:
             raise TypeError("evidence")
         counting, _ = waivers.active(entry["waive"], datetime.date.fromisoformat(entry["on"]))
         verdicts = [judge(evidence, counting) for evidence in entry["evidence"]]
+        if "trace" in run.formats:
+            verdicts = [dict(timed(*both)) for both in zip(verdicts, entry["evidence"])]
         run.verdicts(json.loads(json.dumps(verdicts)))
     else:
         hand_in: dict[str, Callable[..., None]] = {

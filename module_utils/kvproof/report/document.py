@@ -17,8 +17,16 @@ from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
 from ..plan import shard as shards
 from ..plan.pair import SkippedPair
-from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Status, Verdict, Word
+from .language import mark, say
+from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Places, Status, Verdict, Word
 
+COUNTED = {
+    "pass": mark("pass"),
+    "fail": mark("fail"),
+    "inconclusive": mark("inconclusive"),
+    "waived": mark("waived"),
+    "not judged": mark("not judged"),
+}
 WORDS = {PASS: "PASS", FAIL: "FAIL", INCONCLUSIVE: "INCONCLUSIVE", None: "INCOMPLETE"}
 ORDER: tuple[Word, ...] = (FAIL, INCONCLUSIVE, PASS)
 FIRST = 5  # findings that a pipeline is told
@@ -42,6 +50,8 @@ def document(
     inconclusive: Inconclusive = "fail",
     exit_code: int | None = None,
     shard: shards.Shard | None = None,
+    places: Places | None = None,
+    traceparent: str | None = None,
 ) -> Verdict:
     """The whole run.
 
@@ -50,6 +60,7 @@ def document(
     skipped: those that this run was not asked to judge.
     problems: sentences about the run that belong to no pair.  exit_code: what Ansible will exit with, if known.
     shard: the part of an inventory that the run was given; one that nothing falls into fails no run.
+    places, traceparent: what formats that were asked for show besides.
     """
     clusters = [
         _cluster(name, [p for p in pairs if p["cluster"] == name], [p for p in not_judged if p["cluster"] == name])
@@ -79,6 +90,10 @@ def document(
     }
     if shard:
         doc["shard"] = shard
+    if places:
+        doc["places"] = places
+    if traceparent:
+        doc["traceparent"] = traceparent
     return doc
 
 
@@ -111,6 +126,13 @@ def outcome(doc: Verdict) -> dict[str, Any]:
         "failing_clusters": bad[:HOSTS],
         "findings": [{"finding": group.entry["slug"], "hosts": group.hosts[:HOSTS]} for group in against[:FIRST]],
     }
+
+
+def together(places: Places | None, more: Places | None) -> Places | None:
+    """The places of two runs, or of two plays of one."""
+    if places is None or more is None:
+        return places or more
+    return {"hosts": {**places["hosts"], **more["hosts"]}, "otherwise": more["otherwise"]}
 
 
 def is_empty_shard(doc: Verdict) -> bool:
@@ -160,18 +182,17 @@ def headline(pair: Pair) -> str:
 def where(pair: Pair) -> str:
     """Where the chain broke, with a space before it; empty when it did not."""
     first = pair["first_broken"]
-    return f" at link {first['link']} ({first['name']})" if first else ""
+    return " " + say("at link {link} ({name})", **first) if first else ""
 
 
 def reason(pair: Pair, title: bool = True) -> str:
     """Why the verdict is what it is, in a few words."""
     if pair["verdict"] == PASS:
-        return (
-            f"{pair['counts'].get('proven', 0)} of {pair['counts']['fresh_prompts']} fresh prompts proven to be reused"
-        )
+        proven, asked = pair["counts"].get("proven", 0), pair["counts"]["fresh_prompts"]
+        return say("{proven} of {asked} fresh prompts proven to be reused", proven=proven, asked=asked)
     first = next(iter(decisive(pair)), None)
     if not first:
-        return "the proof is incomplete"
+        return say("the proof is incomplete")
     return f"{first['slug']}: {first['title']} [{first['host']}]" if title else f"{first['slug']} [{first['host']}]"
 
 
@@ -203,14 +224,17 @@ class Group:
     def more(self) -> str | None:
         """In a few words, the places that are too many to be shown; verdict.json has them all."""
         hosts = list(dict.fromkeys(host for place in self.places[PLACES:] for host in place.hosts))
-        return f"{len(self.places) - PLACES} more like these: {several(hosts)}; see verdict.json" if hosts else None
+        if not hosts:
+            return None
+        count = len(self.places) - PLACES
+        return say("{count} more like these: {hosts}; see verdict.json", count=count, hosts=several(hosts))
 
     @property
     def brief(self) -> str:
         """What was seen everywhere and why, for a single line."""
         observed = list(dict.fromkeys(place.observed for place in self.places))
         why = list(dict.fromkeys(place.reason for place in self.places))
-        more = [f"and {len(observed) - 3} more"] if len(observed) > 3 else []
+        more = [say("and {count} more", count=len(observed) - 3)] if len(observed) > 3 else []
         return "; ".join([self.entry["title"] + ": " + ", ".join(observed[:3] + more), *why[:1]])
 
     @property
@@ -250,20 +274,21 @@ def _add(group: Group, entry: Finding, host: str) -> None:
 def several(hosts: list[str], limit: int = HOSTS) -> str:
     """Hosts by name, and from a limit on by number."""
     more = len(hosts) - limit
-    return ", ".join(hosts[:limit]) + (f" and {more} more" if more > 0 else "")
+    names = ", ".join(hosts[:limit])
+    return say("{names} and {more} more", names=names, more=more) if more > 0 else names
 
 
 def exit_meaning(doc: Verdict) -> str:
     """What the exit code of ansible-playbook says about this validation."""
     if doc["exit_code"] == 0 and doc["run_fails"]:
-        return "no pass: no task failed, but this run proved less than it should"
+        return say("no pass: no task failed, but this run proved less than it should")
     if doc["exit_code"] == 0 and is_empty_shard(doc):
-        return "no cluster falls into this shard, and nothing was judged: merge it with the others"
+        return say("no cluster falls into this shard, and nothing was judged: merge it with the others")
     return {
-        0: "pairs were judged, and none failed",
-        2: "a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)",
-        4: "a host was unreachable, or Ansible could not go on (0: pairs were judged, and all passed)",
-    }.get(-1 if doc["exit_code"] is None else doc["exit_code"], "Ansible's own")
+        0: say("pairs were judged, and none failed"),
+        2: say("a pair failed or was inconclusive, or a task failed (0: pairs were judged, and all passed)"),
+        4: say("a host was unreachable, or Ansible could not go on (0: pairs were judged, and all passed)"),
+    }.get(-1 if doc["exit_code"] is None else doc["exit_code"], say("Ansible's own"))
 
 
 def chosen(doc: Verdict, limit: int = 8) -> tuple[list[Pair], list[Pair]]:
@@ -288,13 +313,18 @@ def chosen_clusters(doc: Verdict, limit: int = 8) -> tuple[list[Cluster], Cluste
     passing = [c for c in clusters if c["verdict"] == PASS and not c["not_judged"]]
     if len(clusters) <= limit or len(passing) < 2:
         return clusters, None
-    together = _cluster(f"{len(passing)} more", [pair for c in passing for pair in c["pairs"]], [])
+    together = _cluster(say("{count} more", count=len(passing)), [pair for c in passing for pair in c["pairs"]], [])
     return [c for c in clusters if c["verdict"] != PASS or c["not_judged"]], together
+
+
+def counts_line(cluster: Cluster) -> str:
+    """How many pairs of a cluster have which verdict, in words."""
+    judged = len(cluster["pairs"]) + len(cluster["not_judged"])
+    counts = ", ".join(f"{n} {say(COUNTED[word])}" for word, n in cluster["counts"].items())
+    return say("{count} pair: {counts}" if judged == 1 else "{count} pairs: {counts}", count=judged, counts=counts)
 
 
 def cluster_line(cluster: Cluster) -> str:
     """Counts of a cluster in words, and where its first failing pair broke."""
-    judged = len(cluster["pairs"]) + len(cluster["not_judged"])
-    text = f"{judged} pair{'s' * (judged != 1)}: " + ", ".join(f"{n} {word}" for word, n in cluster["counts"].items())
     bad = [p for p in cluster["pairs"] if p["verdict"] == cluster["verdict"] != PASS and not p["waived"]]
-    return text + (f";{where(bad[0])} {reason(bad[0], title=False)}" if bad else "")
+    return counts_line(cluster) + (f";{where(bad[0])} {reason(bad[0], title=False)}" if bad else "")

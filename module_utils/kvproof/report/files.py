@@ -6,26 +6,34 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from . import views
-from .parts import Verdict
+from .language import ENGLISH, Language
+from .parts import Format, Verdict
 
 #: bytes for the reports of one pair, three times over since each is written beside an earlier one; and for one more
 ROOM, ROOM_OF_A_PAIR = 128 << 10, 16 << 10
 
 
-def write(folder: Path, doc: Verdict) -> tuple[list[str], list[str]]:
-    """Writes every view of a document.  Returns (names written, sentences about those that were not).
+def write(
+    folder: Path, doc: Verdict, formats: Collection[Format] = (), language: Language = ENGLISH
+) -> tuple[list[str], list[str]]:
+    """Writes every view of a document, and these formats of it.
 
-    A view that could not be made or written loses its file, so that none of an earlier run stays in its place.
+    Returns (names written, sentences about those that were not).
+    A view that could not be made or written, or a format not asked for, loses its file, so that none of an earlier run
+    stays in its place.
     """
     written, problems = [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return [], [f"cannot make the folder {folder}: {_why(error)}"]
-    for name, text, trouble in views.files(doc):
+    for name in views.not_asked(formats):
+        discard(folder / name)
+    for name, text, trouble in views.files(doc, formats, language):
         try:
             if text is None:
                 (folder / name).unlink(missing_ok=True)
@@ -95,7 +103,7 @@ def discard(path: Path) -> None:
 def remove(folder: Path) -> None:
     """Takes back what write() left, and the folder when nothing else is in it."""
     try:
-        for name in views.NAMES:
+        for name in [*views.NAMES, *views.not_asked(())]:
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
     except OSError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from ..plan import shard as shards
@@ -117,6 +118,7 @@ def merge(
         problems=list(dict.fromkeys(problems)),
         notes=[*_about(reports), *notes, *dict.fromkeys(text for report in reports for text in report.doc["notes"])],
         inconclusive=inconclusive,
+        places=reduce(document.together, [report.doc.get("places") for report in reports], None),
     )
     doc["exit_code"] = 2 if doc["run_fails"] else 0
     return doc
@@ -163,9 +165,10 @@ def _about(reports: list[Report]) -> list[str]:
     if not reports:
         return []
     first, last = min(report.began for report in reports), max(report.ended for report in reports)
+    span = f"{first.isoformat(timespec='seconds')} and {last.isoformat(timespec='seconds')}"
+    one, count = len(reports) == 1, len(reports)
     notes = [
-        f"merged from {len(reports)} report{'s' * (len(reports) != 1)} of runs between "
-        f"{first.isoformat(timespec='seconds')} and {last.isoformat(timespec='seconds')}"
+        f"merged from 1 report of runs between {span}" if one else f"merged from {count} reports of runs between {span}"
     ]
     tools = sorted({report.doc["tool"] for report in reports})
     return notes + ([f"the reports are of different versions of kvproof: {', '.join(tools)}"] if tools[1:] else [])

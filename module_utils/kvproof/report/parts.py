@@ -21,6 +21,7 @@ _AGAINST = {"pass": DECISIVE, "inconclusive": ("failure",), "fail": ()}
 
 Word = Literal["pass", "fail", "inconclusive"]
 Counted = Literal["pass", "fail", "inconclusive", "waived", "not judged"]
+Format = Literal["codequality", "sarif", "trace"]  # files that are written on request: kv_reuse_formats
 Mode = Literal["inventory", "seed"]
 Console = Literal["full", "short"]  # what is printed of a run: kv_reuse_console
 Status = Literal["incomplete", "complete"]
@@ -224,6 +225,40 @@ class ComparedSetting(TypedDict):
     differs: Annotated[bool | None, "null: each engine has its own, or it was not seen of both."]
 
 
+class Server(TypedDict):
+    address: str
+    port: Annotated[int | None, "null: the port of its scheme."]
+
+
+class Sent(TypedDict):
+    """A request to an engine, or the wait until a store was visible, by the validator's clock."""
+
+    what: Annotated[str, "The request's role, or visible."]
+    trial: Annotated[int | None, "Index of the trial that it belongs to."]
+    length: Annotated[int | None, "The one of kv_reuse_lengths that it belongs to."]
+    engine: Literal["holder", "receiver", "router"]
+    began_at: Annotated[float, "Epoch seconds."]
+    took_s: Annotated[float, "Until the answer's end, or until it failed."]
+    ttft_s: float | None
+    request_id: str | None
+    response_id: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+    error: Annotated[str | None, "Its kind."]
+
+
+class Probed(TypedDict):
+    """When a pair was probed, and what was sent, in order of time."""
+
+    began_at: Annotated[float, "Epoch seconds."]
+    took_s: float
+    model: str | None
+    servers: dict[str, Server]
+    sent: list[Sent]
+
+
 class Pair(PairNames):
     """holder and receiver are the inventory names of the prefill and of the decode node."""
 
@@ -246,6 +281,7 @@ class Pair(PairNames):
     tunnels: NotRequired[Tunnels]
     router: NotRequired[Annotated[Router, "Absent where the cluster has none."]]
     check_errors: Annotated[list[str], "Checks that could not be made of this evidence."]
+    probed: NotRequired[Annotated[Probed, "Only where a trace was asked for (kv_reuse_formats)."]]
 
 
 class Cluster(TypedDict):
@@ -257,6 +293,20 @@ class Cluster(TypedDict):
         list[SkippedPair],
         "Pairs that were to be judged and have no verdict. Each makes the cluster inconclusive.",
     ]
+
+
+class Place(TypedDict):
+    """A line of a file, by its path from the project's folder."""
+
+    path: str
+    line: Annotated[int, Whole(1)]
+
+
+class Places(TypedDict):
+    """Where the project names its hosts, for formats whose readers show a finding at a line."""
+
+    hosts: dict[str, Place]
+    otherwise: Annotated[str, "The file for a host that no file of the project names: the run's summary."]
 
 
 class Verdict(TypedDict):
@@ -279,6 +329,8 @@ class Verdict(TypedDict):
     problems: Annotated[list[str], "Why the run is no pass, where that belongs to no pair."]
     notes: list[str]
     shard: NotRequired[Annotated[Shard, "The part of an inventory that the run was given (kv_reuse_shard)."]]
+    places: NotRequired[Annotated[Places, "Only where code quality or SARIF was asked for (kv_reuse_formats)."]]
+    traceparent: NotRequired[Annotated[str, "The pipeline's own span, where a trace was asked for within it."]]
 
 
 def read(document: Any) -> tuple[Verdict | None, str | None]:

@@ -14,12 +14,14 @@ from ..plan import shard as shards
 from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
-from .parts import Console, Pair, Status, Verdict
+from .language import ENGLISH, Language
+from .parts import Console, Pair, Places, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
 
 
-OF_THIS_MACHINE = ("reports_dir", "console")  # of a plan, what a bundle does not take elsewhere
+OF_THE_DOCUMENT = ("mode", "run_id", "inconclusive", "traceparent")  # of a plan, what stands in the document as it is
+OF_THIS_MACHINE = ("reports_dir", "console", "lang")  # of a plan, what a bundle does not take elsewhere
 
 
 class Run:
@@ -31,6 +33,8 @@ class Run:
         self.bundle = False
         self.reports_dir: str | None = None
         self.console: Console = "full"
+        self.language: Language = ENGLISH
+        self.formats: list[str] = []  # files that are written on request
         self._plan: dict[Key, PlannedPair] = {}
         self._skipped: dict[Key, SkippedPair] = {}
         self._verdicts: dict[Key, Pair] = {}
@@ -40,6 +44,7 @@ class Run:
         self._settings: dict[str, Any] = {}
         self._notes: dict[str, None] = {}
         self._shards: list[shards.Shard] = []
+        self._places: Places | None = None
 
     def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
@@ -48,10 +53,13 @@ class Run:
         self.bundle = self.bundle or bool(plan.get("bundle"))
         self._plan.update({key_of(pair): pair for pair in plan.get("pairs") or []})
         self._skipped.update({key_of(pair): pair for pair in plan.get("skipped") or []})
-        self._settings.update({k: plan[k] for k in ("mode", "run_id", "inconclusive") if plan.get(k)})
+        self._settings.update({k: plan[k] for k in OF_THE_DOCUMENT if plan.get(k)})
+        self.formats += [name for name in plan.get("formats") or [] if name not in self.formats]
+        self._places = document.together(self._places, plan.get("places"))
         self._shards += [plan["shard"]] if plan.get("shard") else []
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.console = plan.get("console") or self.console
+        self.language = plan.get("lang") or self.language
         self.note(plan.get("notes"))
         if failed:
             self._refused = text
@@ -78,8 +86,11 @@ class Run:
         """A task that failed on a host, or could not reach it."""
         text = _sentence(text)
         self._say("failure", host, task, text, unreachable)
-        how = "could not reach the host" if unreachable else "failed"
-        self._failures[host] = f"{host}: task “{task}” {how}: {text}"
+        self._failures[host] = (
+            f"{host}: task “{task}” could not reach the host: {text}"
+            if unreachable
+            else f"{host}: task “{task}” failed: {text}"
+        )
 
     def _say(self, what: str, *args: object) -> None:
         self.said.append({"what": what, "args": list(args)})
@@ -98,6 +109,7 @@ class Run:
             notes=list(self._notes),
             exit_code=exit_code,
             shard=shards.together(self._shards)[0],
+            places=self._places,
             **self._settings,
         )
         return self._compared_with_exit_code(doc)

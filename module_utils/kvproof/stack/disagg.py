@@ -205,7 +205,7 @@ def _of_ways(sender, receiver, spec, names):
     for target in targets_of(spec):
         state = states.get(target["to"])
         if state != "open":
-            observed = f"{state} from {names[0]}" if state else f"it was not tried from {names[0]}"
+            observed = f"connection from {names[0]}: {state}" if state else f"it was not tried from {names[0]}"
             expected, advice = f"an answer at {target['to']}", "open these ports between the nodes"
             found.append(Doubt("dial" if state else "unread", names[1], bool(state), expected, observed, advice))
     return found

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import readers
+import verdicts
 from documents import (
     CHUNK,
     HIT,
@@ -39,7 +41,11 @@ from documents import (
 from judging import events
 from kvproof.judge.findings import all_findings
 from kvproof.judge.verdict import judge
+from kvproof.report.language import speaking
+from kvproof.report.timeline import timed as timed_verdict
+from kvproof.report.translated import translated_pair
 from kvproof.stack import mp
+from languages import english, sentences
 from mp_documents import (
     UNREGISTERED,
     advertised,
@@ -998,6 +1004,43 @@ def test_finding_appears(case):
         assert mine["host"] == case.host
     assert all(mine[field] for field in ("expected", "observed", "reason", "remedy", "title", "source"))
     assert mine["doc"] == f"docs/findings/{case.slug}.md"
+
+
+#: Of lines and errors that a finding quotes as they were read, and of reasons that these documents make up.
+ENGINES_SAY = {
+    "already in use",
+    "compatibility hash mismatch",
+    "connection failed in contains",
+    "eviction candidates found in local cpu backend",
+    "is required and cannot be empty when enable",
+    "no such backend",
+    "to register with controller",
+    "to send objects to remote peer",
+    "both run the connector",
+    "cut the stream before its end",
+    "it broke the answer off",
+    "nothing listens at http",
+    "out of time",
+    "sender ends by it",
+    "the longest prompt that fits is too short",
+    "where the server answers is not known",
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_word_of_it_is_translated(case):
+    verdict = judge(case.build())
+    with speaking("ja"):
+        left = {found for text in sentences(translated_pair(verdict)) if (found := english(text))}
+    assert left - ENGINES_SAY == set()
+
+
+def test_tools_of_others_read_what_is_written_of_every_finding():
+    if missing := readers.missing():
+        pytest.skip(f"not installed: {', '.join(missing)} (requirements-dev.txt)")
+    built = [(f"c{number}", case.build()) for number, case in enumerate(CASES)]
+    pairs = [{**timed_verdict(judge(document), document), "cluster": cluster} for cluster, document in built]
+    assert readers.complaints(verdicts.document(*pairs, exit_code=2)) == []
 
 
 def test_a_healthy_pair_has_no_finding():

@@ -36,7 +36,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
     elif planned is None or len(begun) < planned or any(a.outcome == "unsent" for a in attempts):
         yield Sighting(
             host,
-            f"{'the' if planned is None else planned} trials asked for",
+            "the trials asked for" if planned is None else f"{planned} trials asked for",
             f"{len(begun)} were sent" + (f": {_error(case)}" if _error(case) else ""),
             "the probe was cut off",
         )

@@ -54,7 +54,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
         yield Sighting(
             receiver.name,
             "the same fixed PYTHONHASHSEED on both nodes",
-            f"{SEED}={seeds[0]} on {holder.name}, {seeds[1]} on {receiver.name}",
+            f"{SEED} is {seeds[0]} on {holder.name} and {seeds[1]} on {receiver.name}",
             _seeds(case),
             strength=strength(*algorithms),
         )

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from .. import document
+from ..language import say
 from ..parts import Console, Pair, Verdict
+from ..translated import translated
 from . import figures, remarks
 from .clean import cleaned
-from .wrap import columns, wrapped
+from .wrap import columns, padded, wrapped
 
 Line = list[tuple[str, str | None]]
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
@@ -38,7 +40,7 @@ def lines(
     remarks, and all pairs that pass.
     ascii_only: foreign text as wide as it will be; the caller puts the marks into plain().
     """
-    doc = cleaned(doc, ascii_only)
+    doc = translated(cleaned(doc, ascii_only))
     full, brief = document.chosen(doc) if how == "full" else ([], document.all_pairs(doc))
     rows: list[Line] = [_rule("═", width, " KV reuse ")]
     for pair in brief:
@@ -60,7 +62,7 @@ def _rule(mark: str, width: int, title: str = "") -> Line:
 
 def _pair_line(pair: Pair, width: int) -> list[Line]:
     name = f"{pair['cluster']}: {document.pair_name(pair)}  "
-    word = _word(pair["verdict"], " (waived)" if pair["waived"] else "")
+    word = _word(pair["verdict"], say(" (waived)") if pair["waived"] else "")
     return _after_word(name, word, f"{document.where(pair)}: {document.reason(pair)}", width)
 
 
@@ -84,9 +86,9 @@ def _chain(pair: Pair, width: int) -> list[Line]:
     rows = []
     for link in pair["links"]:
         mark = MARKS[link["state"]]
-        inferred = "(inferred) " if link["state"] == "holds (inferred)" else ""
-        head = f" {link['link']:2d} {link['name']:<18}"
-        text = _wrapped(inferred + link["text"], width, 4 + len(head))
+        inferred = say("(inferred) ") if link["state"] == "holds (inferred)" else ""
+        head = f" {link['link']:2d} {padded(link['name'], 18)}"
+        text = _wrapped(inferred + link["text"], width, 4 + columns(head))
         style = STYLES[mark] if mark in ("✗", "–") else None
         rows.append([("   ", None), (mark, STYLES[mark]), (head, None), (text[0], style)])
         rows += [[(more, style)] for more in text[1:]]
@@ -100,7 +102,7 @@ def _figures(pair: Pair, width: int) -> list[Line]:
 def _row(label: str, text: str, width: int, indent: int = 6, column: int = 11) -> list[Line]:
     """A label and its text, which hangs below itself when it is long."""
     text_lines = _wrapped(text, width, indent + column)
-    first: Line = [(" " * indent + label.ljust(column), "faint"), (text_lines[0], None)]
+    first: Line = [(" " * indent + padded(label, column), "faint"), (text_lines[0], None)]
     return [first, *unstyled(text_lines[1:])]
 
 
@@ -114,10 +116,11 @@ def _clusters(doc: Verdict, width: int) -> list[Line]:
     shown, passing = document.chosen_clusters(doc)
     for cluster in [passing, *shown] if passing else shown:
         text = f"  {document.cluster_line(cluster)}"
-        name = f"{cluster['name']} clusters" if cluster is passing else f"cluster {cluster['name']}"
+        name = say("{name} clusters" if cluster is passing else "cluster {name}", name=cluster["name"])
         rows += _after_word(f"{name}  ", _word(cluster["verdict"]), text, width)
         for pair in cluster["not_judged"]:
-            rows += _marked("?", f"{document.pair_name(pair)} not judged: {pair['reason']}", width)
+            lost = say("{pair} not judged: {reason}", pair=document.pair_name(pair), reason=pair["reason"])
+            rows += _marked("?", lost, width)
     return rows
 
 
@@ -138,22 +141,26 @@ def _findings(groups: list[document.Group], width: int) -> list[Line]:
         for place in group.places[: document.PLACES]:
             rows += _place(group, place, width)
         if group.more:
-            rows += _row("and", group.more, width)
+            rows += _row(say("and"), group.more, width)
         if group.remedy:
-            rows += _row("do", group.remedy, width)
+            rows += _row(say("do"), group.remedy, width)
         if entry["waived"]:
-            rows += _row("waived", entry["waived"], width)
+            rows += _row(say("waived"), entry["waived"], width)
         elif group.kind == "decisive":
-            rows += _row("waive with", entry["waiver"], width)
-        rows += _row("more", entry["doc"], width)
+            rows += _row(say("waive with"), entry["waiver"], width)
+        rows += _row(say("more"), entry["doc"], width)
     return rows
 
 
 def _place(group: document.Group, place: document.Place, width: int) -> list[Line]:
-    rows = [("on", document.several(place.hosts)), ("expected", place.expected), ("observed", place.observed)]
-    rows.append(("why", place.reason))
+    rows = [
+        (say("on"), document.several(place.hosts)),
+        (say("expected"), place.expected),
+        (say("observed"), place.observed),
+        (say("why"), place.reason),
+    ]
     if not group.remedy:
-        rows.append(("do", place.remedy))
+        rows.append((say("do"), place.remedy))
     return [row for label, text in rows for row in _row(label, text, width)]
 
 
@@ -161,7 +168,7 @@ def _remarks(doc: Verdict, width: int) -> list[Line]:
     texts = remarks.lines(doc)
     if not texts:
         return []
-    return [[], [("To know", "faint")], *(line for text in texts for line in _marked("·", text, width))]
+    return [[], [(say("To know"), "faint")], *(line for text in texts for line in _marked("·", text, width))]
 
 
 def _end(doc: Verdict, places: Sequence[str], width: int, closer: str | None) -> list[Line]:
@@ -172,16 +179,22 @@ def _end(doc: Verdict, places: Sequence[str], width: int, closer: str | None) ->
     judged = document.all_pairs(doc)
     missing = sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
     passed = sum(1 for pair in judged if pair["verdict"] == PASS)
-    count = f"{passed} of {len(judged) + missing} pairs passed" if judged or missing else "no pair was judged"
+    total = len(judged) + missing
+    count = say("{passed} of {total} pairs passed", passed=passed, total=total) if total else say("no pair was judged")
     reasons = [g for g in document.groups(doc) if g.kind == "decisive" and not g.entry["waived"]]
-    first = [f"{g.entry['slug']} on {document.several(g.hosts, 3)}: {g.entry['title']}" for g in reasons[:1]]
-    more = [f"{len(reasons) - 1} more above"] if len(reasons) > 1 else []
+    first = [_in_short(group) for group in reasons[:1]]
+    more = [say("{count} more above", count=len(reasons) - 1)] if len(reasons) > 1 else []
     rows += _after_word("", _word(verdict), "  " + "; ".join([count, *first, *more]), width)
     for text in places:
-        rows += _row("reports", text, width, indent=0)
+        rows += _row(say("reports"), text, width, indent=0)
     if closer and doc["run_fails"]:
-        rows.append([("look closer  ", "faint"), (closer, None)])  # to be copied, so it is never broken
+        rows.append([(padded(say("look closer"), 13), "faint"), (closer, None)])  # to be copied, so it is never broken
     if doc["exit_code"] is not None:
         meaning = document.exit_meaning(doc)
-        rows += _row(f"exit code {doc['exit_code']}", meaning, width, indent=0, column=13)
+        rows += _row(say("exit code {code}", code=doc["exit_code"]), meaning, width, indent=0, column=13)
     return rows
+
+
+def _in_short(group: document.Group) -> str:
+    hosts = document.several(group.hosts, 3)
+    return say("{finding} on {hosts}: {title}", finding=group.entry["slug"], hosts=hosts, title=group.entry["title"])

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import floor, log10
 
 from ...plan.pair import Key, key_of
-from .. import document
+from .. import document, language
+from ..language import say
 from ..parts import Cluster, Link, Pair, Spread, Trial
 from .figures import median_of, milliseconds
 
@@ -92,7 +93,7 @@ def told(links: list[Link]) -> str:
     by_state: dict[str, list[str]] = {}
     for link in links:
         by_state.setdefault(link["state"], []).append(str(link["link"]))
-    return "; ".join(f"{state}: {', '.join(numbers)}" for state, numbers in by_state.items())
+    return "; ".join(f"{language.told(state)}: {', '.join(numbers)}" for state, numbers in by_state.items())
 
 
 def waterfall(pair: Pair) -> list[Bar] | None:
@@ -105,7 +106,7 @@ def waterfall(pair: Pair) -> list[Bar] | None:
     scale = (WIDE - 2 * LEFT) / (second + max(reused, recomputed or 0) or 1)
 
     def bar(label: str, kind: str, start: float, length: float, within: bool = False) -> Bar:
-        text = milliseconds(length) if length else "below 1 ms"
+        text = milliseconds(length) if length else say("below 1 ms")
         return Bar(label, text, kind, round(LEFT + start * scale, 1), max(2, round(length * scale, 1)), within)
 
     def part(label: str, kind: str, start: float, spread: Spread | None) -> Bar | None:
@@ -113,15 +114,16 @@ def waterfall(pair: Pair) -> list[Bar] | None:
 
     moved = pair["timing"]["moved"]
     store, transfer, load = (moved["store_s"], moved["transfer_s"], moved["load_s"]) if moved else (None,) * 3
-    second_label = "second request" if not pair["counts"].get("proven") else "reuse"
+    proven, there = pair["counts"].get("proven"), pair["receiver"]
+    second_label = say("reuse at {receiver}" if proven else "second request at {receiver}", receiver=there)
     rows = [
-        bar(f"seed at {pair['holder']}", "seed", 0, seed),
-        part("store", "seed", 0, store),
-        bar("until seen stored", "wait", seed, wait) if wait is not None else None,
-        bar(f"{second_label} at {pair['receiver']}", "reused", second, reused),
-        part("transfer", "reused", second, transfer),
-        part("load", "reused", second, load),
-        bar("recompute there", "recomputed", second, recomputed) if recomputed is not None else None,
+        bar(say("seed at {holder}", holder=pair["holder"]), "seed", 0, seed),
+        part(say("store"), "seed", 0, store),
+        bar(say("until seen stored"), "wait", seed, wait) if wait is not None else None,
+        bar(second_label, "reused", second, reused),
+        part(say("transfer"), "reused", second, transfer),
+        part(say("load"), "reused", second, load),
+        bar(say("recompute there"), "recomputed", second, recomputed) if recomputed is not None else None,
     ]
     return [row for row in rows if row]
 
@@ -158,7 +160,9 @@ def speedup(pair: Pair) -> Speedup | None:
     def x(ratio: float) -> float:
         return round(LEFT + ratio / top * (WIDE - 3 * LEFT), 1)
 
-    interval = f", 95 % within {ends['low']:.3g} to {ends['high']:.3g}x" if ends else ", too few trials for an interval"
+    interval = (
+        say(", 95 % within {low:.3g} to {high:.3g}x", **ends) if ends else say(", too few trials for an interval")
+    )
     text = f"{speed['speedup']:.2f}x{interval}"
     return Speedup(x(speed["speedup"]), (x(ends["low"]), x(ends["high"])) if ends else None, x(1), text)
 

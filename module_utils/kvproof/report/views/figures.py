@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from ...judge.interval import interval_text
+from ..language import mark, say, told
 from ..parts import Histogram, Length, Pair, Performance, Spread, Tunnel
 from .clean import short
 
 ANSWER = 120  # characters of the answer that are shown
-COUNTERS_NOTE = (
+COUNTERS_NOTE = mark(
     "What the counters can prove: retrieve_hit_rate is 1 also when nothing was retrieved in the last interval. "
     "num_hit_tokens is written every 10 s and counts hits in the node's own cache as well, so it cannot tell P2P from "
     "local reuse. No verdict rests on either."
@@ -24,13 +24,13 @@ def lines(pair: Pair) -> list[tuple[str, str]]:
     figures = [
         ("prefill", _prefill(pair)),
         ("TTFT", _ttft(pair)),
-        ("between tokens", _between(pair)),
+        (say("between tokens"), _between(pair)),
         ("KV", _moved(pair)),
-        ("lengths", _lengths(pair)),
-        *(("tunnel", text) for text in _tunnels(pair)),
-        ("answer", _answer(pair)),
-        ("through the router", _router(pair)),
-        *(("counters", text) for text in _counters(pair)),
+        (say("lengths"), _lengths(pair)),
+        *((say("tunnel"), text) for text in _tunnels(pair)),
+        (say("answer"), _answer(pair)),
+        (say("through the router"), _router(pair)),
+        *((say("counters"), text) for text in _counters(pair)),
     ]
     return [(label, text) for label, text in figures if text]
 
@@ -54,27 +54,42 @@ def _prefill(pair: Pair) -> str | None:
     if ttft is None:
         return None
     tokens = pair["performance"] and pair["performance"]["tokens"]
-    return f"{milliseconds(ttft)} on {pair['holder']} (TTFT of the seed{f', {tokens} tokens' if tokens else ''})"
+    return say(
+        "{time} on {holder} (TTFT of the seed, {tokens} tokens)" if tokens else "{time} on {holder} (TTFT of the seed)",
+        time=milliseconds(ttft),
+        holder=pair["holder"],
+        tokens=tokens,
+    )
 
 
 def _ttft(pair: Pair) -> str | None:
     speed = pair["performance"]
     if speed:
-        return (
-            f"{milliseconds(speed['reused_s'])} reused, {milliseconds(speed['recomputed_s'])} recomputed on "
-            f"{pair['receiver']} ({speed['speedup']:.2f}x{_sure(speed)}; median of {speed['trials']})"
+        return say(
+            "{reused} reused, {recomputed} recomputed on {receiver} ({speedup:.2f}x{sure}; median of {trials})",
+            reused=milliseconds(speed["reused_s"]),
+            recomputed=milliseconds(speed["recomputed_s"]),
+            receiver=pair["receiver"],
+            speedup=speed["speedup"],
+            sure=_sure(speed),
+            trials=speed["trials"],
         )
     ttft = median_of(trial["reused_ttft_s"] for trial in pair["trials"])
     if ttft is None:
         return None
     loaded = any(trial["loaded"] for trial in pair["trials"])
-    what = "reused, with no recompute to compare" if loaded else "not known to be reused"
-    return f"{milliseconds(ttft)} on {pair['receiver']}, {what}"
+    return say(
+        "{time} on {receiver}, reused, with no recompute to compare"
+        if loaded
+        else "{time} on {receiver}, not known to be reused",
+        time=milliseconds(ttft),
+        receiver=pair["receiver"],
+    )
 
 
 def _sure(speed: Performance | Length) -> str:
     ends = speed["interval"]
-    return f", 95 % interval {interval_text(ends)}x" if ends else ""
+    return say(", 95 % interval {low:.3g} to {high:.3g}x", **ends) if ends else ""
 
 
 def _moved(pair: Pair) -> str | None:
@@ -82,14 +97,18 @@ def _moved(pair: Pair) -> str | None:
     moved, visible = pair["timing"]["moved"], pair["timing"]["visible_s"]
     texts = []
     if visible:
-        texts.append(f"visible after {milliseconds(visible['median'])}, at most {milliseconds(visible['max'])}")
+        middle, most = milliseconds(visible["median"]), milliseconds(visible["max"])
+        texts.append(say("visible after {middle}, at most {most}", middle=middle, most=most))
     if not moved:
         return "; ".join(texts) or None
-    steps = (("transfer", moved["transfer_s"], moved["transfer_gb_s"]), ("load", moved["load_s"], moved["load_gb_s"]))
+    steps = (
+        (say("transfer"), moved["transfer_s"], moved["transfer_gb_s"]),
+        (say("load"), moved["load_s"], moved["load_gb_s"]),
+    )
     for label, took, speed in steps:
         if took:
-            seconds = milliseconds(took["median"]) if took["median"] else "below 1 ms"
-            texts.append(f"{label} {seconds}" + (f" at {speed['median']:.3g} GB/s" if speed else ""))
+            seconds = milliseconds(took["median"]) if took["median"] else say("below 1 ms")
+            texts.append(f"{label} {seconds}" + (_at(speed["median"]) if speed else ""))
     if moved["histogram"] and not moved["transfer_s"]:
         texts.append(_histogram(moved["histogram"]))
     return "; ".join(texts) or None
@@ -97,10 +116,17 @@ def _moved(pair: Pair) -> str | None:
 
 def _histogram(histogram: Histogram) -> str:
     if histogram["state"] != "ok" or histogram["mean_s"] is None:
-        return f"holder's histogram of transfers: {histogram['state']}"
-    speed = f" at {histogram['mean_gb_s']:.3g} GB/s" if histogram["mean_gb_s"] is not None else ""
-    transfers = f"{histogram['transfers']} transfers, failed ones among them"
-    return f"transfer {milliseconds(histogram['mean_s'])}{speed} (mean of {transfers}, by the holder's histogram)"
+        return say("holder's histogram of transfers: {state}", state=told(histogram["state"]))
+    return say(
+        "transfer {time}{speed} (mean of {count} transfers, failed ones among them, by the holder's histogram)",
+        time=milliseconds(histogram["mean_s"]),
+        speed=_at(histogram["mean_gb_s"]) if histogram["mean_gb_s"] is not None else "",
+        count=histogram["transfers"],
+    )
+
+
+def _at(gb_s: float) -> str:
+    return say(" at {speed:.3g} GB/s", speed=gb_s)
 
 
 def _lengths(pair: Pair) -> str | None:
@@ -113,21 +139,30 @@ def length_line(length: Length) -> str:
     """One length of kv_reuse_lengths in words."""
     warm_s, cold_s, speedup = length["reused_s"], length["recomputed_s"], length["speedup"]
     if warm_s is None or cold_s is None or speedup is None:
-        return f"{length['asked']} skipped: {length['skipped']}"
-    both = f"{milliseconds(warm_s)} reused, {milliseconds(cold_s)} recomputed"
-    return f"{length['tokens']} tokens {both} ({speedup:.2f}x{_sure(length)})"
+        return say("{tokens} skipped: {why}", tokens=length["asked"], why=length["skipped"])
+    return say(
+        "{tokens} tokens {reused} reused, {recomputed} recomputed ({speedup:.2f}x{sure})",
+        tokens=length["tokens"],
+        reused=milliseconds(warm_s),
+        recomputed=milliseconds(cold_s),
+        speedup=speedup,
+        sure=_sure(length),
+    )
 
 
 def _between(pair: Pair) -> str | None:
     timing = pair["timing"]
     spreads = (("ITL", timing["itl_s"]), ("TPOT", timing["tpot_s"]))
     parts = [f"{name} {_spread(spread)}" for name, spread in spreads if spread]
-    return "; ".join(parts) + f" on {pair['receiver']}" if parts else None
+    return say("{times} on {receiver}", times="; ".join(parts), receiver=pair["receiver"]) if parts else None
 
 
 def _spread(spread: Spread) -> str:
-    p95 = f", 95 % within {milliseconds(spread['p95'])}" if spread["p95"] is not None else ""
-    return f"{milliseconds(spread['median'])}{p95}, at most {milliseconds(spread['max'])}"
+    middle, most = milliseconds(spread["median"]), milliseconds(spread["max"])
+    if spread["p95"] is None:
+        return say("{middle}, at most {most}", middle=middle, most=most)
+    p95 = milliseconds(spread["p95"])
+    return say("{middle}, 95 % within {p95}, at most {most}", middle=middle, p95=p95, most=most)
 
 
 def _tunnels(pair: Pair) -> list[str]:
@@ -135,10 +170,15 @@ def _tunnels(pair: Pair) -> list[str]:
     for name, tunnel in tunnels(pair):
         rtt_s, most_s = tunnel["rtt_s"], tunnel["rtt_max_s"]
         if rtt_s is not None:
-            most = "" if most_s is None else f", at most {milliseconds(most_s)}"
             texts.append(
-                f"SSH to {name}: {milliseconds(rtt_s)} a round trip (median of {tunnel['pings']}{most}), part of each "
-                "time above and not subtracted"
+                say(
+                    "SSH to {name}: {time} a round trip (median of {pings}{most}), part of each time above and not "
+                    "subtracted",
+                    name=name,
+                    time=milliseconds(rtt_s),
+                    pings=tunnel["pings"],
+                    most="" if most_s is None else say(", at most {most}", most=milliseconds(most_s)),
+                )
             )
     return texts
 
@@ -155,9 +195,10 @@ def _answer(pair: Pair) -> str | None:
     if not answer:
         return None
     tokens = answer["completion_tokens"]
-    ended = f"finish reason {answer['finish_reason']}" if answer["finish_reason"] else "no finish reason"
-    text = f"“{short(answer['text'], ANSWER)}”" if answer["text"] else "no text"
-    return f"{text} ({f'{tokens} tokens, ' if tokens is not None else ''}{ended})"
+    ended = say("finish reason {reason}", reason=answer["finish_reason"]) if answer["finish_reason"] else None
+    text = f"“{short(answer['text'], ANSWER)}”" if answer["text"] else say("no text")
+    length = say("{count} tokens, ", count=tokens) if tokens is not None else ""
+    return f"{text} ({length}{ended or say('no finish reason')})"
 
 
 def _router(pair: Pair) -> str | None:
@@ -173,7 +214,7 @@ def _counters(pair: Pair) -> list[str]:
         if rate is None and hits is None:
             continue
         unflushed = hits == 0 and counters is receiver and pair["counts"].get("proven")
-        rise = "not seen" if hits is None else f"+{hits:.0f}{' (not flushed yet)' if unflushed else ''}"
-        now = "not seen" if rate is None else f"{rate:g} now"
+        rise = say("not seen") if hits is None else f"+{hits:.0f}{say(' (not flushed yet)') if unflushed else ''}"
+        now = say("not seen") if rate is None else say("{rate:g} now", rate=rate)
         texts.append(f"{name}: num_hit_tokens {rise}, retrieve_hit_rate {now}")
     return texts

@@ -20,7 +20,9 @@ from ...judge.link import NAMES
 from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from ...plan.pair import SkippedPair, key_of
 from .. import document
+from ..language import say, told
 from ..parts import Cluster, Pair, Verdict
+from ..translated import translated
 from . import drawings, remarks
 from .pages import TEMPLATES, environment
 
@@ -31,6 +33,7 @@ SIGNS = {PASS: "✓", FAIL: "✗", INCONCLUSIVE: "?", None: "…"}
 
 
 def render(doc: Verdict) -> str:
+    doc = translated(doc)
     clusters = sorted(doc["clusters"], key=_trouble)
     pairs = sorted(document.all_pairs(doc), key=_trouble_of_pair)
     groups = document.groups(doc)
@@ -56,12 +59,13 @@ def render(doc: Verdict) -> str:
             draw=drawings,
             key_of=key_of,
             worst_pair=_worst_pair,
+            counted=document.counts_line,
             slugs_of=_slugs_of,
             DRAWN=DRAWN,
             PICTURED=PICTURED,
             NAMED=NAMED,
             SIGNS=SIGNS,
-            LINKS=[name for name, _ in NAMES.values()],
+            LINKS=[told(name) for name, _ in NAMES.values()],
             style=_own("index.css"),
             script=_own("index.js"),
         )
@@ -105,10 +109,15 @@ def _counts(doc: Verdict) -> list[tuple[str, int, str]]:
     counted = Counter[str]()
     for cluster in doc["clusters"]:
         counted.update({str(word): count for word, count in cluster["counts"].items()})
-    words = (("pass", "passed"), ("fail", "failed"), ("inconclusive", "inconclusive"), ("waived", "waived"))
+    words = (
+        ("pass", say("passed")),
+        ("fail", say("failed")),
+        ("inconclusive", say("inconclusive")),
+        ("waived", say("waived")),
+    )
     found = [(label, counted[word], word) for word, label in words if counted[word]]
-    found += [("not judged", counted["not judged"], "inconclusive")] if counted["not judged"] else []
-    return found + ([("not asked for", len(doc["not_probed"]), "none")] if doc["not_probed"] else [])
+    found += [(say("not judged"), counted["not judged"], "inconclusive")] if counted["not judged"] else []
+    return found + ([(say("not asked for"), len(doc["not_probed"]), "none")] if doc["not_probed"] else [])
 
 
 def _sentence(doc: Verdict) -> str:
@@ -116,36 +125,58 @@ def _sentence(doc: Verdict) -> str:
     pairs = document.all_pairs(doc)
     total = len(pairs) + sum(len(cluster["not_judged"]) for cluster in doc["clusters"])
     if doc["status"] != "complete":
-        return "The run has not ended, so nothing is proven."
+        return say("The run has not ended, so nothing is proven.")
     if not total:
-        return "No pair was judged, so nothing is proven."
+        return say("No pair was judged, so nothing is proven.")
     if doc["verdict"] == PASS:
         passed = sum(pair["verdict"] == PASS for pair in pairs)
         if passed < total:
-            return f"KV cache is reused in {passed} of {_many(total, 'pair')}; what was found in the others is waived."
-        return f"KV cache is reused in {'the pair' if total == 1 else f'all {total} pairs'} that this run judged."
+            return say(
+                "KV cache is reused in {passed} of 1 pair; what was found in the others is waived."
+                if total == 1
+                else "KV cache is reused in {passed} of {total} pairs; what was found in the others is waived.",
+                passed=passed,
+                total=total,
+            )
+        return say(
+            "KV cache is reused in the pair that this run judged."
+            if total == 1
+            else "KV cache is reused in all {total} pairs that this run judged.",
+            total=total,
+        )
     bad = [cluster for cluster in sorted(doc["clusters"], key=_trouble) if cluster["verdict"] == doc["verdict"]]
     if not bad:
-        return "Nothing is proven, for the reasons below."
-    alone = len(bad) == 1
-    what = ("fails" if alone else "fail") if doc["verdict"] == FAIL else f"{'is' if alone else 'are'} inconclusive"
-    if not alone:
-        names = document.several([cluster["name"] for cluster in bad], 3)
-        return f"{len(bad)} of {_many(len(doc['clusters']), 'cluster')} {what}: {names}."
+        return say("Nothing is proven, for the reasons below.")
+    failed = doc["verdict"] == FAIL
+    if len(bad) > 1:
+        return say(
+            "{count} of {total} clusters fail: {names}."
+            if failed
+            else "{count} of {total} clusters are inconclusive: {names}.",
+            count=len(bad),
+            total=len(doc["clusters"]),
+            names=document.several([cluster["name"] for cluster in bad], 3),
+        )
     worst = _worst_pair(bad[0])
-    where = document.where(worst) if worst else ""
-    return f"Cluster {bad[0]['name']} {what}{f': the chain broke{where}' if where else ', so nothing is proven there'}."
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"
+    if failed and worst and worst["first_broken"]:
+        return say(
+            "Cluster {cluster} fails: the chain broke at link {link} ({name}).",
+            cluster=bad[0]["name"],
+            **worst["first_broken"],
+        )
+    return say(
+        "Cluster {name} fails, so nothing is proven there."
+        if failed
+        else "Cluster {name} is inconclusive, so nothing is proven there.",
+        name=bad[0]["name"],
+    )
 
 
 def _untested(doc: Verdict) -> list[tuple[str, str, list[SkippedPair]]]:
     """(what became of them, reason, pairs), pairs of one reason together."""
     found: dict[tuple[str, str], list[SkippedPair]] = {}
     lost = [pair for cluster in doc["clusters"] for pair in cluster["not_judged"]]
-    for what, pairs in (("not judged", lost), ("not asked for", doc["not_probed"])):
+    for what, pairs in ((say("not judged"), lost), (say("not asked for"), doc["not_probed"])):
         for pair in pairs:
             found.setdefault((what, pair["reason"]), []).append(pair)
     return [(what, reason, pairs) for (what, reason), pairs in found.items()]

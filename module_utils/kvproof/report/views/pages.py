@@ -12,7 +12,9 @@ from typing import TypeVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import document
+from ..language import say, spoken, told
 from ..parts import Cluster, Pair, Verdict
+from ..translated import translated
 from . import figures, remarks
 from .console import MARKS
 
@@ -22,6 +24,7 @@ _MARKDOWN = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")  # an underscore with
 
 
 def summary(doc: Verdict) -> str:
+    doc = translated(doc)
     full, brief = document.chosen(doc)
     clusters, passing = document.chosen_clusters(doc)
     # A page is read from its top, so what failed comes first there.
@@ -63,6 +66,9 @@ def environment(autoescape: bool) -> Environment:
     made.filters.update(md=markdown, ms=figures.milliseconds)
     made.globals.update(
         MARKS=MARKS,
+        say=say,
+        spoken=spoken,
+        told=told,
         WORDS=document.WORDS,
         several=document.several,
         PLACES=document.PLACES,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from .. import document
+from ..language import say
 from ..parts import Verdict
 from . import figures
 
@@ -19,21 +20,30 @@ def lines(doc: Verdict, skipped: bool = True) -> list[str]:
     groups = document.groups(doc)
     left = doc["not_probed"] if skipped else []
     sentences = [note(group) for group in groups if group.kind == "note"]
-    sentences += [f"not probed: {p['cluster']}: {document.pair_name(p)}: {p['reason']}" for p in left[:SKIPPED]]
+    sentences += [
+        say(
+            "not probed: {cluster}: {pair}: {reason}",
+            cluster=p["cluster"],
+            pair=document.pair_name(p),
+            reason=p["reason"],
+        )
+        for p in left[:SKIPPED]
+    ]
     if len(left) > SKIPPED:
-        sentences.append(f"not probed: {len(left) - SKIPPED} more pairs, see verdict.json")
+        sentences.append(say("not probed: {count} more pairs, see verdict.json", count=len(left) - SKIPPED))
     sentences += doc["notes"]
     observed = {place.observed for group in groups for place in group.places}
     for pair in document.all_pairs(doc):
         sentences += [
-            f"about the evidence of {document.pair_name(pair)}: {error}"
+            say("about the evidence of {pair}: {error}", pair=document.pair_name(pair), error=error)
             for error in pair["check_errors"]
             if error not in observed
         ]
     if any(figures.has_counters(pair) for pair in document.all_pairs(doc)):
-        sentences.append(figures.COUNTERS_NOTE)
+        sentences.append(say(figures.COUNTERS_NOTE))
     return list(dict.fromkeys(sentences))
 
 
 def note(group: document.Group) -> str:
-    return f"{group.entry['slug']} on {document.several(group.hosts)}: {group.brief}"
+    slug, hosts = group.entry["slug"], document.several(group.hosts)
+    return say("{finding} on {hosts}: {brief}", finding=slug, hosts=hosts, brief=group.brief)

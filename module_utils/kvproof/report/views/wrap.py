@@ -14,7 +14,7 @@ _VALUE = re.compile(
     r"(?:\w+: )?\S*\[\{.*?\}\]\S*"  # kv_reuse_waive: [{finding: …, reason: …}]
     r"|95 % ?(?:interval|:) [\d.]+ to \S+"
     r"|\S*\d (?:to|of) \d\S*(?: tokens?)?"
-    r"|\S*\d (?:%|ms|s|min|h|GB/s|MB|KB|GB|tokens?|chunks?)[^\w\s]*(?=\s|$)"
+    r"|\S*\d (?:%|ms|s|min|h|GB/s|MB|KB|GB|tokens?|chunks?)(?:[^\w\s]*(?=\s|$)|(?=[^\x00-\x7f])\S*)"
     r"|[a-z][a-z0-9]*(?:_[a-z0-9]+)+:? \S+"  # chunk_size 256
     r"|\S+"
 )
@@ -27,6 +27,11 @@ def columns(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
+
+
+def padded(text: str, width: int) -> str:
+    """The text and blanks, so many columns wide, and with one blank at least."""
+    return text + " " * max(1, width - columns(text))
 
 
 def wrapped(text: str, width: int, used: int = 0, indent: str = "") -> list[str]:

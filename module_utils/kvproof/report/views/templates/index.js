@@ -20,7 +20,7 @@
           || (wanted && !words(part).includes(wanted));
         if (!part.hidden) part.classList.contains("tile") ? clusters++ : pairs++;
       }
-      shown.textContent = `${clusters} clusters, ${pairs} pairs shown`;
+      shown.textContent = shown.dataset.text.replace("CLUSTERS", clusters).replace("PAIRS", pairs);
     };
     form.hidden = false;
     form.addEventListener("input", apply);
@@ -56,9 +56,10 @@
       const lines = [card.querySelector("h3").textContent.trim()];
       for (const term of card.querySelectorAll("dt")) lines.push(`${term.textContent}: ${term.nextElementSibling.textContent.trim()}`);
       await copied(lines.join("\n"));
-      button.textContent = "Copied";
+      const before = button.textContent;
+      button.textContent = button.dataset.copy;
       button.focus();
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      setTimeout(() => { button.textContent = before; }, 2000);
     });
   }
   addEventListener("beforeprint", () => {
