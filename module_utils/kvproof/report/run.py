@@ -14,12 +14,12 @@ from ..plan import shard as shards
 from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
-from .parts import Console, Pair, Status, Verdict
+from .parts import Console, History, Pair, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
 
 
-OF_THIS_MACHINE = ("reports_dir", "console")  # of a plan, what a bundle does not take elsewhere
+OF_THIS_MACHINE = ("reports_dir", "console", "history")  # of a plan, what a bundle does not take elsewhere
 
 
 class Run:
@@ -31,6 +31,7 @@ class Run:
         self.bundle = False
         self.reports_dir: str | None = None
         self.console: Console = "full"
+        self.history: dict[str, Any] | None = None  # where runs are kept, and how many: folder, keep
         self._plan: dict[Key, PlannedPair] = {}
         self._skipped: dict[Key, SkippedPair] = {}
         self._verdicts: dict[Key, Pair] = {}
@@ -40,6 +41,7 @@ class Run:
         self._settings: dict[str, Any] = {}
         self._notes: dict[str, None] = {}
         self._shards: list[shards.Shard] = []
+        self._past: History | None = None
 
     def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
@@ -52,6 +54,7 @@ class Run:
         self._shards += [plan["shard"]] if plan.get("shard") else []
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.console = plan.get("console") or self.console
+        self.history = plan.get("history") or self.history
         self.note(plan.get("notes"))
         if failed:
             self._refused = text
@@ -73,6 +76,11 @@ class Run:
         if notes:
             self._say("note", notes)
         self._notes.update(dict.fromkeys(notes or []))
+
+    def past(self, history: History) -> None:
+        """What earlier runs tell of this one, when it has ended."""
+        self._say("past", history)
+        self._past = history
 
     def failure(self, host: str, task: str, text: str, unreachable: bool = False) -> None:
         """A task that failed on a host, or could not reach it."""
@@ -100,6 +108,8 @@ class Run:
             shard=shards.together(self._shards)[0],
             **self._settings,
         )
+        if self._past:
+            doc["history"] = self._past
         return self._compared_with_exit_code(doc)
 
     def _why_not_judged(self, pair: PlannedPair) -> str:

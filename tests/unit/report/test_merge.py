@@ -312,8 +312,8 @@ def test_what_cannot_be_read_leaves_no_green_report(reports):
     done = reports.run("-e", f"reports={reports.folder}/nowhere,{reports.put('s1', 'not json')}")
     assert done.returncode == 2
     assert [text.partition(": ")[2] for text in reports.out["problems"]] == [
-        "it cannot be read (No such file or directory): correct reports=",
-        "this is no JSON: leave it out, or name the right file",
+        "it cannot be read (No such file or directory): correct reports=, or leave it out",
+        "this is no JSON: correct reports=, or leave it out",
     ]
     done = reports.run("-e", f"reports={out}")
     assert done.returncode == 2

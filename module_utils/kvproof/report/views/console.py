@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from .. import document
 from ..parts import Console, Pair, Verdict
-from . import figures, remarks
+from . import changes, figures, remarks
 from .clean import cleaned
 from .wrap import columns, wrapped
 
@@ -46,7 +46,7 @@ def lines(
             rows += _pair_line(pair, width)
     for pair in full:
         rows += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
-    rows += [[], *_clusters(doc, width)]
+    rows += [[], *_clusters(doc, width), *_changes(doc, width)]
     rows += _findings(document.groups(doc), width)
     if how == "full":
         rows += _remarks(doc, width)
@@ -119,6 +119,18 @@ def _clusters(doc: Verdict, width: int) -> list[Line]:
         for pair in cluster["not_judged"]:
             rows += _marked("?", f"{document.pair_name(pair)} not judged: {pair['reason']}", width)
     return rows
+
+
+def _changes(doc: Verdict, width: int) -> list[Line]:
+    """What changed since the kept runs."""
+    since, (told, more) = changes.sentence(doc), changes.told(doc, changes.IN_CONSOLE)
+    if not since:
+        return []
+    rows: list[Line] = [[], *unstyled(wrapped(since, width))]
+    for change in told:
+        rows += _marked(change.sign, change.text, width)
+        rows += [line for text in change.details for line in _row("", text, width, indent=0, column=6)]
+    return rows + (_marked("·", more, width) if more else [])
 
 
 def _marked(mark: str, text: str, width: int) -> list[Line]:

@@ -21,7 +21,7 @@ from ...judge.verdict import FAIL, INCONCLUSIVE, PASS
 from ...plan.pair import SkippedPair, key_of
 from .. import document
 from ..parts import Cluster, Pair, Verdict
-from . import drawings, remarks
+from . import changes, drawings, remarks
 from .pages import TEMPLATES, environment
 
 DRAWN = 600  # pairs shown with their chain; of more, those that pass take a line each
@@ -53,6 +53,9 @@ def render(doc: Verdict) -> str:
             sentence=_sentence(doc),
             untested=_untested(doc),
             remarks=remarks.lines(doc, skipped=False),
+            since=changes.sentence(doc),
+            changed=changes.told(doc, changes.ON_PAGE),
+            pasts=changes.pasts(doc),
             draw=drawings,
             key_of=key_of,
             worst_pair=_worst_pair,

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import document
 from ..parts import Cluster, Pair, Verdict
-from . import figures, remarks
+from . import changes, figures, remarks
 from .console import MARKS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -35,6 +35,8 @@ def summary(doc: Verdict) -> str:
             pairs=[(pair, True) for pair in _worst_first(full)] + [(pair, False) for pair in _worst_first(brief)],
             groups=document.groups(doc),
             remarks=remarks.lines(doc),
+            since=changes.sentence(doc),
+            changed=changes.told(doc, changes.IN_SUMMARY),
         )
     )
 
