@@ -40,7 +40,7 @@ def compared(folder: Path, doc: Verdict) -> tuple[History, list[str]]:
             )
             break
         kept, trouble = _read(folder / name)
-        size += _size(folder / name)
+        size += _bytes_read(folder / name)
         if kept:
             earlier.add(kept)
         elif os.path.lexists(folder / name):
@@ -92,11 +92,12 @@ def _read(path: Path) -> tuple[history.Kept | None, str | None]:
     return (None, trouble) if trouble else history.read(value)
 
 
-def _size(path: Path) -> int:
+def _bytes_read(path: Path) -> int:
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
     except OSError:
         return 0
+    return size if size <= files.MOST_BYTES else 0  # that was too large to be read
 
 
 def _left_alone(folder: Path, left: dict[str, str | None]) -> str:

@@ -225,7 +225,7 @@ def spark(pair: Pair, past: Past | None, finished_at: str | None) -> Spark | Non
         list(marks.values()),
         _path(places, [run["reused_ttft_s"] for run in runs]),
         f"{len(runs)} runs from {when(runs[0]['at'])} to {when(runs[-1]['at'])}: {counts}",
-        f"TTFT reused {milliseconds(min(known))} to {milliseconds(max(known))}, the last {milliseconds(known[-1])}"
+        f"TTFT reused {milliseconds(min(known))} to {milliseconds(max(known))}, the latest {milliseconds(known[-1])}"
         if known
         else None,
         f"Verdicts, oldest first: {', '.join(words)}",
