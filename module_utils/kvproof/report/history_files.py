@@ -14,7 +14,7 @@ from pathlib import Path
 from . import files, history
 from .parts import History, Verdict
 
-#: No further kept run is read when there were so many bytes of them: 80 runs of a thousand nodes, 2 seconds.
+#: No further kept run is read when there were so many bytes of them: 60 runs of a thousand nodes.
 ENOUGH_BYTES = 16 << 20
 NAMED = 3  # files that are named in a sentence
 _MEND = "make it writable for whoever runs ansible-playbook, or set kv_reuse_history to another folder"
