@@ -85,7 +85,7 @@ def told(doc: Verdict, most: int) -> tuple[list[Told], str | None]:
 def _told(changed: Changed) -> Told:
     words = {"pair": f"{changed['cluster']}: {document.pair_name(changed)}", "was": document.WORDS[changed["was"]]}
     settings = [setting_line(row) for row in changed["settings"][:SETTINGS]]
-    text = _TOLD[changed["what"]].format(**words, since=when(changed["since"] or ""))
+    text = _TOLD[changed["what"]].format(**words, since=when(changed["since"]))
     times = [ttft_line(kind, times) for kind, times in changed["ttft"].items()]
     tone = "none" if changed["what"] == "as before" else changed["now"] or "inconclusive"
     return Told(SIGNS[changed["what"]], tone, text, times + settings, key_of(changed))
@@ -97,6 +97,9 @@ def pasts(doc: Verdict) -> dict[Key, Past]:
     return {key_of(past): past for past in history["pairs"]} if history else {}
 
 
-def when(time: str) -> str:
+def when(time: str | None) -> str:
     """A time for a reader, to the minute."""
-    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        return datetime.fromisoformat(time or "").astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):  # none, or one at the end of time
+        return time or "?"
