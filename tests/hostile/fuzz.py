@@ -165,10 +165,8 @@ def _kept() -> dict:
 
 
 def _with_history() -> dict:
-    doc = verdicts.document(verdicts.live("sync_loading", cluster="healthy"))
-    earlier = history.Earlier(doc)
-    earlier.add(_kept())
-    return {**doc, "history": earlier.part()}
+    broken = verdicts.document(verdicts.live("sync_loading", cluster="healthy"))
+    return verdicts.compared(broken, verdicts.document(verdicts.live()))
 
 
 def _bundled(document: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 import verdicts
 from hypothesis import given
 from hypothesis import strategies as st
-from kvproof.report import document, history, run, views
+from kvproof.report import document, run, views
 from kvproof.report.merge import Source, merge
 from kvproof.report.views import console
 from verdict_schema import errors
@@ -185,20 +185,12 @@ def test_a_merged_report_can_be_merged_again():
 # ---- of whatever file
 
 
-def compared(before: dict, after: dict) -> dict:
-    """A report that says what changed since another."""
-    kept, _ = history.read(json.loads(history.text_of(before)))
-    earlier = history.Earlier(after)
-    earlier.add(kept)
-    return {**after, "history": earlier.part()}
-
-
 TUNNEL = {"via": ["kv@p:22"], "open_s": 0.2, "rtt_s": 0.01, "rtt_max_s": 0.02, "pings": 9}
 WRITTEN = [
     ran(verdicts.live(), verdicts.waived(cluster="b"), missing=1, exit_code=2),
     ran(verdicts.live("sync_loading", tunnels={"holder": TUNNEL, "receiver": TUNNEL})),
     ran(verdicts.verdict("local_hit_decode"), skipped=[{"cluster": "c", "holder": "a", "receiver": "b", "reason": ""}]),
-    compared(ran(verdicts.live(cluster="a")), ran(verdicts.live("sync_loading", cluster="a"))),
+    verdicts.compared(ran(verdicts.live("sync_loading", cluster="a")), ran(verdicts.live(cluster="a"))),
 ]
 ODD = [None, True, -1, 0, 0.5, 1e300, 10**400, 2**62, float("nan"), "", "x", "\x1b[2J\ud800", [], {}, [None], {"a": 1}]
 
