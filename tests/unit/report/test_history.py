@@ -14,8 +14,10 @@ import threading
 import pytest
 import verdicts
 from kvproof.report import history, history_files, parts, views
+from kvproof.report.language import speaking
 from kvproof.report.merge import Source, merge
 from kvproof.report.views import changes, cleaned, console
+from languages import english
 from verdict_schema import errors
 
 DAY = "2026-11-{:02}T02:24:41+00:00"
@@ -54,6 +56,20 @@ def folder(tmp_path):
             return found
 
     return Folder()
+
+
+def test_what_changed_is_told_in_japanese_too(folder):
+    slow = timed("slow", 300, 310, 305)
+    folder.keep(run(1, a="healthy", b="sync_loading", slow=timed("slow", 50, 51, 52)))
+    doc = folder.with_history(run(2, a="sync_loading", b="healthy", slow=slow))
+    with speaking("ja"):
+        shown = ["".join(text for text, _style in line) for line in console.lines(doc)]
+    texts = [*shown, *(text for _name, text, _ in views.files(doc, language="ja") if _name == "summary.md")]
+    assert sum("新たに不合格" in text for text in shown) == 2
+    assert any("修復" in text for text in shown)
+    assert any("すべての試行で遅い" in text for text in shown)
+    assert {found for text in texts for line in text.splitlines() if (found := english(line))} == set()
+    assert "前回からの変化" in texts[-1]
 
 
 def what(part: dict) -> dict[str, str]:
