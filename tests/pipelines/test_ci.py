@@ -101,7 +101,8 @@ def job(tmp_path, collections) -> Job:
 def run_on_gitlab(job: Job, inventory: Path | str, **more: str) -> subprocess.CompletedProcess:
     """As GitLab's runner does: script in one shell, after_script in another, whatever the first ended with."""
     template = gitlab()[".kv-reuse"]
-    told = {**template["variables"], "KVPROOF_INVENTORY": str(inventory), "CI_JOB_URL": "https://ci/-/1", **more}
+    own = {"GITLAB_CI": "true", "CI_JOB_URL": "https://ci/-/1", "KVPROOF_INVENTORY": str(inventory)}
+    told = {**template["variables"], **own, **more}
     done = job.shell(
         ["bash", "-eo", "pipefail", "-c", "\n".join([*template["before_script"], *template["script"]])], **told
     )

@@ -34,7 +34,7 @@ def install(folder: Path) -> Path:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """This process's, without what steers Ansible, kvproof and the runners of pipelines."""
-    mine = ("ANSIBLE_", "KV_REUSE_", "GITHUB_", "CI_", "PYTHONPATH")
+    mine = ("ANSIBLE_", "KV_REUSE_", "GITHUB_", "GITLAB_", "CI_", "PYTHONPATH")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(mine) and key != "CI"}
     own = {"PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_HOME": str(home / ".ansible"), "PYTHONIOENCODING": "utf-8"}
     return {**kept, **own, **more}
