@@ -78,7 +78,7 @@ class ActionModule(ControllerAction):
         folder = Path(args["reports_dir"] or "reports").expanduser().absolute()
         if reporter.reports() and folder.is_dir() and (short := files.lacks_room(folder, len(plan.pairs))):
             raise Refused(LOST.format(short))
-        _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
+        _counting, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
         shown = {
             "mode": "seed" if args["seed_mode"] else "inventory",
             "run_id": secrets.token_hex(4),

@@ -100,7 +100,8 @@ def markdown(result: Comparison) -> str:
 
 def _change(before: Pair | None, after: Pair | None) -> Change:
     pair = after or before
-    assert pair is not None
+    if pair is None:
+        raise AssertionError("neither run has the pair")
     return {
         "cluster": pair["cluster"],
         "holder": pair["holder"],

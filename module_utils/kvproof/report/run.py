@@ -79,7 +79,7 @@ class Run:
         text = _sentence(text)
         self._say("failure", host, task, text, unreachable)
         how = "could not reach the host" if unreachable else "failed"
-        self._failures[host] = f"{host}: task “{task}” {how}: {text}"
+        self._failures[host] = f'{host}: task "{task}" {how}: {text}'
 
     def _say(self, what: str, *args: object) -> None:
         self.said.append({"what": what, "args": list(args)})

@@ -16,7 +16,7 @@ from . import figures, remarks
 from .clean import cleaned
 from .wrap import columns, wrapped
 
-Line = list[tuple[str, str | None]]
+Line = list[tuple[str, str | None]]  # pylint: disable=unsupported-binary-operation
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
 STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
 VERDICT_STYLES = {PASS: "good", FAIL: "bad", INCONCLUSIVE: "doubt", None: "bad"}

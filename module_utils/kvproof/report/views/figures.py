@@ -156,7 +156,7 @@ def _answer(pair: Pair) -> str | None:
         return None
     tokens = answer["completion_tokens"]
     ended = f"finish reason {answer['finish_reason']}" if answer["finish_reason"] else "no finish reason"
-    text = f"“{short(answer['text'], ANSWER)}”" if answer["text"] else "no text"
+    text = f'"{short(answer["text"], ANSWER)}"' if answer["text"] else "no text"
     return f"{text} ({f'{tokens} tokens, ' if tokens is not None else ''}{ended})"
 
 
