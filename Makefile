@@ -241,12 +241,12 @@ audit: install-dev
 
 # the archive, and what a validator that is installed from requirements.lock consists of, as CycloneDX
 release: install-dev
-	@$(VENV)/bin/python release/build.py dist
+	@$(VENV)/bin/python release/archive.py dist
 	@$(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
 		--output-reproducible --of JSON -o dist/sbom.cdx.json && echo 'Created dist/sbom.cdx.json'
 
 # what is shipped, by the tools of those who ship collections; each has its own environment, as they disagree on versions
 UV_TOOL := $(VENV)/bin/uv tool run --quiet --from
 sanity: install-dev
-	@archive=$$($(VENV)/bin/python release/build.py .cache/dist) \
+	@archive=$$($(VENV)/bin/python release/archive.py .cache/dist) \
 		&& $(VENV)/bin/python release/sanity.py "$$archive" .cache/sanity $(ONLY:%=--test %)

@@ -365,11 +365,12 @@ node:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.kvproof.node import arguments
 from ..module_utils.kvproof.node import modules as answers
 
 
 def main():
-    module = AnsibleModule(argument_spec=answers.TASK, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=arguments.TASK, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **answers.node(answers.of_node(module.params)))
     except answers.BadParameter as problem:

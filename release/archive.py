@@ -1,6 +1,6 @@
 # Copyright: the kvproof authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python release/build.py FOLDER [REPOSITORY]: the collection as FOLDER/kvproof-cluster-VERSION.tar.gz
+"""python release/archive.py FOLDER [REPOSITORY]: the collection as FOLDER/kvproof-cluster-VERSION.tar.gz
 
 The tree has its plugins at the top, where a playbook beside them finds them, and links from plugins/ to there. Links to
 folders hide what is behind them from the tools that examine a collection, and are lost by some that carry one. So
