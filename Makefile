@@ -7,7 +7,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-ansible install-dev install-lab demo up down faults \
-	quick test hostile fuzz browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock audit release
+	quick test hostile fuzz browser versions test-real lint types unit molecule molecule-hosts coverage docs hooks lock audit \
+	release sanity cores
 
 # the first Python 3.11 that can make a virtual environment; PYTHON=... names another
 PYTHON ?= $(shell for python in python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3; do \
@@ -85,6 +86,10 @@ help:
 	@echo 'make lock              requirements.lock again: all that requirements.txt needs, pinned, with hashes'
 	@echo 'make audit             ask PyPI for known holes in requirements.lock'
 	@echo 'make release           the collection as an archive in dist/, and an SBOM of what it needs'
+	@echo 'make sanity            ansible-test, galaxy-importer and antsibull-docs on that archive (5 minutes)'
+	@echo '     ONLY="pylint ..." ansible-test alone, these of its tests'
+	@echo 'make cores             playbooks and molecule on ansible-core 2.18 to 2.22, with the Pythons found (nox)'
+	@echo '     CORES="2.18 ..."  only these'
 	@echo 'make install           install what the demo needs (ENGINE=vllm: and the real stack)'
 	@echo '     PYTHON=path       the Python 3.11 to install with'
 
@@ -248,6 +253,12 @@ audit: install-dev
 
 # the archive, and what a validator that is installed from requirements.lock consists of, as CycloneDX
 release: install-dev
-	@$(VENV)/bin/ansible-galaxy collection build --force --output-path dist
+	@$(VENV)/bin/python release/archive.py dist
 	@$(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
 		--output-reproducible --of JSON -o dist/sbom.cdx.json && echo 'Created dist/sbom.cdx.json'
+
+# what is shipped, by the tools of those who ship collections; each has its own environment, as they disagree on versions
+UV_TOOL := $(VENV)/bin/uv tool run --quiet --from
+sanity: install-dev
+	@archive=$$($(VENV)/bin/python release/archive.py .cache/dist) \
+		&& $(VENV)/bin/python release/sanity.py "$$archive" .cache/sanity $(ONLY:%=--test %)

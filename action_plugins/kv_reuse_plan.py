@@ -86,7 +86,7 @@ class ActionModule(ControllerAction):
         if reporter.reports() and folder.is_dir() and (short := files.lacks_room(folder, len(plan.pairs))):
             raise Refused(LOST.format(short))
         lang, misspoken = languages.spoken(args["lang"])
-        _, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
+        _counting, ignored = waivers.active(waivers.plain(args["waive"]), datetime.date.today())
         shown = {
             "mode": "seed" if args["seed_mode"] else "inventory",
             "run_id": secrets.token_hex(4),

@@ -30,6 +30,7 @@ from kvproof.evidence.assemble import packed, requests_of
 from kvproof.plan.pair import names_of
 from kvproof.probe.options import (
     BESIDE,
+    PLANNED,
     RECOGNISED,
     argument_spec,
     controller_options,
@@ -46,10 +47,6 @@ from plugin_utils.base import Action, Refused
 from plugin_utils.looks import node_seen
 from plugin_utils.ssh_login import login
 from plugin_utils.variables import RoleVariables
-
-#: ``recognised``, ``reached``: the variables that the hosts' lmcache_node_info was registered as, when it looked before
-#: the probe, and when it tried what the first look had found.
-PLANNED = {"plan": {"type": "json", "required": True}, "recognised": {"type": "str"}, "reached": {"type": "str"}}
 
 
 class ActionModule(Action):

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.evidence.assemble import packed
 from kvproof.node import log as logs
 from kvproof.node import modules
-from kvproof.node.arguments import LOG_ON_CONTROLLER, NODE
+from kvproof.node.arguments import NODE, TASK
 
 from plugin_utils import bounds, node_program
 from plugin_utils.base import Action, Refused
@@ -40,8 +40,6 @@ PARTS = {
     "cache_server": "lmcache_mp_info",
 }
 SEEN = ("node", "log", "controller", "coordinator", "cache_server")
-#: Of a run, as the action kv_reuse_probe returns them for a host.
-REQUESTS = ("ids", "since", "peers")
 #: What tells which lines of a log are wanted.
 OF_A_RUN = ("run_marker", "ids", "since")
 MOST_OF_A_LOG = 256 << 20  # bytes: its end, a stretch around the run and rotated files, of log_budget each at most
@@ -49,20 +47,7 @@ GRACE_S = 5.0  # for ending a command
 
 
 class ActionModule(Action):
-    SPEC: ClassVar = {
-        **NODE,
-        "log": {
-            "type": "dict",
-            "options": {**NODE["log"]["options"], "on_controller": {"type": "dict", "options": LOG_ON_CONTROLLER}},
-        },
-        "port": {"type": "int"},
-        "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": ["engine"]},
-        "url": {"type": "str"},
-        "coordinator_url": {"type": "str"},
-        "requests": {"type": "dict", "options": {name: NODE[name] for name in REQUESTS}},
-        "as_text": {"type": "bool", "default": False},
-        "timeout": {"type": "float", "default": 60.0},
-    }
+    SPEC: ClassVar = TASK
 
     def arguments(self) -> dict[str, Any]:
         args = super().arguments()

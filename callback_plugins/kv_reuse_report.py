@@ -9,7 +9,7 @@ type: aggregate
 short_description: Shows whether KV cache is reused, and writes the reports
 version_added: 0.1.0
 author:
-  - The kvproof authors
+  - The kvproof authors (@kvproof)
 description:
   - Collects the verdicts of the role C(kv_reuse) over all hosts of a playbook run, prints the chain of proof of each
     pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
@@ -63,7 +63,8 @@ from pathlib import Path
 from ansible.plugins.callback import CallbackBase
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
+sys.path.insert(0, str(ROOT / "module_utils"))  # see plugin_utils
+sys.path.insert(0, str(ROOT))
 from kvproof.plan.pair import key_of
 from kvproof.report import bundle, files, history_files, language, otlp, progress, views
 from kvproof.report.run import Run

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the kvproof authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The page of an action: this module never runs, action_plugins/kv_reuse_plan.py does all of it."""
 

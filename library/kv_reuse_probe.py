@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the kvproof authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ansible module: the KV reuse experiment of one pair of engines."""
 
@@ -369,10 +370,15 @@ from ..module_utils.kvproof.probe import options, rounds
 
 
 def main():
-    module = AnsibleModule(argument_spec=options.argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=options.task_spec(),
+        required_one_of=[("plan", "holder")],
+        required_together=[("holder", "receiver")],
+        supports_check_mode=True,
+    )
     module.no_log_values = options.secrets(module.no_log_values)
     try:
-        probe = rounds.probe(module.params, module.check_mode)
+        probe = rounds.probe({name: module.params[name] for name in options.argument_spec()}, module.check_mode)
     except rounds.MissingLibrary as exc:
         module.fail_json(msg=missing_required_lib(exc.library, reason=exc.reason), exception=str(exc.error))
     except ValueError as exc:

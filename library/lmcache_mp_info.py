@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the kvproof authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ attributes:
 seealso:
   - module: kvproof.cluster.lmcache_node_info
 author:
-  - The kvproof authors
+  - The kvproof authors (@kvproof)
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright: the kvproof authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -213,7 +214,7 @@ seealso:
   - module: kvproof.cluster.lmcache_controller_info
   - module: kvproof.cluster.lmcache_mp_info
 author:
-  - The kvproof authors
+  - The kvproof authors (@kvproof)
 """
 
 EXAMPLES = r"""
@@ -364,13 +365,14 @@ node:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.kvproof.node import arguments
 from ..module_utils.kvproof.node import modules as answers
 
 
 def main():
-    module = AnsibleModule(argument_spec=answers.NODE, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=arguments.TASK, supports_check_mode=True)
     try:
-        module.exit_json(changed=False, **answers.node(module.params))
+        module.exit_json(changed=False, **answers.node(answers.of_node(module.params)))
     except answers.BadParameter as problem:
         module.fail_json(msg=str(problem))
 

@@ -93,7 +93,7 @@ def answer(line: str) -> dict:
 def is_deep(value: object) -> bool:
     """Whether something lies in more lists and objects than any answer has."""
     layer = [value]
-    for _ in range(MOST_LAYERS):
+    for _deeper in range(MOST_LAYERS):
         layer = [
             part
             for outer in layer

@@ -22,7 +22,7 @@ def show(display, lines: Callable[[int, bool], list[console.Line]]) -> None:
     width = min(display.columns, 120) if stream.isatty() else console.WIDTH
     ascii_only = os.environ.get("TERM") == "dumb" or not _shows(stream, "".join(console.MARKS.values()))
     for line in lines(width, ascii_only):
-        bare = "".join(text for text, _ in line)
+        bare = "".join(text for text, _style in line)
         painted = "".join(stringc(text, getattr(C, COLORS[style])) if style else text for text, style in line)
         printable = clean.plain(painted) if ascii_only or not _shows(stream, painted) else painted
         display.display(printable, stderr=aside, screen_only=True)

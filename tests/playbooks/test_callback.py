@@ -67,8 +67,8 @@ def test_a_host_that_failed_before_its_verdict_is_not_dropped(project):
     assert done.returncode == 2
     cluster = project.report()["clusters"][0]
     assert cluster["verdict"] == "inconclusive"
-    assert cluster["not_judged"][0]["reason"] == "decode2: task “kv_reuse : Read the node” failed: no such log"
-    assert " ? prefill → decode2 not judged: decode2: task “kv_reuse : Read the node” failed" in done.stdout
+    assert cluster["not_judged"][0]["reason"] == 'decode2: task "kv_reuse : Read the node" failed: no such log'
+    assert ' ? prefill → decode2 not judged: decode2: task "kv_reuse : Read the node" failed' in done.stdout
 
 
 SSH = {"said_ssh": True, "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
@@ -82,7 +82,7 @@ def test_an_unreachable_host_is_not_dropped(project):
     doc = project.report()
     assert doc["exit_code"] == 4
     reason = doc["clusters"][0]["not_judged"][0]["reason"]
-    assert reason.startswith("decode: task “kv_reuse : Reach the node” could not reach the host: ")
+    assert reason.startswith('decode: task "kv_reuse : Reach the node" could not reach the host: ')
 
 
 @pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh client here")

@@ -47,7 +47,7 @@ def read(texts: dict[str, str]) -> Material:
     """The facts in texts, by node.  A paste that names no node tells of "the engine"."""
     nodes = {role: Node(role) for role in ROLES}
     for name, text in texts.items():
-        role, _, kind = name.partition("_")
+        role, _between, kind = name.partition("_")
         node = nodes[role if role in nodes else "engine"]
         {"config": node.config, "metrics": node.metrics}.get(kind, node.log)(text)
     return Material(list(nodes.values()))
@@ -57,7 +57,7 @@ def _seen(material: Material) -> list[dict]:
     """An entry for each finding that the material shows; what two nodes' settings show where nothing showed more."""
     shown = {finding.slug: (finding, list(finding.pasted(material))) for finding in all_findings() if finding.pasted}
     shown = {slug: (finding, signs) for slug, (finding, signs) in shown.items() if signs}
-    classes = {finding.cause_class for finding, _ in shown.values()}
+    classes = {finding.cause_class for finding, _signs in shown.values()}
     for finding, signs in live.findings(material):
         if finding.slug in shown:
             mine = shown[finding.slug][1]
@@ -151,11 +151,11 @@ def _collect(material: Material, named: list[dict]) -> list[str]:
             missing.append(f"the {role} node's engine log from its start, unabridged ({role}_log)")
     if not any(node.effective for node in material.nodes):
         missing.append(
-            "the line “Creating LMCacheEngine with config” of both logs: what is set in a file need not be in force"
+            'the line "Creating LMCacheEngine with config" of both logs: what is set in a file need not be in force'
         )
     if not material.lookups:
         missing.append(
-            "log lines of one request that should have been reused (“LMCache hit tokens”, “Stored”, “Retrieved”)"
+            'log lines of one request that should have been reused ("LMCache hit tokens", "Stored", "Retrieved")'
         )
     if material.of("controller") is None and material.is_on("enable_p2p"):
         missing.append("the controller's log (controller_log)")

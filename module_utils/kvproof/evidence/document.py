@@ -14,7 +14,8 @@ from .shapes import Count, Errors, Setting, json_schema, shape_of
 
 SCHEMA = "kvproof.evidence/1"
 
-Texts = list[str | None]
+# pylint is told that module_utils may meet Python 3.8; this part of it runs beside Ansible, on 3.11 or later
+Texts = list[str | None]  # pylint: disable=unsupported-binary-operation
 Settings = dict[str, Setting | None]  # allow-listed configuration keys
 
 
@@ -58,7 +59,8 @@ class KvTransfer(TypedDict, total=False):
     num_lmcache_extra_cached_tokens: Count | None
 
 
-Window = dict[str, float | None]  # a counter's name → its rise
+#: A counter's name → its rise.
+Window = dict[str, float | None]  # pylint: disable=unsupported-binary-operation
 
 
 class Request(TypedDict, total=False):

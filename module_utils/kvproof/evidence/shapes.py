@@ -38,7 +38,7 @@ _UNCHANGING = (str, int, float)  # and bool, which is an int
 
 #: Where a value is, from the outside in: the path of what holds it, and its name or "[number]" there.  None: it is the
 #: document.  Spelled out for errors alone, as documents have ten thousand values.
-Path = tuple["Path", str] | None
+Path = tuple["Path", str] | None  # pylint: disable=unsupported-binary-operation
 
 
 class Errors(list[str]):
@@ -283,7 +283,7 @@ class Object(Shape):
 
 #: What documents are declared with, beside the types themselves.
 Count = Annotated[int, Whole(0)]
-Setting = Annotated[str | float | bool | list[Any], Plain()]
+Setting = Annotated[str | float | bool | list[Any], Plain()]  # pylint: disable=unsupported-binary-operation
 Time = Annotated[str, Moment()]
 
 

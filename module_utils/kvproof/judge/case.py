@@ -96,7 +96,7 @@ class Case:
         return Counter(
             request_id
             for request in self.requests()
-            for request_id in {request.get("response_id"), request.get("request_id")}
+            for request_id in dict.fromkeys((request.get("response_id"), request.get("request_id")))
             if request_id
         )
 

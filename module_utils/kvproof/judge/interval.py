@@ -38,7 +38,7 @@ def interval(values: list[float]) -> dict | None:
 @lru_cache(maxsize=64)  # chain, limits and timing ask for the same values
 def _interval(values: tuple[float, ...]) -> dict:
     logs, chance = [math.log(value) for value in values], random.Random(len(values))
-    medians = sorted(median(chance.choices(logs, k=len(logs))) for _ in range(RESAMPLES))
+    medians = sorted(median(chance.choices(logs, k=len(logs))) for _again in range(RESAMPLES))
     tail = int(RESAMPLES * (1 - CONFIDENCE) / 2)
     middle, widen = median(logs), _widening(len(logs))
     ends = [middle + (end - middle) * widen for end in (medians[tail], medians[-1 - tail])]

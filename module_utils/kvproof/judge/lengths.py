@@ -35,8 +35,8 @@ def _summary(length: dict, slow: float) -> dict:
     if pairs:
         ratios = [cold / warm for warm, cold in pairs]
         entry.update(
-            reused_s=round(median(warm for warm, _ in pairs), 6),
-            recomputed_s=round(median(cold for _, cold in pairs), 6),
+            reused_s=round(median(warm for warm, _cold in pairs), 6),
+            recomputed_s=round(median(cold for _warm, cold in pairs), 6),
             speedup=round(median(ratios), 3),
             interval=interval(ratios),
         )

@@ -182,8 +182,8 @@ def _comparisons(case: Case, attempts: list[Attempt]) -> list[tuple[dict, dict |
     if not any(trial.get("knockout") for trial in case.trials):
         last = next((trial for trial in reversed(case.trials) if trial.get("reuse")), None)
         reference = case.probe.get("reference")
-        mine = [(trial, reference) for trial, _ in reused if trial is last]
-        return mine or [(trial, None) for trial, _ in reused]
+        mine = [(trial, reference) for trial, _attempt in reused if trial is last]
+        return mine or [(trial, None) for trial, _attempt in reused]
     return [(trial, recompute_of(trial, a)) for trial, a in reused]
 
 
@@ -204,10 +204,10 @@ def _by_text(pairs: list[tuple[dict, dict | None]]) -> OutputVerdict:
         for trial, recompute in pairs
     ]
     usable = [(reuse, cold) for reuse, cold in scores if cold is not None and cold >= WORDS_TELL]
-    wrong = sum(1 for reuse, _ in usable if reuse == 0)
+    wrong = sum(1 for reuse, _cold in usable if reuse == 0)
     if wrong >= 2 and wrong * 3 >= len(pairs):
         return OutputVerdict("differs", "the recompute continues the prefix, the reuse does not", wrong)
-    right = sum(1 for reuse, _ in usable if reuse is not None and reuse >= WORDS_TELL)
+    right = sum(1 for reuse, _cold in usable if reuse is not None and reuse >= WORDS_TELL)
     if right == len(pairs):
         return OutputVerdict("equal", "the answers state what only the prefix says, as the recomputes do", right)
     return OutputVerdict("unread", "no log-probabilities, and the text alone proves too little", len(pairs))

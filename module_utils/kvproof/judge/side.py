@@ -121,7 +121,7 @@ class Side:
         for source, values in self._layers:
             if values.get(key) is not None or (key in values and DEFAULTS.get(key) is None):
                 return Setting(typed(key, values[key]), source, source in EFFECTIVE)
-        sources = {source for source, _ in self._layers}
+        sources = {source for source, _values in self._layers}
         if key in DEFAULTS and "file" in sources and not sources & set(EFFECTIVE):
             return Setting(DEFAULTS[key], "default", False)
         return None

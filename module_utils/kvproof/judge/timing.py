@@ -21,8 +21,8 @@ def timing(case: Case, attempts: list[Attempt]) -> dict:
     gaps = [gap for request in second for gap in (request.get("itl_s") or {}).get("gaps") or []]
     lengths = summaries(case)
     return {
-        "reused_ttft_s": spread([warm for warm, _ in pairs]),
-        "recomputed_ttft_s": spread([cold for _, cold in pairs]),
+        "reused_ttft_s": spread([warm for warm, _cold in pairs]),
+        "recomputed_ttft_s": spread([cold for _warm, cold in pairs]),
         "itl_s": spread(gaps),
         "tpot_s": spread(request.get("tpot_s") for request in second),
         "visible_s": spread(wait.get("waited_s") for wait in visible if wait.get("reached")),

@@ -50,6 +50,26 @@ NODE = {
     "log_head": {"type": "int", "default": 2 << 20},
     "max_events": {"type": "int", "default": 5000},
 }
+#: What a task takes: some of it only the action lmcache_node_info sees, which hands the module the options of NODE.
+TASK = {
+    **NODE,
+    "log": {
+        "type": "dict",
+        "options": {**_LOG, "on_controller": {"type": "dict", "options": LOG_ON_CONTROLLER}},
+    },
+    "port": {"type": "int"},
+    "parts": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["engine", "log", "controller", "coordinator", "cache_server"],
+        "default": ["engine"],
+    },
+    "url": {"type": "str"},
+    "coordinator_url": {"type": "str"},
+    "requests": {"type": "dict", "options": {name: NODE[name] for name in ("ids", "since", "peers")}},
+    "as_text": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 60.0},
+}
 CONTROLLER = {
     "name": {"type": "str"},
     "url": {"type": "str"},

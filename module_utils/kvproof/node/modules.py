@@ -41,6 +41,11 @@ def node(params: dict) -> dict:
     return {"node": engines.gather(**dict(params, config_file=config_file, **sources))}
 
 
+def of_node(params: dict) -> dict:
+    """What node() takes, of the values of TASK."""
+    return filled(NODE, {name: params[name] for name in NODE if params[name] is not None})
+
+
 def controller(params: dict) -> dict:
     """{"controller": CONTROLLER}; raises BadParameter."""
     _url_of("url", params["url"], "http://10.0.0.5:9000")

@@ -49,7 +49,7 @@ def beside(engine: dict, options: dict, proc: str, listening: sockets.Listening,
             return None
     else:
         extra = transfer.get("kv_connector_extra_config") or {}
-        host = str(extra.get("lmcache.mp.host") or "localhost").split("://")[-1]
+        host = str(extra.get("lmcache.mp.host") or "localhost").rsplit("://", 1)[-1]
         port = _port(extra.get("lmcache.mp.port"), mp.SERVER_PORT)
         process = processes.find(port, host, commands.cache_server, proc, listening=listening)
         if process.running is False and engine["other_namespace"]:  # its loopback addresses are another's

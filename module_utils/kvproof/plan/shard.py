@@ -117,7 +117,7 @@ def gaps(reports: list[tuple[str, Shard]]) -> list[str]:
             "the shards were cut from different inventories ("
             + ", ".join(
                 f"{name(shard)}: {shard['clusters']} of {shard['all_clusters']} clusters"
-                for _, shard in reports[:NAMED]
+                for _report, shard in reports[:NAMED]
             )
             + "), so that a cluster may be in none of them: validate all shards with one inventory"
         )

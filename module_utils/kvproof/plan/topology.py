@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -185,8 +185,9 @@ def _cover(usable: list[Edge]) -> list[Edge]:
 def _match(start: str, partners: dict[str, list[str]], taken: dict[str, str]) -> bool:
     """Gives a holder a receiver of its own, moving other holders on where that frees one.  Without recursion."""
     came_from: dict[str, str] = {}  # receiver → the holder that asks for it
-    queue = [start]
-    for holder in queue:
+    queue = deque([start])
+    while queue:
+        holder = queue.popleft()
         for receiver in partners[holder]:
             if receiver in came_from:
                 continue

@@ -184,7 +184,7 @@ class Experiment:
         """Reads the metrics that tell what the seeds alone made each engine compute; twice, since behind a router each
         page may be another engine's."""
         self.settle()
-        for _ in range(2):
+        for _try in range(2):
             before = [engine.document["metrics"].get("seeded") for engine in (self.holder, self.receiver)]
             side_by_side(*self._scrapes("seeded"))
         for engine, first in zip((self.holder, self.receiver), before):

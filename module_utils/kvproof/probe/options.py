@@ -37,7 +37,7 @@ def _option(
     """
     spec = {"type": kind, **spec, **({} if default is None else {"default": default})}
     given = {"default_factory": tuple} if default == [] else {"default": default}
-    return field(**given, metadata={"spec": spec, "name": name, "least": least, "role": role})
+    return field(**given, metadata={"spec": spec, "name": name, "least": least, "role": role})  # pylint: disable=invalid-field-call
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Settings:
     chunk_size: int | None = _option("int", least=1)
     wait_s: float = _option("float", 5.0, name="wait")
     deadline_s: float = _option("float", 120.0, name="deadline")
-    max_tokens: int = _option("int", 32, least=1)
+    max_tokens: int = _option("int", 32, least=1, no_log=False)  # they are counted, and no secret
     max_probe_mb: int = _option("int", 4096, least=1)
     shares: int = _option("int", 1, least=1, role=False)  # pairs of the run that share an engine
     lengths: tuple[int, ...] = _option("list", [], elements="int")
@@ -109,6 +109,21 @@ def argument_spec() -> dict:
         "run_id": {"type": "str"},
         **{name: option.metadata["spec"] for name, option in EXPERIMENT.items()},
     }
+
+
+#: ``recognised``, ``reached``: the variables that the hosts' lmcache_node_info was registered as, when it looked before
+#: the probe, and when it tried what the first look had found.
+PLANNED: dict[str, dict] = {
+    "plan": {"type": "json", "required": True},
+    "recognised": {"type": "str"},
+    "reached": {"type": "str"},
+}
+
+
+def task_spec() -> dict:
+    """What a task takes: a plan, which the action of the module's name carries out, or the module's options."""
+    spec = {**PLANNED, **argument_spec()}
+    return {**spec, **{name: {**spec[name], "required": False} for name in ("plan", "holder", "receiver")}}
 
 
 def engine_options(options: dict, name: str, mode: str) -> dict:

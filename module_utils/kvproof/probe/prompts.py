@@ -82,12 +82,16 @@ def material_from_ids(ids: list[int], pieces: int, source: str) -> Material:
     return Material(source, sliced[0], sliced[1:-1], sliced[-1], spelled=False)
 
 
+def _is_id(token: object) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool)
+
+
 def tokenize_with_server(http: HttpClient, model: str) -> Material:
     """Material by POST /tokenize (vLLM), special tokens of the model included.  Raises RequestFailed."""
     text, pieces = material_text()
     answer = http.post_json("/tokenize", {"model": model, "prompt": text})
     ids = answer.get("tokens") if isinstance(answer, dict) else None
-    if not isinstance(ids, list) or len(ids) < pieces or not all(type(token) is int for token in ids):
+    if not isinstance(ids, list) or len(ids) < pieces or not all(map(_is_id, ids)):
         raise RequestFailed("json", f"{http.base}/tokenize gave no token ids")
     material = material_from_ids(ids, pieces, "tokenize")
     if len({tuple(word) for word in material.words}) < len(WORDS) // 2:

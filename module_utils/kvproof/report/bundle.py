@@ -140,7 +140,7 @@ def judge_again(document: dict[str, Any]) -> Verdict:
         doc = run.document("complete", document["finished_at"], document["exit_code"])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Unreadable(f"it is damaged ({type(error).__name__} in its parts); copy {NAME} again") from error
-    _, damage = parts.read(doc)
+    _doc, damage = parts.read(doc)
     if damage:
         raise Unreadable(f"it is damaged ({damage}); copy {NAME} again")
     return doc
@@ -150,7 +150,7 @@ def _replay(run: Run, entry: dict[str, Any]) -> None:
     if entry["what"] == "judged":
         if not isinstance(entry["evidence"], list):
             raise TypeError("evidence")
-        counting, _ = waivers.active(entry["waive"], datetime.date.fromisoformat(entry["on"]))
+        counting, _ignored = waivers.active(entry["waive"], datetime.date.fromisoformat(entry["on"]))
         verdicts = [judge(evidence, counting) for evidence in entry["evidence"]]
         if "trace" in run.formats:
             verdicts = [dict(timed(*both)) for both in zip(verdicts, entry["evidence"])]

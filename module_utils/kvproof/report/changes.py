@@ -55,7 +55,8 @@ def _times_of(pair: Pair, kind: Kind) -> list[float]:
 def change(before: Gist | None, after: Gist | None) -> ChangeOfPair:
     """Of one pair, of which at least one run has a verdict."""
     gist = after or before
-    assert gist is not None
+    if gist is None:
+        raise AssertionError("neither run has the pair")
     return {
         **names_of(gist),
         "what": _what(before, after),

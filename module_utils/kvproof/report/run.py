@@ -95,9 +95,9 @@ class Run:
         text = _sentence(text)
         self._say("failure", host, task, text, unreachable)
         self._failures[host] = (
-            f"{host}: task “{task}” could not reach the host: {text}"
+            f'{host}: task "{task}" could not reach the host: {text}'
             if unreachable
-            else f"{host}: task “{task}” failed: {text}"
+            else f'{host}: task "{task}" failed: {text}'
         )
 
     def _say(self, what: str, *args: object) -> None:

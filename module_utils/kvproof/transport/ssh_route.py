@@ -108,7 +108,7 @@ def _effective(host: str, args: list[str]) -> dict[str, list[str]]:
         raise RouteError(f"ssh does not take the arguments for {host} ({reason}): correct ansible_ssh_common_args")
     config: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
-        keyword, _, value = line.partition(" ")
+        keyword, _between, value = line.partition(" ")
         config.setdefault(keyword.lower(), []).append(value.strip())
     return config
 
@@ -164,13 +164,13 @@ def _config_file(args: list[str] | tuple[str, ...]) -> list[str]:
 def _jump(text: str) -> tuple[str, list[str]]:
     """Host of [user@]host[:port] or ssh://…, and the arguments for the rest."""
     text = text.strip().removeprefix("ssh://").rstrip("/")
-    user, _, place = text.rpartition("@")
+    user, _between, place = text.rpartition("@")
     host, port = place, ""
     if place.startswith("["):
-        host, _, rest = place[1:].partition("]")
+        host, _between, rest = place[1:].partition("]")
         port = rest.removeprefix(":")
     elif place.count(":") == 1:
-        host, _, port = place.partition(":")
+        host, _between, port = place.partition(":")
     return host, [*(["-l", user] if user else []), *(["-p", port] if port else [])]
 
 

@@ -88,7 +88,7 @@ class Tunnel:
     def measure(self) -> None:
         """Adds some round trips to those that document() sums up."""
         if self._clients and self._failure is None:
-            self._pings += [seconds for seconds in (self.ping() for _ in range(PINGS)) if seconds is not None]
+            self._pings += [seconds for seconds in (self.ping() for _again in range(PINGS)) if seconds is not None]
 
     def document(self) -> dict[str, Any]:
         """TUNNEL: the way taken and what it costs."""

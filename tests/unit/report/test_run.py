@@ -42,8 +42,8 @@ def test_a_pair_without_verdict_is_told_with_its_hosts_failure():
     run.failure("p1", "Read the node", "Connection refused", unreachable=True)
     doc = run.document("complete", verdicts.FINISHED, 2)
     assert [pair["reason"] for pair in doc["clusters"][0]["not_judged"]] == [
-        "d0: task “Read the node” failed: no such file or directory",
-        "p1: task “Read the node” could not reach the host: Connection refused",
+        'd0: task "Read the node" failed: no such file or directory',
+        'p1: task "Read the node" could not reach the host: Connection refused',
     ]
     assert (doc["verdict"], doc["clusters"][0]["verdict"]) == ("inconclusive", "inconclusive")
 
@@ -72,7 +72,7 @@ def test_a_failure_before_the_gate_is_the_problem():
     run = Run(verdicts.STARTED)
     run.failure("localhost", "Check the numbers", "MAX_TOKENS must be a whole number")
     doc = run.document("complete", verdicts.FINISHED, 2)
-    assert doc["problems"] == ["localhost: task “Check the numbers” failed: MAX_TOKENS must be a whole number"]
+    assert doc["problems"] == ['localhost: task "Check the numbers" failed: MAX_TOKENS must be a whole number']
 
 
 def test_nothing_at_all_is_a_problem_and_exit_0_is_told_to_be_no_pass():
@@ -88,7 +88,7 @@ def test_a_failing_exit_code_beside_a_pass_is_explained():
     run.failure("other", "Something else", "broke")
     doc = run.document("complete", verdicts.FINISHED, 2)
     assert doc["verdict"] == "pass"
-    assert doc["notes"] == ["the exit code comes from elsewhere: other: task “Something else” failed: broke"]
+    assert doc["notes"] == ['the exit code comes from elsewhere: other: task "Something else" failed: broke']
 
 
 def test_two_plans_add_up_and_a_repeated_one_does_not_double():

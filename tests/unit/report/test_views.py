@@ -248,7 +248,7 @@ class TestFigures:
                 "4126 tokens 80 ms reused, 200 ms recomputed (2.50x, 95 % interval 0.5 to 3x); "
                 "16384 skipped: too long; reuse is faster from about 1250 tokens on (between 1054 and 4126)",
             ),
-            ("answer", "“cocococococococococococococococo” (16 tokens, finish reason length)"),
+            ("answer", '"cocococococococococococococococo" (16 tokens, finish reason length)'),
             ("counters", "prefill: num_hit_tokens +0, retrieve_hit_rate 1 now"),
             ("counters", "decode: num_hit_tokens +2048, retrieve_hit_rate 1 now"),
         ]
@@ -283,7 +283,7 @@ class TestFigures:
         answer = {"text": "word " * 80, "finish_reason": "length", "completion_tokens": 64}
         line = dict(figures.lines(verdicts.verdict("healthy", answer=answer)))["answer"]
         assert len(line) < 180
-        assert "…” (64 tokens" in line
+        assert '…" (64 tokens' in line
 
 
 def fleet(count: int) -> list[dict]:

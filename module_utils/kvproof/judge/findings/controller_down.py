@@ -33,7 +33,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
     consulted = [c for c in named if _http(c) not in NOT_ASKED] or case.controllers
     dials = [(side, d) for side in case.sides for d in side.node.get("dials") or [] if _to_controller(d)]
     running = any((c.get("process") or {}).get("running") for c in named)
-    if running or any(_http(c) in ANSWERS for c in consulted) or any(d.get("state") == "open" for _, d in dials):
+    if running or any(_http(c) in ANSWERS for c in consulted) or any(d.get("state") == "open" for _side, d in dials):
         return
     refused = [c for c in consulted if _http(c) == "refused"]
     gone = [c for c in named if (c.get("process") or {}).get("running") is False]
@@ -45,13 +45,13 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
             "the controller is not running",
             strength=CERTAIN if refused or dials else LIKELY,  # else it may run on another host
         )
-    elif dials and all(d.get("state") == "refused" for _, d in dials) and (refused or not consulted):
+    elif dials and all(d.get("state") == "refused" for _side, d in dials) and (refused or not consulted):
         yield Sighting(
             (refused[0].get("name") if refused else None) or "controller",
-            "something that listens at " + ", ".join(sorted({str(d.get("to")) for _, d in dials})),
+            "something that listens at " + ", ".join(sorted({str(d.get("to")) for _side, d in dials})),
             "connection refused, from every node that asked",
             "nothing listens where the engines expect the controller",
-            strength=CERTAIN if any(dial_strength(side) == CERTAIN for side, _ in dials) else HINT,
+            strength=CERTAIN if any(dial_strength(side) == CERTAIN for side, _dial in dials) else HINT,
         )
     elif refused and not dials:
         yield Sighting(

@@ -39,5 +39,5 @@ def pasted(material):
         bad = material.version_within("lmcache", (0, 5, 2), (0, 5, 5)) and material.version_within(
             "vllm", (0, 26), (0, 29)
         )
-        text = f"“{complaint[0]}”" + (" with LMCache 0.5.2 to 0.5.4 on vLLM 0.26 to 0.28" if bad else "")
+        text = f'"{complaint[0]}"' + (" with LMCache 0.5.2 to 0.5.4 on vLLM 0.26 to 0.28" if bad else "")
         yield Sign(material.nodes[0].role, text, SETTING if bad else HINT)

@@ -42,7 +42,8 @@ def pasted(material):
     for (prefix, seed), hashes in hashes_of.items():
         if len(hashes) > 1 and len(set(hashes.values())) > 1:
             text = f"prefix_hash={prefix}, PYTHONHASHSEED={seed}: result_hash {' and '.join(hashes)}"
-            yield Sign(next(iter(hashes.values())), text, PROOF)
+            first, *_others = hashes.values()
+            yield Sign(first, text, PROOF)
     old = material.version_within("lmcache", (0,), (0, 4, 1))
     builtin = "sha256" not in str(material.value("pre_caching_hash_algorithm"))
     for node in material.nodes:

@@ -86,5 +86,5 @@ def pasted(material):
     if seed == UNSET:
         old = bool(algorithm) and material.version_within("lmcache", (0,), (0, 4)) is True
         sure = material.is_shared and (not algorithm or not seeded or old)
-        role = next(node.role for node in material.nodes if UNSET in node.stated.env.get(SEED, []))
+        role, *_others = [node.role for node in material.nodes if UNSET in node.stated.env.get(SEED, [])]
         yield Sign(role, f"{SEED} is not set", SETTING if sure else HINT)

@@ -32,7 +32,7 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
     if lines and short:
         yield _sighting(case.holder, lines, "it has no room for the chunks it should keep")
     lost = [(trial, a) for trial, a in zip(case.trials, attempts) if a.outcome == "timed-out"]
-    waits = [line for line in (_waited_for_room(case, trial) for trial, _ in lost) if line]
+    waits = [line for line in (_waited_for_room(case, trial) for trial, _attempt in lost) if line]
     if lost and len(waits) == len(lost):
         yield _sighting(case.receiver, waits, "it has no room for what a peer would send, and waits for some")
 

@@ -44,7 +44,7 @@ def pasted(material):
     long = [lookup for lookup in material.lookups if lookup.need is not None]
     masked = [lookup for lookup in long if lookup.hit > 0 and lookup.need <= 0]
     if masked:
-        role = next(node.role for node in material.nodes if masked[0] in node.lookups)
+        role, *_others = [node.role for node in material.nodes if masked[0] in node.lookups]
         # what missed beside it may have been the first use of a prompt, or the trouble itself
         sure = len(masked) == len(long) and not material.is_shared
         yield Sign(role, masked[0].line, PROOF if sure else HINT, remedy=NEW_PROMPT)

@@ -35,5 +35,5 @@ def look(case: Case, attempts: list[Attempt]) -> Sightings:
 def pasted(material):
     for node in material.nodes:
         for value in node.stated.settings.get("mp.host", []):
-            if value != UNSET and not str(value).split("://")[-1].startswith(("localhost", "127.", "0.0.0.0")):
+            if value != UNSET and not str(value).rsplit("://", 1)[-1].startswith(("localhost", "127.", "0.0.0.0")):
                 yield Sign(node.role, f"lmcache.mp.host: {value}", HINT)

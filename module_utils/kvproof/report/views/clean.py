@@ -10,7 +10,7 @@ from typing import Any
 LIMIT = 600  # characters of any one text
 LONGEST = 20 * LIMIT  # of one that is looked at: most of it may be invisible
 PLAIN = str.maketrans(
-    {"✓": "+", "✗": "X", "–": "-", "→": ">", "·": "*", "…": "...", "“": '"', "”": '"', "═": "=", "─": "-"}
+    {"✓": "+", "✗": "X", "–": "-", "→": ">", "·": "*", "…": "...", "\u201c": '"', "\u201d": '"', "═": "=", "─": "-"}
 )
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 

@@ -18,7 +18,7 @@ from . import changes, figures, remarks
 from .clean import cleaned
 from .wrap import columns, padded, wrapped
 
-Line = list[tuple[str, str | None]]
+Line = list[tuple[str, str | None]]  # pylint: disable=unsupported-binary-operation
 MARKS = {"holds": "✓", "holds (inferred)": "✓", "broken": "✗", "unknown": "?", "not needed": "–"}
 STYLES = {"✓": "good", "✗": "bad", "?": "doubt", "–": "faint"}
 VERDICT_STYLES = {PASS: "good", FAIL: "bad", INCONCLUSIVE: "doubt", None: "bad"}

@@ -89,7 +89,7 @@ def sections(cause: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _end(doc: dict[str, Any]) -> Line:
-    word, _, rest = headline(doc).partition(" ")
+    word, _between, rest = headline(doc).partition(" ")
     return [(f"{word} ", "bad" if doc["causes"] else "doubt"), (rest, None)]
 
 

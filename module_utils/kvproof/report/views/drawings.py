@@ -119,25 +119,25 @@ def waterfall(pair: Pair) -> list[Bar] | None:
     second = seed + (wait or 0)
     scale = (WIDE - 2 * LEFT) / (second + max(reused, recomputed or 0) or 1)
 
-    def bar(label: str, kind: str, start: float, length: float, within: bool = False) -> Bar:
+    def block(label: str, kind: str, start: float, length: float, within: bool = False) -> Bar:
         text = milliseconds(length) if length else say("below 1 ms")
         return Bar(label, text, kind, round(LEFT + start * scale, 1), max(2, round(length * scale, 1)), within)
 
     def part(label: str, kind: str, start: float, spread: Spread | None) -> Bar | None:
-        return bar(label, kind, start, spread["median"], within=True) if spread else None
+        return block(label, kind, start, spread["median"], within=True) if spread else None
 
     moved = pair["timing"]["moved"]
     store, transfer, load = (moved["store_s"], moved["transfer_s"], moved["load_s"]) if moved else (None,) * 3
     proven, there = pair["counts"].get("proven"), pair["receiver"]
     second_label = say("reuse at {receiver}" if proven else "second request at {receiver}", receiver=there)
     rows = [
-        bar(say("seed at {holder}", holder=pair["holder"]), "seed", 0, seed),
+        block(say("seed at {holder}", holder=pair["holder"]), "seed", 0, seed),
         part(say("store"), "seed", 0, store),
-        bar(say("until seen stored"), "wait", seed, wait) if wait is not None else None,
-        bar(second_label, "reused", second, reused),
+        block(say("until seen stored"), "wait", seed, wait) if wait is not None else None,
+        block(second_label, "reused", second, reused),
         part(say("transfer"), "reused", second, transfer),
         part(say("load"), "reused", second, load),
-        bar(say("recompute there"), "recomputed", second, recomputed) if recomputed is not None else None,
+        block(say("recompute there"), "recomputed", second, recomputed) if recomputed is not None else None,
     ]
     return [row for row in rows if row]
 
@@ -191,7 +191,7 @@ def curve(pair: Pair) -> Curve | None:
     ]
     if len(measured) < 2:
         return None
-    most, top = max(tokens for tokens, *_ in measured), max(max(times) for _, *times in measured) or 1.0
+    most, top = max(tokens for tokens, *_times in measured), max(max(times) for _tokens, *times in measured) or 1.0
     break_even = pair["timing"]["break_even"]
     even = break_even["tokens"] if break_even else None
 
@@ -202,9 +202,9 @@ def curve(pair: Pair) -> Curve | None:
         return round(112 - seconds / top * 100, 1)
 
     return Curve(
-        [(x(tokens), y(reused)) for tokens, reused, _ in measured],
-        [(x(tokens), y(recomputed)) for tokens, _, recomputed in measured],
-        _apart([(x(tokens), str(tokens)) for tokens, *_ in measured]),
+        [(x(tokens), y(reused)) for tokens, reused, _recomputed in measured],
+        [(x(tokens), y(recomputed)) for tokens, _reused, recomputed in measured],
+        _apart([(x(tokens), str(tokens)) for tokens, *_times in measured]),
         [(y(seconds), milliseconds(seconds)) for seconds in _marks(top)],
         x(even) if even is not None and even <= most else None,
     )

@@ -196,7 +196,7 @@ def _answer(pair: Pair) -> str | None:
         return None
     tokens = answer["completion_tokens"]
     ended = say("finish reason {reason}", reason=answer["finish_reason"]) if answer["finish_reason"] else None
-    text = f"“{short(answer['text'], ANSWER)}”" if answer["text"] else say("no text")
+    text = f'"{short(answer["text"], ANSWER)}"' if answer["text"] else say("no text")
     length = say("{count} tokens, ", count=tokens) if tokens is not None else ""
     return f"{text} ({length}{ended or say('no finish reason')})"
 

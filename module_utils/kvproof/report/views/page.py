@@ -12,8 +12,7 @@ import base64
 import hashlib
 from collections import Counter
 from functools import cache
-
-from markupsafe import Markup
+from typing import TYPE_CHECKING
 
 from ...judge.findings import all_findings
 from ...judge.link import NAMES
@@ -25,6 +24,9 @@ from ..parts import Cluster, Pair, Verdict
 from ..translated import translated
 from . import changes, drawings, remarks
 from .pages import TEMPLATES, environment
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 DRAWN = 600  # pairs shown with their chain; of more, those that pass take a line each
 PICTURED = 250  # pairs with pictures of their times; of more, those that pass have the figures only
@@ -68,7 +70,7 @@ def render(doc: Verdict) -> str:
             PICTURED=PICTURED,
             NAMED=NAMED,
             SIGNS=SIGNS,
-            LINKS=[told(name) for name, _ in NAMES.values()],
+            LINKS=[told(name) for name, _about in NAMES.values()],
             style=_own("index.css"),
             script=_own("index.js"),
         )
@@ -78,6 +80,8 @@ def render(doc: Verdict) -> str:
 @cache
 def _own(name: str) -> tuple[Markup, str]:
     """A file of the page's own, and the hash by which the page allows it."""
+    from markupsafe import Markup  # as jinja2
+
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"'sha256-{digest}'"

@@ -7,9 +7,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import document
 from ..language import say, spoken, told
@@ -17,6 +15,9 @@ from ..parts import Cluster, Pair, Verdict
 from ..translated import translated
 from . import changes, figures, remarks
 from .console import MARKS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 Part = TypeVar("Part", Pair, Cluster)
@@ -57,6 +58,8 @@ def markdown(text: object) -> str:
 
 @cache
 def environment(autoescape: bool) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not on a node: Ansible has it
+
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=autoescape,
