@@ -247,11 +247,12 @@ release: install-dev
 
 # what is shipped, by the tools of those who take collections in; Galaxy wants a repository to be named
 sanity: install-dev
-	@$(VENV)/bin/python release/sanity.py "$$($(VENV)/bin/python release/archive.py .cache/dist)" .cache/sanity $(ONLY:%=--test %)
+	@archive=$$($(VENV)/bin/python release/archive.py .cache/dist) \
+		&& $(VENV)/bin/python release/sanity.py "$$archive" .cache/sanity $(foreach test,$(ONLY),--test $(test))
 ifndef ONLY
-	@mkdir -p .cache/importer && cd .cache/importer && unset ANSIBLE_CONFIG && $(CURDIR)/$(VENV)/bin/uv tool run --quiet \
-		--from galaxy-importer==0.4.44 python -m galaxy_importer.main \
-		"$$($(CURDIR)/$(VENV)/bin/python $(CURDIR)/release/archive.py . https://example.invalid/kvproof)"
+	@archive=$$($(VENV)/bin/python release/archive.py .cache/importer https://example.invalid/kvproof) \
+		&& cd .cache/importer && unset ANSIBLE_CONFIG && $(CURDIR)/$(VENV)/bin/uv tool run --quiet \
+		--from galaxy-importer==0.4.44 python -m galaxy_importer.main "$$archive"
 	@cd .cache/sanity/ansible_collections/kvproof/cluster && unset ANSIBLE_CONFIG && ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/sanity \
 		$(CURDIR)/$(VENV)/bin/uv tool run --quiet --from antsibull-docs==2.28.0 antsibull-docs lint-collection-docs \
 		--plugin-docs --validate-collection-refs self .
@@ -259,4 +260,4 @@ endif
 
 # nox has its own environments below .cache/nox, one for each version
 cores: install-dev
-	@$(VENV)/bin/uv tool run --quiet --from nox==2026.10.20 nox $(if $(CORES),--sessions $(CORES:%=core-%))
+	@$(VENV)/bin/uv tool run --quiet --from nox==2026.10.20 nox $(if $(CORES),--sessions $(addprefix core-,$(CORES)))

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make cores`: whole playbooks, the installed archive and molecule's refusals, on each ansible-core that is supported.
 
-The tests are those of `make test`, and so are the packages but for ansible-core. A version is skipped where its Python is
-not found, in PATH or among pyenv's.
+The tests are those of `make test`, and so are the packages but for ansible-core. A version is skipped where its Python
+is not found, in PATH or among pyenv's.
 """
 
 from __future__ import annotations
@@ -57,6 +57,4 @@ def core(session: nox.Session, wanted: str) -> None:
 
 
 for name, (wanted, version) in CORES.items():
-    nox.session(name=f"core-{name}", python=interpreter(version))(
-        lambda session, wanted=wanted: core(session, wanted)
-    )
+    nox.session(name=f"core-{name}", python=interpreter(version))(lambda session, wanted=wanted: core(session, wanted))
