@@ -257,8 +257,19 @@ release: install-dev
 	@$(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
 		--output-reproducible --of JSON -o dist/sbom.cdx.json && echo 'Created dist/sbom.cdx.json'
 
-# what is shipped, by the tools of those who ship collections; each has its own environment, as they disagree on versions
-UV_TOOL := $(VENV)/bin/uv tool run --quiet --from
+# what is shipped, by the tools of those who take collections in; Galaxy wants a repository to be named
 sanity: install-dev
 	@archive=$$($(VENV)/bin/python release/archive.py .cache/dist) \
-		&& $(VENV)/bin/python release/sanity.py "$$archive" .cache/sanity $(ONLY:%=--test %)
+		&& $(VENV)/bin/python release/sanity.py "$$archive" .cache/sanity $(foreach test,$(ONLY),--test $(test))
+ifndef ONLY
+	@archive=$$($(VENV)/bin/python release/archive.py .cache/importer https://example.invalid/kvproof) \
+		&& cd .cache/importer && unset ANSIBLE_CONFIG && $(CURDIR)/$(VENV)/bin/uv tool run --quiet \
+		--from galaxy-importer==0.4.44 python -m galaxy_importer.main "$$archive"
+	@cd .cache/sanity/ansible_collections/kvproof/cluster && unset ANSIBLE_CONFIG && ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/sanity \
+		$(CURDIR)/$(VENV)/bin/uv tool run --quiet --from antsibull-docs==2.28.0 antsibull-docs lint-collection-docs \
+		--plugin-docs --validate-collection-refs self .
+endif
+
+# nox has its own environments below .cache/nox, one for each version
+cores: install-dev
+	@$(VENV)/bin/uv tool run --quiet --from nox==2026.10.20 nox $(if $(CORES),--sessions $(addprefix core-,$(CORES)))

@@ -16,7 +16,8 @@ SCHEMA = "kvproof.evidence/1"
 
 # pylint is told that module_utils may meet Python 3.8; this part of it runs beside Ansible, on 3.11 or later
 Texts = list[str | None]  # pylint: disable=unsupported-binary-operation
-Settings = dict[str, Setting | None]  # allow-listed configuration keys
+#: Allow-listed configuration keys.
+Settings = dict[str, Setting | None]  # pylint: disable=unsupported-binary-operation
 
 
 class Error(TypedDict, total=False):
