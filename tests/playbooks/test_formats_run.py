@@ -10,6 +10,7 @@ import time
 
 import pytest
 import readers
+import verdicts
 from otlp_receiver import receiver
 from rehearsal import ROOT
 from validation import play, validated
@@ -89,3 +90,18 @@ def test_a_format_that_there_is_not_is_refused_in_a_sentence(tmp_path):
     assert done.returncode == 2
     assert "codequality, sarif, trace" in done.stdout
     assert "html" in done.stdout
+
+
+def test_merged_reports_have_the_formats_of_a_whole_fleet_but_for_the_trace(tmp_path):
+    for number, name in enumerate(("sync_loading", "healthy")):
+        (tmp_path / f"slice{number}").mkdir()
+        doc = verdicts.document(verdicts.verdict(name), exit_code=0 if number else 2)
+        (tmp_path / f"slice{number}" / "verdict.json").write_text(json.dumps(doc))
+    merge = [str(ROOT / "playbooks" / "merge_reports.yml"), "-e", "reports=slice0,slice1"]
+    done = play(tmp_path, *merge, "-e", "kv_reuse_formats=sarif,trace", GITLAB_CI="true")
+    assert done.returncode == 2, done.stdout + done.stderr
+    merged = tmp_path / "reports" / "merged"
+    [issue] = json.loads((merged / "gl-code-quality-report.json").read_text())
+    assert issue["check_name"] == "async-loading-off"
+    assert json.loads((merged / "kv_reuse.sarif").read_text())["runs"][0]["results"]
+    assert not (merged / "kv_reuse.otlp.json").exists()

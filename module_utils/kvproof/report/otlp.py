@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..stack import redact
 from .parts import Verdict
 from .views import trace
 
@@ -31,9 +32,9 @@ def _endpoint(environ: Mapping[str, str]) -> str | None:
 
 def send(doc: Verdict, environ: Mapping[str, str]) -> str | None:
     """Sends the trace of a document, its texts harmless, where an endpoint is named.  A sentence where that failed."""
-    to = _endpoint(environ)
-    if not to:
+    if not (given := _endpoint(environ)):
         return None
+    to = redact.without_secrets(given)
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SPOKEN)
     if protocol != _SPOKEN:
         return (
@@ -57,11 +58,11 @@ def send(doc: Verdict, environ: Mapping[str, str]) -> str | None:
             made = [_readable(span, resource, doc["tool"]) for span in trace.spans(doc)]
             parts = [made[at : at + _AT_ONCE] for at in range(0, len(made), _AT_ONCE)]
             sent = all(exporter.export(part) is SpanExportResult.SUCCESS for part in parts)
-            exporter.shutdown()  # type: ignore[no-untyped-call]
+            exporter.shutdown()
         except Exception as error:  # whatever a variable or a server makes of it, the verdict stands
             said.append(f"{type(error).__name__}: {error}")
             sent = False
-    why = f" ({said[-1][:200]})" if said else ""
+    why = f" ({redact.without_secrets(said[0])[:300]})" if said else ""  # what follows tells of retries
     return None if sent else f"the trace was not sent to {to}{why}; the reports have it as a file"
 
 

@@ -78,7 +78,8 @@ def test_a_server_that_refuses_is_told_in_a_sentence(doc, environ, capfd):
 def test_a_package_that_is_missing_is_named(doc, environ, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    said = otlp.send(doc, environ(**{ENDPOINT: "http://127.0.0.1:9"}))
+    said = otlp.send(doc, environ(**{ENDPOINT: "http://kv:hunter22@127.0.0.1:9"}))
+    assert "hunter22" not in said
     assert "pip install opentelemetry-exporter-otlp-proto-http where Ansible runs, or unset the endpoint" in said
 
 
