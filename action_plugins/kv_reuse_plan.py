@@ -49,6 +49,8 @@ class ActionModule(ControllerAction):
         "lang": languages.OPTION,
         "bundle": {"type": "bool", "default": False},
         "formats": {"type": "list", "elements": "str", "choices": [*views.FORMATS], "default": []},
+        "history": {"type": "str", "default": ""},
+        "history_keep": {"type": "int", "default": 50},
         "seed_mode": {"type": "bool", "default": False},
     }
 
@@ -65,6 +67,8 @@ class ActionModule(ControllerAction):
         parallel = args["parallel_pairs"] or 1
         if parallel < 1:
             raise Refused(f"kv_reuse_parallel_pairs is {parallel}; use a number of pairs, 1 or more")
+        if args["history"] and args["history_keep"] < 1:
+            raise Refused(f"kv_reuse_history_keep is {args['history_keep']}; use a number of runs, 1 or more")
         wanted = _shard(args["shard"], args["seed_mode"])
         roles = _roles(task_vars["groups"])
         options, refused, misspelt = self._options([host for host in in_play if host in roles], task_vars)
@@ -97,6 +101,10 @@ class ActionModule(ControllerAction):
             **({"shard": shard} if shard else {}),
             **_of_formats(views.asked(args["formats"] or [], os.environ), hosts, task_vars["hostvars"], folder),
         }
+        if (
+            args["history"] and not self._task.check_mode
+        ):  # which proves nothing: there is nothing to compare or to keep
+            shown["history"] = {"folder": args["history"], "keep": args["history_keep"]}
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),
             "others": {role: _hosts_of(role, hosts, options) for role in topology.OTHERS},

@@ -7,9 +7,10 @@
 
 The evidence of a healthy pair is made a fleet's by giving every pair nodes, addresses and a cluster of its own
 (`fleet`), or one cluster to all (`one cluster`); some pairs are broken, each in one of eight ways, in the last shape
-all of them (`all broken`).  All are judged, collected as the callback collects them, and written by the functions that
-it calls.  Seconds are medians; memory is what Python allocates on top of the run's document.  Half of the pairs are
-measured as well, for the growth: 2 is linear.  Writes bench/results/report_building-NAME.json and .md.  A minute.
+all of them (`all broken`).  All are judged, collected as the callback collects them, compared with 50 kept runs, of
+each of which another tenth failed, and written by the functions that it calls.  Seconds are medians; memory is what
+Python allocates on top of the run's document.  Half of the pairs are measured as well, for the growth: 2 is linear.
+Writes bench/results/report_building-NAME.json and .md.  Two minutes.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "support")]
 import documents as evidence
 import outcome
 from kvproof.judge.verdict import judge
-from kvproof.report import files
+from kvproof.report import files, history, history_files
 from kvproof.report.run import Run
 from kvproof.report.views import VIEWS, cleaned, console, verdict
 
 BAR_S = 2.0
 BARS_MB = {"index.html": 3.0, "summary.md": 5.0}
+KEPT = 50  # kv_reuse_history_keep
 JUDGING = "judge all pairs, as the tasks of a run do one by one"
 STARTED, FINISHED = "2026-11-24T02:24:29+00:00", "2026-11-24T02:34:41+00:00"
 BREAKS = (
@@ -74,6 +76,23 @@ def collected(verdicts: list[dict]) -> Run:
     return run
 
 
+def fill(folder: Path, doc: dict) -> None:
+    """Kept runs of the days before."""
+    folder.mkdir()
+    for day in range(KEPT):
+        at = f"2026-{9 + day // 30:02}-{day % 30 + 1:02}T02:34:41+00:00"
+        text = history.text_of({**doc, "finished_at": at, "run_id": f"r{day}"})
+        kept = json.loads(text)
+        for pair in kept["pairs"][day % 10 :: 10]:
+            pair["verdict"] = "fail"
+        (folder / history.name_of({**doc, "finished_at": at})).write_text(json.dumps(kept))
+
+
+def kept_anew(folder: Path, doc: dict) -> None:
+    (folder / history.name_of(doc)).unlink(missing_ok=True)
+    assert history_files.keep(folder, doc, KEPT + 1) == []
+
+
 def seconds(work, times: int) -> float:
     times_s = []
     for _ in range(times):
@@ -105,6 +124,12 @@ def measure(count: int, broken: int, one_cluster: bool, folder: Path) -> list[di
     took = seconds(lambda: verdicts.extend(judge(document) for document in given), 1)
     table.append({"what": JUDGING, "s": round(took, 3), "mb": None, "size_mb": None})
     doc = step("collect", lambda: collected(verdicts).document("complete", FINISHED, 2))
+    with tempfile.TemporaryDirectory() as above:
+        fill(kept := Path(above, "kept"), doc)
+        past, notes = step(f"compare with {KEPT} kept runs", lambda: history_files.compared(kept, doc))
+        assert len(past["pairs"]) == min(count, history.DRAWN), notes
+        step("keep the run", lambda: kept_anew(kept, doc))
+    doc["history"] = past
     step("verdict.json", lambda: verdict(doc))
     harmless = cleaned(doc)
     for name, render in VIEWS.items():

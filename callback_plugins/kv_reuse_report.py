@@ -15,6 +15,7 @@ description:
     pair, a line for each cluster and the findings, and writes C(verdict.json), C(junit.xml), C(summary.md),
     C(index.html) and C(kv_reuse.prom), with C(kv_reuse_bundle) the evidence as C(bundle.json.gz), and what
     C(kv_reuse_formats) asks for.
+  - With C(kv_reuse_history) it says what changed since the runs that are kept in that folder, and keeps this one.
   - It decides nothing; a task fails when a verdict must make the run fail.
   - Playbooks that do not use the role see nothing of it.
   - The reports say C(incomplete) from the start of the run to its end, so that no report of an earlier run is taken for
@@ -64,7 +65,7 @@ from ansible.plugins.callback import CallbackBase
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]  # see plugin_utils
 from kvproof.plan.pair import key_of
-from kvproof.report import bundle, files, language, otlp, progress, views
+from kvproof.report import bundle, files, history_files, language, otlp, progress, views
 from kvproof.report.run import Run
 from kvproof.report.views import clean, console, github, pages
 
@@ -137,15 +138,33 @@ class CallbackModule(CallbackBase):
         if self._folder is None:
             return
         exit_code = 4 if stats.dark else 2 if stats.failures else 0
-        doc = self._run.document("complete", _now(), exit_code)
+        doc = self._compared(self._run.document("complete", _now(), exit_code))
         written = self._write(doc)
         if self._run.bundle:
             written += self._write_bundle(doc)
+        self._keep(doc)
         self._show(doc, self._folder, written, self._run.language)
         if "trace" in self._run.formats and (problem := otlp.send(clean.cleaned(doc), os.environ)):
             self._display.warning(f"kv_reuse_report: {problem}")
         if os.environ.get("GITHUB_ACTIONS") == "true":
             self._annotate(doc)
+
+    def _compared(self, doc: dict) -> dict:
+        """The run's document, with what changed since the runs that are kept."""
+        if not self._run.history or not doc["clusters"]:
+            return doc
+        past, notes = history_files.compared(self._kept_in(), doc)
+        self._run.past(past)
+        self._run.note(notes)
+        return self._run.document("complete", doc["finished_at"], doc["exit_code"])
+
+    def _keep(self, doc: dict):
+        if self._run.history:
+            for problem in history_files.keep(self._kept_in(), doc, self._run.history["keep"]):
+                self._display.warning(f"kv_reuse_history: {problem}")
+
+    def _kept_in(self) -> Path:
+        return Path(self._run.history["folder"]).expanduser().absolute()
 
     def _annotate(self, doc: dict):
         """A job of GitHub's has its lines in the output, and its summary in a file that the runner names."""

@@ -28,7 +28,17 @@ class Message(NamedTuple):
 CORE = Path(__file__).resolve().parent.parent / "module_utils" / "kvproof"
 VIEWS = CORE / "report"
 #: Where sentences stand that views find in a document.
-WRITERS = ("judge", "plan", "probe", "transport", "stack/disagg.py", "report/run.py", "report/merge.py")
+WRITERS = (
+    "judge",
+    "plan",
+    "probe",
+    "transport",
+    "stack/disagg.py",
+    "report/run.py",
+    "report/merge.py",
+    "report/history.py",
+    "report/history_files.py",
+)
 #: What a sentence is made of that the code puts together of single words.
 GLUED = (
     *(name for name, _kind in NAMES.values()),
@@ -79,7 +89,10 @@ def _said() -> Iterator[tuple[str, Path]]:
 
 
 def _constants(node: ast.expr) -> list[str]:
-    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    """The texts that an argument may be."""
+    if isinstance(node, ast.IfExp):
+        return _constants(node.body) + _constants(node.orelse)
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 class _Reader(ast.NodeVisitor):
@@ -174,5 +187,5 @@ def _is_sentence(text: str) -> bool:
     return (
         " " in text.strip()
         and bool(re.search(r"[a-z]{2}", bare))
-        and not re.search(r"[\\\n]|^kv_reuse_waive: \[", bare)
+        and not re.search(r"[\\\n]|^kv_reuse_waive: \[|^{\"", bare)
     )

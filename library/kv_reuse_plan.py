@@ -74,6 +74,14 @@ options:
     elements: str
     choices: [codequality, sarif, trace]
     default: []
+  history:
+    description: Folder of the runs that this one is compared with, and in which it is kept; empty for none.
+    type: str
+    default: ""
+  history_keep:
+    description: How many runs are kept there.
+    type: int
+    default: 50
   seed_mode:
     description: Whether the hosts were made of two URLs, so that there are no nodes to look at.
     type: bool

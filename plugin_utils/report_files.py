@@ -5,14 +5,10 @@
 from __future__ import annotations
 
 import glob
-import json
-import stat
 from pathlib import Path
 
-from kvproof.report import views
+from kvproof.report import files, views
 from kvproof.report.merge import Source
-
-MOST_BYTES = 64 << 20  # of one report; that of a thousand pairs has a third of it
 
 
 def paths(word: str) -> list[Path]:
@@ -23,16 +19,5 @@ def paths(word: str) -> list[Path]:
 
 def read(path: Path, option: str) -> Source:
     """A report, or why there is none.  option: which the operator named it in."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return Source(str(path), trouble=f"it is no file: correct {option}=")
-        if status.st_size > MOST_BYTES:
-            return Source(
-                str(path), trouble=f"it has more than {MOST_BYTES >> 20} MB, which no run writes: leave it out"
-            )
-        return Source(str(path), json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        return Source(str(path), trouble=f"it cannot be read ({error.strerror}): correct {option}=")
-    except (ValueError, RecursionError):
-        return Source(str(path), trouble="this is no JSON: leave it out, or name the right file")
+    value, why = files.read_json(path)
+    return Source(str(path), value, why and f"{why}: correct {option}=, or leave it out")

@@ -52,7 +52,18 @@ def fleet(count: int) -> dict:
     )
 
 
+def changed() -> dict:
+    """Of twenty clusters one broke and one was mended since the last of three runs."""
+    names = [["healthy"] * 20, ["sync_loading", *["healthy"] * 19], ["healthy", "sync_loading", *["healthy"] * 18]]
+    runs = [
+        verdicts.document(*(verdicts.live(name, cluster=f"c{n}") for n, name in enumerate(mine)), exit_code=2)
+        for mine in names
+    ]
+    return verdicts.compared(runs[2], runs[1], runs[0])
+
+
 DOCUMENTS = {
+    "changed": changed,
     "pass": lambda: verdicts.document(verdicts.live(), exit_code=0),
     "fail": lambda: verdicts.document(verdicts.verdict("sync_loading"), exit_code=2),
     "inconclusive": lambda: verdicts.document(verdicts.verdict("local_hit_decode"), missing=2, exit_code=2),
@@ -195,6 +206,18 @@ def test_all_is_there_without_script(opened):
     assert tab.locator("#filter").is_hidden()
     assert tab.locator("button:visible").count() == 0
     assert tab.locator(".pair[open]").count() == 2
+
+
+def test_what_changed_leads_to_its_pair_and_shows_it_over_time(opened):
+    tab = opened(changed())
+    told = tab.locator(".changes li")
+    assert [text.split(" is ")[1].split(":")[0] for text in told.all_inner_texts()] == ["newly broken", "fixed"]
+    told.first.get_by_role("link").click()
+    pair = tab.locator(".pair:target")
+    assert pair.get_attribute("open") is not None
+    picture = pair.get_by_role("img", name="Verdicts, oldest first: pass, pass, fail")
+    assert picture.locator("text").all_text_contents() == ["✓✓", "✗"]
+    assert picture.bounding_box()["width"] > 200
 
 
 def test_hostile_text_is_inert(opened):

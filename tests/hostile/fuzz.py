@@ -35,7 +35,7 @@ from kvproof.diagnose.conclude import diagnose
 from kvproof.judge.verdict import judge
 from kvproof.probe import metrics, sizing
 from kvproof.probe.completions import StreamReader
-from kvproof.report import bundle, parts, views
+from kvproof.report import bundle, history, parts, views
 from kvproof.report.merge import Source, merge
 from kvproof.report.run import Run
 from kvproof.report.timeline import timed
@@ -150,6 +150,26 @@ def _merged(doc: Any) -> None:
     _shown(merge([Source("a", doc), Source("b", verdicts.document(verdicts.verdict("healthy")))], ["demo"]))
 
 
+def _compared(value: Any) -> None:
+    """A kept run, which may be damaged, beside one that is not."""
+    doc = verdicts.document(verdicts.live("sync_loading", cluster="healthy"))
+    earlier = history.Earlier(doc)
+    for kept, _why in (history.read(value), history.read(_kept())):
+        if kept:
+            earlier.add(kept)
+    _shown({**doc, "history": earlier.part()})
+
+
+def _kept() -> dict:
+    row = {"setting": "chunk_size", "holder": "256", "receiver": None, "differs": None}
+    return json.loads(history.text_of(verdicts.document(verdicts.live(settings=[row]))))
+
+
+def _with_history() -> dict:
+    broken = verdicts.document(verdicts.live("sync_loading", cluster="healthy"))
+    return verdicts.compared(broken, verdicts.document(verdicts.live()))
+
+
 def _bundled(document: Any) -> None:
     _shown(bundle.judge_again(document))
 
@@ -187,7 +207,11 @@ def targets() -> dict[str, Target]:
     run, doc = bundles.ran("healthy", "corrupt_zero_k")
     return {
         "judge and views": Target(_judged, evidences),
-        "merge": Target(_merged, [verdicts.document(verdicts.live()), verdicts.document(verdicts.waived(), missing=1)]),
+        "merge": Target(
+            _merged,
+            [verdicts.document(verdicts.live()), verdicts.document(verdicts.waived(), missing=1), _with_history()],
+        ),
+        "kept run": Target(_compared, [_kept()]),
         "report": Target(parts.read, [verdicts.document(verdicts.live("sync_loading"))]),
         "bundle": Target(_bundled, [bundle.unpack(bundles.packed(run, doc))], (bundle.Unreadable,)),
         "packed bundle": Target(bundle.unpack, [bundles.packed(run, doc)], (bundle.Unreadable,)),

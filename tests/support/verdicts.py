@@ -6,6 +6,7 @@ import copy
 import json
 from pathlib import Path
 
+from kvproof.report import history
 from kvproof.report.run import Run
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "verdicts"
@@ -95,6 +96,16 @@ def run(*pairs: dict, missing: int = 0, skipped: list | None = None, **plan) -> 
 def document(*pairs: dict, exit_code: int | None = None, **more) -> dict:
     """``kvproof.verdict/1`` of a run that has ended."""
     return run(*pairs, **more).document("complete", FINISHED, exit_code)
+
+
+def compared(doc: dict, *earlier: dict) -> dict:
+    """The document, with what changed since earlier runs, the latest of which comes first."""
+    told = history.Earlier(doc)
+    for run_before in earlier:
+        kept, trouble = history.read(json.loads(history.text_of(run_before)))
+        assert kept, trouble
+        told.add(kept)
+    return {**doc, "history": told.part()}
 
 
 def named(name: str, count: int) -> list[dict]:

@@ -161,6 +161,7 @@ def _replay(run: Run, entry: dict[str, Any]) -> None:
             "note": run.note,
             "failure": run.failure,
             "unjudged": run.unjudged,
+            "past": run.past,
         }
         hand_in[entry["what"]](*entry["args"])
 

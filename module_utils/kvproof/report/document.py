@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..judge.verdict import FAIL, INCONCLUSIVE, PASS
 from ..plan import shard as shards
-from ..plan.pair import SkippedPair
+from ..plan.pair import PairNames, SkippedPair
 from .language import mark, say
 from .parts import DECISIVE, SCHEMA, Cluster, Counted, Finding, Inconclusive, Mode, Pair, Places, Status, Verdict, Word
 
@@ -170,7 +170,7 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     return [(True, int(part), "") if at % 2 else (False, 0, part) for at, part in enumerate(parts)]
 
 
-def pair_name(pair: Pair | SkippedPair) -> str:
+def pair_name(pair: PairNames) -> str:
     return f"{pair['holder']} → {pair['receiver']}"
 
 

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import secrets
+import stat
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from . import views
 from .language import ENGLISH, Language
@@ -15,6 +19,7 @@ from .parts import Format, Verdict
 
 #: bytes for the reports of one pair, three times over since each is written beside an earlier one; and for one more
 ROOM, ROOM_OF_A_PAIR = 128 << 10, 16 << 10
+MOST_BYTES = 64 << 20  # of one file that is read; the report of a thousand pairs has a third of it
 
 
 def write(
@@ -30,7 +35,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return [], [f"cannot make the folder {folder}: {_why(error)}"]
+        return [], [f"cannot make the folder {folder}: {why(error)}"]
     for name in views.not_asked(formats):
         discard(folder / name)
     for name, text, trouble in views.files(doc, formats, language):
@@ -43,7 +48,7 @@ def write(
                 written.append(name)
         except OSError as error:
             discard(folder / name)
-            problems.append(f"cannot write {folder / name}: {_why(error)}")
+            problems.append(f"cannot write {folder / name}: {why(error)}")
     return written, problems
 
 
@@ -68,17 +73,32 @@ def write_texts(folder: Path, texts: dict[str, str]) -> tuple[list[str], list[st
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return [], [f"cannot make the folder {folder}: {_why(error)}"]
+        return [], [f"cannot make the folder {folder}: {why(error)}"]
     problems = {name: write_bytes(folder / name, text.encode()) for name, text in texts.items()}
     return [name for name in texts if not problems[name]], [text for text in problems.values() if text]
 
 
-def write_bytes(path: Path, content: bytes) -> str | None:
-    """Writes one file; a sentence where it could not be written."""
+def read_json(path: Path) -> tuple[Any, str | None]:
+    """What is in a file, or in a few words why that cannot be said."""
     try:
-        _replace(path, content)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None, "it is no file"
+        if status.st_size > MOST_BYTES:
+            return None, f"it has more than {MOST_BYTES >> 20} MB, which no run writes"
+        return json.loads(path.read_text(encoding="utf-8")), None
     except OSError as error:
-        return f"cannot write {path}: {_why(error)}"
+        return None, f"it cannot be read ({why(error)})"
+    except (ValueError, RecursionError):
+        return None, "this is no JSON"
+
+
+def write_bytes(path: Path, content: bytes, new: bool = False) -> str | None:
+    """Writes one file; a sentence where it could not be written.  new: and where there is one of that name."""
+    try:
+        _replace(path, content, new)
+    except OSError as error:
+        return f"cannot write {path}: {why(error)}"
     return None
 
 
@@ -88,7 +108,7 @@ def append(path: Path, text: str) -> str | None:
         with open(path, "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        return f"cannot write {path}: {_why(error)}"
+        return f"cannot write {path}: {why(error)}"
     return None
 
 
@@ -110,16 +130,31 @@ def remove(folder: Path) -> None:
         pass
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, new: bool = False) -> None:
+    """new: raises FileExistsError where something has that name already."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         # 0o666 less the umask, as for any file: node_exporter and CI run as other users
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(content)
-        beside.replace(path)
+        if new:
+            _link(beside, path)
+        else:
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _why(error: OSError) -> str:
+def _link(beside: Path, path: Path) -> None:
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        beside.replace(path)
+
+
+def why(error: OSError) -> str:
     return error.strerror or str(error)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..plan import shard as shards
 from ..plan.pair import Key, SkippedPair, key_of, names_of
-from . import document, parts
+from . import document, history, parts
 from .parts import Inconclusive, Pair, Verdict
 
 FAMILY = parts.SCHEMA.rpartition("/")[0]
@@ -121,6 +121,13 @@ def merge(
         places=reduce(document.together, [report.doc.get("places") for report in reports], None),
     )
     doc["exit_code"] = 2 if doc["run_fails"] else 0
+    past = history.together(
+        (report.doc["history"], {key for key, entry in entries.items() if entry.report is report})
+        for report in reports
+        if "history" in report.doc
+    )
+    if past:
+        doc["history"] = past
     return doc
 
 

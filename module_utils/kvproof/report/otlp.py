@@ -57,7 +57,7 @@ def send(doc: Verdict, environ: Mapping[str, str]) -> str | None:
             made = [_readable(span, resource, doc["tool"]) for span in trace.spans(doc)]
             parts = [made[at : at + _AT_ONCE] for at in range(0, len(made), _AT_ONCE)]
             sent = all(exporter.export(part) is SpanExportResult.SUCCESS for part in parts)
-            exporter.shutdown()
+            exporter.shutdown()  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever a variable or a server makes of it, the verdict stands
             said.append(f"{type(error).__name__}: {error}")
             sent = False

@@ -309,6 +309,65 @@ class Places(TypedDict):
     otherwise: Annotated[str, "The file for a host that no file of the project names: the run's summary."]
 
 
+What = Literal["newly broken", "no longer proven", "no longer judged", "fixed", "new", "as before"]
+Kind = Literal["reused", "recomputed"]  # of a TTFT
+
+
+class Times(TypedDict):
+    """Medians of a kind of TTFT in seconds."""
+
+    before: float
+    after: float
+    beyond: Annotated[bool, "Every value of one run lies above every value of the other."]
+
+
+class ChangedSetting(TypedDict):
+    setting: str
+    node: Literal["holder", "receiver"]
+    before: str | None
+    after: str | None
+
+
+class ChangeOfPair(PairNames):
+    """What became of a pair from one run to another."""
+
+    what: What
+    before: Annotated[str | None, "Its verdict and first reason then; null where that run has no verdict of it."]
+    after: str | None
+    settings: Annotated[list[ChangedSetting], "Where both runs judged it."]
+    ttft: Annotated[dict[Kind, Times], "Of as many times on either side as can be compared."]
+
+
+class Changed(ChangeOfPair):
+    """A pair that is not as in its last run, the latest kept one that judged it."""
+
+    was: Word | None
+    now: Word | None
+    since: Annotated[Time | None, "When that run ended; null where there is none."]
+
+
+class Point(TypedDict):
+    """A pair in an earlier run."""
+
+    at: Annotated[Time, "When that run ended."]
+    verdict: Word
+    waived: bool
+    reused_ttft_s: Annotated[float | None, "Median of what was reused; null where that is not proven."]
+
+
+class Past(PairNames):
+    earlier: Annotated[list[Point], "Oldest first."]
+
+
+class History(TypedDict):
+    """What changed since the runs that kv_reuse_history keeps. It decides nothing."""
+
+    first: Annotated[Time | None, "When the earliest of the pairs' last runs ended; null where no kept run judged one."]
+    last: Annotated[Time | None, "And the latest of them."]
+    changes: Annotated[list[Changed], "Worst first. Pairs that are as before are there where their times lie apart."]
+    pairs: Annotated[list[Past], "Of many, those that changed and those that do not pass come first."]
+
+
 class Verdict(TypedDict):
     schema: Literal["kvproof.verdict/1"]
     tool: Annotated[str, "Version of kvproof."]
@@ -331,6 +390,7 @@ class Verdict(TypedDict):
     shard: NotRequired[Annotated[Shard, "The part of an inventory that the run was given (kv_reuse_shard)."]]
     places: NotRequired[Annotated[Places, "Only where code quality or SARIF was asked for (kv_reuse_formats)."]]
     traceparent: NotRequired[Annotated[str, "The pipeline's own span, where a trace was asked for within it."]]
+    history: NotRequired[Annotated[History, "Where kv_reuse_history keeps runs."]]
 
 
 def read(document: Any) -> tuple[Verdict | None, str | None]:

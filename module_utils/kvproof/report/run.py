@@ -15,13 +15,13 @@ from ..plan.pair import Key, PlannedPair, SkippedPair, key_of, names_of
 from ..stack import redact
 from . import document
 from .language import ENGLISH, Language
-from .parts import Console, Pair, Places, Status, Verdict
+from .parts import Console, History, Pair, Places, Status, Verdict
 
 LIMIT = 400  # characters of a task's message
 
 
 OF_THE_DOCUMENT = ("mode", "run_id", "inconclusive", "traceparent")  # of a plan, what stands in the document as it is
-OF_THIS_MACHINE = ("reports_dir", "console", "lang")  # of a plan, what a bundle does not take elsewhere
+OF_THIS_MACHINE = ("reports_dir", "console", "lang", "history")  # of a plan, what a bundle does not take elsewhere
 
 
 class Run:
@@ -35,6 +35,7 @@ class Run:
         self.console: Console = "full"
         self.language: Language = ENGLISH
         self.formats: list[str] = []  # files that are written on request
+        self.history: dict[str, Any] | None = None  # where runs are kept, and how many: folder, keep
         self._plan: dict[Key, PlannedPair] = {}
         self._skipped: dict[Key, SkippedPair] = {}
         self._verdicts: dict[Key, Pair] = {}
@@ -45,6 +46,7 @@ class Run:
         self._notes: dict[str, None] = {}
         self._shards: list[shards.Shard] = []
         self._places: Places | None = None
+        self._past: History | None = None
 
     def plan(self, plan: dict[str, Any], failed: bool = False, text: str = "") -> None:
         """``kv_reuse_plan`` of a kv_reuse_pairs task; a second one (another play) adds to the first."""
@@ -60,6 +62,7 @@ class Run:
         self.reports_dir = plan.get("reports_dir") or self.reports_dir
         self.console = plan.get("console") or self.console
         self.language = plan.get("lang") or self.language
+        self.history = plan.get("history") or self.history
         self.note(plan.get("notes"))
         if failed:
             self._refused = text
@@ -81,6 +84,11 @@ class Run:
         if notes:
             self._say("note", notes)
         self._notes.update(dict.fromkeys(notes or []))
+
+    def past(self, history: History) -> None:
+        """What earlier runs tell of this one, when it has ended."""
+        self._say("past", history)
+        self._past = history
 
     def failure(self, host: str, task: str, text: str, unreachable: bool = False) -> None:
         """A task that failed on a host, or could not reach it."""
@@ -112,6 +120,8 @@ class Run:
             places=self._places,
             **self._settings,
         )
+        if self._past:
+            doc["history"] = self._past
         return self._compared_with_exit_code(doc)
 
     def _why_not_judged(self, pair: PlannedPair) -> str:

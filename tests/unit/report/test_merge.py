@@ -184,11 +184,13 @@ def test_a_merged_report_can_be_merged_again():
 
 # ---- of whatever file
 
+
 TUNNEL = {"via": ["kv@p:22"], "open_s": 0.2, "rtt_s": 0.01, "rtt_max_s": 0.02, "pings": 9}
 WRITTEN = [
     ran(verdicts.live(), verdicts.waived(cluster="b"), missing=1, exit_code=2),
     ran(verdicts.live("sync_loading", tunnels={"holder": TUNNEL, "receiver": TUNNEL})),
     ran(verdicts.verdict("local_hit_decode"), skipped=[{"cluster": "c", "holder": "a", "receiver": "b", "reason": ""}]),
+    verdicts.compared(ran(verdicts.live("sync_loading", cluster="a")), ran(verdicts.live(cluster="a"))),
 ]
 ODD = [None, True, -1, 0, 0.5, 1e300, 10**400, 2**62, float("nan"), "", "x", "\x1b[2J\ud800", [], {}, [None], {"a": 1}]
 
@@ -312,8 +314,8 @@ def test_what_cannot_be_read_leaves_no_green_report(reports):
     done = reports.run("-e", f"reports={reports.folder}/nowhere,{reports.put('s1', 'not json')}")
     assert done.returncode == 2
     assert [text.partition(": ")[2] for text in reports.out["problems"]] == [
-        "it cannot be read (No such file or directory): correct reports=",
-        "this is no JSON: leave it out, or name the right file",
+        "it cannot be read (No such file or directory): correct reports=, or leave it out",
+        "this is no JSON: correct reports=, or leave it out",
     ]
     done = reports.run("-e", f"reports={out}")
     assert done.returncode == 2

@@ -4,9 +4,9 @@
 
 To add a file to reports/: a module here with a function from Verdict (report/parts.py) to text, and its line in VIEWS,
 or in FORMATS where it is written on request (kv_reuse_formats); what reads or shows the names follows.  The other
-modules are no such files: console (lines for a terminal), diagnosis (the same of a diagnosis, and its page), figures
-and remarks (sentences that several views share), issues (findings one by one, for FORMATS), clean (makes foreign text
-harmless), github (lines for its runners), drawings (what the page draws), wrap (lines of a width).
+modules are no such files: console (lines for a terminal), diagnosis (the same of a diagnosis, and its page), figures,
+remarks and changes (sentences that several views share), issues (findings one by one, for FORMATS), clean (makes
+foreign text harmless), github (lines for its runners), drawings (what the page draws), wrap (lines of a width).
 """
 
 from __future__ import annotations

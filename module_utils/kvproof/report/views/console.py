@@ -14,7 +14,7 @@ from .. import document
 from ..language import say
 from ..parts import Console, Pair, Verdict
 from ..translated import translated
-from . import figures, remarks
+from . import changes, figures, remarks
 from .clean import cleaned
 from .wrap import columns, padded, wrapped
 
@@ -48,7 +48,7 @@ def lines(
             rows += _pair_line(pair, width)
     for pair in full:
         rows += [[], *_pair_line(pair, width), *_chain(pair, width), *_figures(pair, width)]
-    rows += [[], *_clusters(doc, width)]
+    rows += [[], *_clusters(doc, width), *_changes(doc, width)]
     rows += _findings(document.groups(doc), width)
     if how == "full":
         rows += _remarks(doc, width)
@@ -122,6 +122,18 @@ def _clusters(doc: Verdict, width: int) -> list[Line]:
             lost = say("{pair} not judged: {reason}", pair=document.pair_name(pair), reason=pair["reason"])
             rows += _marked("?", lost, width)
     return rows
+
+
+def _changes(doc: Verdict, width: int) -> list[Line]:
+    """What changed since the kept runs."""
+    since, (told, more) = changes.sentence(doc), changes.told(doc, changes.IN_CONSOLE)
+    if not since:
+        return []
+    rows: list[Line] = [[], *unstyled(wrapped(since, width))]
+    for change in told:
+        rows += _marked(change.sign, change.text, width)
+        rows += [line for text in change.details for line in _row("", text, width, indent=0, column=6)]
+    return rows + (_marked("·", more, width) if more else [])
 
 
 def _marked(mark: str, text: str, width: int) -> list[Line]:

@@ -8,13 +8,16 @@ None where its figures were not measured: nothing is drawn that nobody saw.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import floor, log10
 
+from ...judge.verdict import PASS
 from ...plan.pair import Key, key_of
 from .. import document, language
 from ..language import say
-from ..parts import Cluster, Link, Pair, Spread, Trial
+from ..parts import Cluster, Link, Pair, Past, Point, Spread, Trial, Word
+from .changes import when
 from .figures import median_of, milliseconds
 
 WIDE = 340.0
@@ -67,6 +70,17 @@ class Curve:
     lengths: list[tuple[float, str]]
     times: list[tuple[float, str]]
     even: float | None
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A pair in earlier runs and, at the right, in this one.  marks: (class, places, verdicts) of runs of a colour."""
+
+    marks: list[tuple[str, list[int], list[Word]]]
+    path: str  # of the times to the first token, with gaps where no reuse is proven
+    verdicts: str
+    times: str | None
+    told: str
 
 
 @dataclass(frozen=True)
@@ -194,6 +208,52 @@ def curve(pair: Pair) -> Curve | None:
         [(y(seconds), milliseconds(seconds)) for seconds in _marks(top)],
         x(even) if even is not None and even <= most else None,
     )
+
+
+def spark(pair: Pair, past: Past | None, finished_at: str | None) -> Spark | None:
+    """None where no earlier run is known."""
+    if not past or not finished_at:
+        return None
+    reused = _median(pair["trials"], "reused_ttft_s") if pair["verdict"] == PASS else None
+    now: Point = {**pair, "at": finished_at, "reused_ttft_s": reused}  # type: ignore[typeddict-item]
+    runs = [*past["earlier"], now]
+    places = [round(WIDE) - 12 - (len(runs) - 1 - at) * 16 for at in range(len(runs))]
+    words = ["waived" if run["waived"] else run["verdict"] for run in runs]
+    marks: dict[str, tuple[str, list[int], list[Word]]] = {word: (word, [], []) for word in words}
+    for word, x, run in zip(words, places, runs):
+        marks[word][1].append(x)
+        marks[word][2].append(run["verdict"])
+    counts = ", ".join(f"{count} {say(document.COUNTED[word])}" for word, count in Counter(words).items())
+    known = [time for run in runs if (time := run["reused_ttft_s"]) is not None]
+    return Spark(
+        list(marks.values()),
+        _path(places, [run["reused_ttft_s"] for run in runs]),
+        say(
+            "{count} runs from {first} to {last}: {counts}",
+            count=len(runs),
+            first=when(runs[0]["at"]),
+            last=when(runs[-1]["at"]),
+            counts=counts,
+        ),
+        say(
+            "TTFT reused {least} to {most}, the latest {latest}",
+            least=milliseconds(min(known)),
+            most=milliseconds(max(known)),
+            latest=milliseconds(known[-1]),
+        )
+        if known
+        else None,
+        say("Verdicts, oldest first: {words}", words=", ".join(say(document.COUNTED[word]) for word in words)),
+    )
+
+
+def _path(places: list[int], times: list[float | None]) -> str:
+    top, steps, drawn = max((time for time in times if time is not None), default=0) or 1.0, [], False
+    for x, time in zip(places, times):
+        if time is not None:
+            steps.append(f"{'L' if drawn else 'M'}{x} {60 - time / top * 28:.0f}{'' if drawn else 'h0'}")
+        drawn = time is not None
+    return "".join(steps)
 
 
 def _apart(labels: list[tuple[float, str]], least: float = 34) -> list[tuple[float, str]]:

@@ -23,7 +23,7 @@ from .. import document
 from ..language import say, told
 from ..parts import Cluster, Pair, Verdict
 from ..translated import translated
-from . import drawings, remarks
+from . import changes, drawings, remarks
 from .pages import TEMPLATES, environment
 
 DRAWN = 600  # pairs shown with their chain; of more, those that pass take a line each
@@ -56,6 +56,9 @@ def render(doc: Verdict) -> str:
             sentence=_sentence(doc),
             untested=_untested(doc),
             remarks=remarks.lines(doc, skipped=False),
+            since=changes.sentence(doc),
+            changed=changes.told(doc, changes.ON_PAGE),
+            pasts=changes.pasts(doc),
             draw=drawings,
             key_of=key_of,
             worst_pair=_worst_pair,

@@ -15,7 +15,7 @@ from .. import document
 from ..language import say, spoken, told
 from ..parts import Cluster, Pair, Verdict
 from ..translated import translated
-from . import figures, remarks
+from . import changes, figures, remarks
 from .console import MARKS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +38,8 @@ def summary(doc: Verdict) -> str:
             pairs=[(pair, True) for pair in _worst_first(full)] + [(pair, False) for pair in _worst_first(brief)],
             groups=document.groups(doc),
             remarks=remarks.lines(doc),
+            since=changes.sentence(doc),
+            changed=changes.told(doc, changes.IN_SUMMARY),
         )
     )
 
