@@ -143,9 +143,9 @@ def test_a_machine_on_which_ansible_does_not_start_keeps_what_it_had(machine):
     assert list((machine.state / "metrics").iterdir()) == []
 
 
-def free_address() -> str:
+def free_address(last: int) -> str:
     """One of this machine alone, and a port of it that nobody has."""
-    host = f"127.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}.9"
+    host = f"127.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}.{last}"
     with socket.socket() as probe:
         probe.bind((host, 0))
         return f"{host}:{probe.getsockname()[1]}"
@@ -204,7 +204,7 @@ def prometheus(machine) -> Iterator[Prometheus]:
     missing = [name for name in SERVERS if not shutil.which(name)]
     if missing:
         pytest.skip(f"{' and '.join(missing)} not installed (Debian: apt-get install {' '.join(SERVERS)})")
-    exporter, address = free_address(), free_address()
+    exporter, address = free_address(9), free_address(90)
     shutil.copy(EXAMPLES / "prometheus" / "kv_reuse.rules.yml", machine.folder)
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
