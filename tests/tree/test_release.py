@@ -186,3 +186,9 @@ def test_every_module_is_in_the_group_of_all():
     own = [entry for entry in groups["all"] if isinstance(entry, str)]
     named = own + [module for group in more["extend_group"] for module in groups[group]]
     assert sorted(named) == sorted(path.stem for path in (ROOT / "library").glob("*.py"))
+
+
+def test_what_an_execution_environment_is_built_of_is_shipped(names):
+    described = yaml.safe_load((ROOT / "meta/execution-environment.yml").read_text())
+    assert set(described["dependencies"].values()) <= names
+    assert "meta/execution-environment.yml" in names
