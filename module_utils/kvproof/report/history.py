@@ -145,7 +145,7 @@ class Earlier:
     def part(self) -> History:
         """The part of the run's document."""
         changes = sorted(filter(None, map(self._changed, self._points)), key=_order)
-        ended = sorted((at for at, _ in self._last.values()), key=datetime.fromisoformat)
+        ended = sorted((at for at, _kept in self._last.values()), key=datetime.fromisoformat)
         return {
             "first": ended[0] if ended else None,
             "last": ended[-1] if ended else None,

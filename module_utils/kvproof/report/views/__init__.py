@@ -50,7 +50,7 @@ def asked(formats: Collection[str], environ: Mapping[str, str]) -> list[Format]:
 
 def not_asked(formats: Collection[str]) -> list[str]:
     """The files of the other formats."""
-    return [file for name, (file, _) in FORMATS.items() if name not in formats]
+    return [file for name, (file, _render) in FORMATS.items() if name not in formats]
 
 
 def files(

@@ -63,7 +63,7 @@ def issues(doc: Verdict) -> Iterator[Issue]:
         seen: dict[tuple[str, str], list[Finding]] = {}
         for finding in pair["findings"]:
             seen.setdefault((finding["slug"], finding["host"]), []).append(finding)
-        for (_, host), same in seen.items():
+        for (_slug, host), same in seen.items():
             observed = "; ".join(dict.fromkeys(finding["observed"] for finding in same))
             yield Issue(pair, same[0], observed, _accepted(doc, pair, same[0]), _place(doc, host))
 

@@ -27,8 +27,10 @@ INTERNAL, CLIENT = 1, 3  # SpanKind of OTLP
 UNSET, OK, ERROR = 0, 1, 2  # its StatusCode
 SCOPE = "kvproof"
 OF_THE_CLUSTER = (ROUTED, ROUTED_RECOMPUTE)
+# pylint: disable=unsupported-binary-operation  # which it takes the oldest Python for that Ansible has
 Part = tuple[int | None, int | None]  # a trial's index, or a length
 Attribute = str | bool | int | float | list[str]
+# pylint: enable=unsupported-binary-operation
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")  # W3C trace context
 _ZEROS = frozenset(("0" * 32, "0" * 16))
 
@@ -134,8 +136,8 @@ def _part(pair: Pair, probed: Probed, parent: Span, of: Part, sent: list[Sent]) 
     trial, length = of
     if trial is None and length is None:
         return [_request(one, probed, parent, f"{number}") for number, one in enumerate(sent)]
-    name = f"trial {trial + 1}" if trial is not None else f"length {length}"
-    span = _within(parent, name, name)
+    called = f"trial {trial + 1}" if trial is not None else f"length {length}"
+    span = _within(parent, called, called)
     if trial is not None and trial < len(pair["trials"]):
         judged = pair["trials"][trial]
         outcome = judged["outcome"]
@@ -200,8 +202,8 @@ def _within(parent: Span, name: str, *path: str) -> Span:
 
 def _spread(span: Span, inner: Iterable[Span]) -> None:
     """From the first to the last of what is in it."""
-    times = [(part.began, part.ended) for part in inner]
-    span.began, span.ended = min(began for began, _ in times), max(ended for _, ended in times)
+    parts = list(inner)
+    span.began, span.ended = min(part.began for part in parts), max(part.ended for part in parts)
 
 
 def _id(size: int, *names: str) -> str:
