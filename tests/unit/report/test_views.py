@@ -14,7 +14,7 @@ import verdicts
 from hypothesis import given, strategies
 from kvproof.report import document, files, views
 from kvproof.report.run import Run
-from kvproof.report.views import clean, console, figures, wrap
+from kvproof.report.views import clean, console, figures, page, wrap
 
 HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07 a\r\nb \u202eevil\u202c \x9b31m ]]> </details><script>alert(1)</script> "
@@ -614,3 +614,14 @@ def test_headline_names_place_and_reason():
     assert document.headline(verdicts.verdict("healthy")) == (
         "PASS healthy: prefill → decode: 2 of 2 fresh prompts proven to be reused"
     )
+
+
+def test_a_page_of_failures_alone_stays_small_and_pictures_the_first_of_them():
+    broken = verdicts.verdict("sync_loading")
+    names = [{"cluster": f"c{n}", "holder": f"p-{n}", "receiver": f"d-{n}"} for n in range(500)]
+    text = page.render(clean.cleaned(verdicts.document(*({**broken, **each} for each in names), exit_code=2)))
+    first, last = text.index('id="p0"'), text.index('id="p499"')
+    assert len(text.encode()) < 3e6
+    assert 'class="chain-picture"' in text[first : first + 2000]
+    assert 'class="chain-picture"' not in text[last:]
+    assert text.count('class="chain-picture"') == page.PICTURED

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 DRAWN = 600  # pairs shown with their chain; of more, those that pass take a line each
-PICTURED = 250  # pairs with pictures of their times; of more, those that pass have the figures only
+PICTURED = 250  # pairs with pictures; of more, so many that do not pass, and the others have figures and what differs
 NAMED = 200  # pairs that were not tested are named up to here
 SIGNS = {PASS: "✓", FAIL: "✗", INCONCLUSIVE: "?", None: "…"}
 
