@@ -288,3 +288,13 @@ def test_a_short_report_has_no_chain(project):
     done = project.run()
     assert "4 configured alike" not in done.stdout
     assert " ✗ async-loading-off" in done.stdout
+
+
+def test_what_people_read_is_in_the_language_that_was_asked_for(project):
+    project.inventory({"lang": "ja"}, prefill={}, decode=judged("sync_loading"))
+    done = project.run()
+    assert " ✗ async-loading-off  非同期ロードが無効" in done.stdout
+    assert "\n詳しく見る   less " in done.stdout
+    assert "所見" in (project.folder / "reports" / "summary.md").read_text("utf-8")
+    assert '<html lang="ja">' in (project.folder / "reports" / "index.html").read_text("utf-8")
+    assert project.report()["clusters"][0]["pairs"][0]["findings"][0]["title"].startswith("Asynchronous loading is off")
