@@ -20,7 +20,7 @@ def collections(tmp_path_factory) -> Path:
     return installed.install(tmp_path_factory.mktemp("installed"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # fleets share addresses, and other folders bring up their own
 def clusters(tmp_path_factory) -> Iterator[Path]:
     """The inventory of c000, which is healthy, and c001, in which P2P is off."""
     pytest.importorskip("aiohttp", reason="the rehearsal's requirements are not installed (lab/rehearsal)")
@@ -34,7 +34,7 @@ def clusters(tmp_path_factory) -> Iterator[Path]:
         yield running.inventory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def healthy(clusters) -> Path:
     """The inventory of c000 alone."""
     found = yaml.safe_load(clusters.read_text(encoding="utf-8"))
