@@ -268,6 +268,8 @@ ifndef ONLY
 	@cd .cache/sanity/ansible_collections/kvproof/cluster && unset ANSIBLE_CONFIG && ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/.cache/sanity \
 		$(CURDIR)/$(VENV)/bin/uv tool run --quiet --from antsibull-docs==2.28.0 antsibull-docs lint-collection-docs \
 		--plugin-docs --validate-collection-refs self .
+	@cd .cache/sanity/ansible_collections/kvproof/cluster && $(CURDIR)/$(VENV)/bin/uv tool run --quiet \
+		--from antsibull-changelog==0.36.0 antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 endif
 
 # nox has its own environments below .cache/nox, one for each version

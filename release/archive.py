@@ -22,6 +22,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+from release.changelog import changelog
+
 GALAXY = Path(sys.executable).parent / "ansible-galaxy"
 #: What is linked in the tree and would be found in the installed collection anyway.
 UNNEEDED = ("playbooks/action_plugins",)
@@ -29,6 +32,8 @@ UNNEEDED = ("playbooks/action_plugins",)
 PLAYBOOK_CALLBACKS = "playbooks/callback_plugins"
 #: What ansible-test goes by belongs to the collection, unlike the tests.
 TESTED_BY = "tests/config.yml"
+#: As Ansible's own tools read it.
+CHANGES = "changelogs/changelog.yaml"
 #: Written by every build.
 LISTS = ("MANIFEST.json", "FILES.json")
 
@@ -44,6 +49,8 @@ def build(tree: Path, folder: Path, repository: str | None = None) -> Path:
         unfold(unpacked)
         (unpacked / "tests").mkdir()
         shutil.copy(tree / TESTED_BY, unpacked / TESTED_BY)
+        (unpacked / CHANGES).parent.mkdir()
+        (unpacked / CHANGES).write_text(changelog((tree / "CHANGELOG.md").read_text("utf-8")), "utf-8")
         about = yaml.safe_load((tree / "galaxy.yml").read_text("utf-8"))
         del about["build_ignore"]  # what it names is gone, and its `tests` is not
         if repository:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from release.archive import build
+from release.changelog import changelog
 
 pytest.importorskip("ansible")
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SHIPPED = {
     "CODE_OF_CONDUCT.md",
+    "changelogs",
     "docs",
     "examples",
     "meta",
@@ -81,6 +83,26 @@ def test_it_has_real_folders_and_no_link(archive):
     assert [member.name for member in members if not (member.isfile() or member.isdir())] == []
     folders = {member.name for member in members if member.isdir()}
     assert {*CODE.values(), "playbooks/callback_plugins"} <= folders
+
+
+def test_it_has_the_changelog_as_antsibull_reads_it(archive):
+    with tarfile.open(archive) as packed:
+        read = yaml.safe_load(packed.extractfile("changelogs/changelog.yaml"))
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert all(f"## {version} ({its['release_date']})" in text for version, its in read["releases"].items())
+    first = read["releases"]["0.1.0"]["changes"]
+    assert len(first["major_changes"]) + len(first["minor_changes"]) > 20
+
+
+def test_a_changelog_is_sorted_into_sections_and_is_restructured_text():
+    text = (
+        "# Changelog\n\n## Unreleased\n\n- later\n\n## 1.1.0 (2026-02-03)\n\nMore.\n\n- `a` and\n  [b](docs/b.md)\n\n"
+    )
+    text += "## 1.0.0 (2026-01-02)\n\n### First\n\n- c\n\n### Then\n\n- d\n"
+    releases = yaml.safe_load(changelog(text))["releases"]
+    assert releases["1.1.0"]["changes"] == {"release_summary": "More.", "minor_changes": ["``a`` and b (docs/b.md)"]}
+    assert releases["1.0.0"]["changes"] == {"major_changes": ["First - c"], "minor_changes": ["Then - d"]}
+    assert set(releases) == {"1.0.0", "1.1.0"}
 
 
 def test_all_that_runs(names):
