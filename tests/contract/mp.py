@@ -73,10 +73,13 @@ def families(text: str) -> list[list[Any]]:
     return sorted(
         [name, entry["type"], sorted({label for sample in entry["labels"] for label, _value in sample[1]})]
         for name, entry in pages.contents(text).items()
-        if name.startswith(OWN) and not name.endswith("_created")
+        if name.startswith(OWN) and not name.endswith("_created") and not SAMPLED.match(name)
     )
 
 
+#: Histograms of the lives of blocks and chunks, of which a server follows one in a hundred (metrics_sample_rate): they
+#: are on its page by chance.
+SAMPLED = re.compile(r"lmcache_mp_(?:l0_block|l1_chunk|real_reuse)_(?:lifetime|idle_|reuse_gap|evict_|gap)")
 #: Said where the coordinator was up a moment later than a server, as on a busy machine.
 CHANCE = ("WARNING registrar.py:154", "WARNING p2p_controller.py:436")
 

@@ -39,3 +39,9 @@ def test_every_kind_of_drift_is_a_sentence(rehearsed):
     found = mp.drifts(rehearsed, drifted)
     for start in ("/status has the shape ", "decode: metrics: ", "log: INFO elsewhere.py:1 is not really there"):
         assert [drift for drift in found if drift.startswith(start)], f"{start}: not in {found}"
+
+
+def test_what_a_real_server_follows_by_chance_is_no_drift():
+    page = "# TYPE lmcache_mp_{0} gauge\nlmcache_mp_{0} 1.0\n"
+    kept = mp.families(page.format("l1_chunk_reuse_gap_seconds") + page.format("l1_write_chunks"))
+    assert [family[0] for family in kept] == ["lmcache_mp_l1_write_chunks"]
