@@ -101,9 +101,8 @@ class ActionModule(ControllerAction):
             **({"shard": shard} if shard else {}),
             **_of_formats(views.asked(args["formats"] or [], os.environ), hosts, task_vars["hostvars"], folder),
         }
-        if (
-            args["history"] and not self._task.check_mode
-        ):  # which proves nothing: there is nothing to compare or to keep
+        # check mode proves nothing: there is nothing to compare or to keep
+        if args["history"] and not self._task.check_mode:
             shown["history"] = {"folder": args["history"], "keep": args["history_keep"]}
         more = {
             "rounds": topology.rounds(plan.pairs, parallel),

@@ -117,6 +117,14 @@ def test_a_sentence_is_known_by_what_stands_around_its_gaps(english_text, japane
     assert CATALOGUE.sentence(english_text) == japanese
 
 
+def test_gaps_that_touch_are_one():
+    touching = Catalogue(
+        {}, {"{value}{unit} in one trial, of {limit}{unit2}": "1 回の試行で {value}{unit}（{limit}{unit2}）"}
+    )
+    assert touching.sentence("35 ms in one trial, of 20 ms") == "1 回の試行で 35 ms（20 ms）"
+    assert not [pattern for _, pattern, _ in catalogue("ja")._patterns if re.search(r"\)\((?!\))", pattern.pattern)]
+
+
 def test_a_view_s_own_sentence_has_its_gaps_filled():
     assert say("cluster {name}", name="{x}") == "cluster {x}"
     with speaking("ja"):

@@ -139,6 +139,9 @@ def _pattern(message: str) -> re.Pattern[str]:
     letters = sum(len(re.sub(r"[^A-Za-z]", "", piece)) for piece in pieces[::2])
     gap = r"(?:\S*\d\S*?)?" if letters < LITTLE else r".*?"  # empty where a remark was left out
     parts = [f"({gap})" if at % 2 else re.escape(piece) for at, piece in enumerate(pieces)]
+    for at in range(3, len(pieces), 2):
+        if not pieces[at - 1]:
+            parts[at] = "()"  # two gaps that touch are one: where the one ends costs the cube of the length
     if pieces[-1] == "" and pieces[-3].endswith(": "):
         parts[-2] = "(.*)"  # what follows a colon goes to the end
     return re.compile("".join(parts), re.DOTALL)
